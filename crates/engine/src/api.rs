@@ -1,0 +1,141 @@
+//! The trait [`Engine`]: versioned, sorted keyspaces that stand at a journal position.
+
+use std::ops::Bound;
+use std::sync::Arc;
+
+/// The number of a keyspace; persisted. 0 is the registry of names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct KeyspaceId(pub u16);
+
+/// Where an engine stands.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Mark {
+    /// Journal position of the last applied record.
+    pub position: u64,
+    /// Its Raft term (0 locally).
+    pub term: u64,
+    /// Version of the last applied transaction.
+    pub version: u64,
+    /// Log time of that transaction, milliseconds.
+    pub log_time_ms: u64,
+}
+
+/// One change. A transaction's changes all carry its version.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Operation<'a> {
+    /// Sets a key.
+    Put {
+        /// Where.
+        keyspace: KeyspaceId,
+        /// The key.
+        key: &'a [u8],
+        /// Its value.
+        value: &'a [u8],
+    },
+    /// Removes a key; removing what is not there is no error.
+    Delete {
+        /// Where.
+        keyspace: KeyspaceId,
+        /// The key.
+        key: &'a [u8],
+    },
+    /// Removes all keys from `start` up to, not including, `end`; an empty `end` has no bound.
+    DeleteRange {
+        /// Where.
+        keyspace: KeyspaceId,
+        /// First key.
+        start: &'a [u8],
+        /// Behind the last key.
+        end: &'a [u8],
+    },
+}
+
+/// A value and the version that wrote it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Versioned {
+    /// The transaction that wrote it.
+    pub version: u64,
+    /// The bytes; `None` marks a deletion that readers of older versions still need.
+    pub value: Option<Arc<[u8]>>,
+}
+
+/// A row of a scan: never a deletion.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Row {
+    /// The key.
+    pub key: Arc<[u8]>,
+    /// The version that wrote it.
+    pub version: u64,
+    /// The bytes.
+    pub value: Arc<[u8]>,
+}
+
+/// What an engine can answer instead of a result.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum EngineError {
+    /// That past is gone; the oldest readable version is named.
+    #[error("version {asked} is compacted; the oldest readable version is {oldest}")]
+    Compacted {
+        /// The version asked for.
+        asked: u64,
+        /// The oldest that can be read.
+        oldest: u64,
+    },
+    /// The disk refused.
+    #[error("{0}")]
+    Io(String),
+}
+
+/// Versioned, sorted keyspaces. Readers never wait for writers longer than one bounded batch.
+pub trait Engine: Send + Sync {
+    /// Applies the changes of one committed transaction at `mark`. Marks rise; a transaction whose
+    /// version is at or below the applied one changes nothing (replay repeats).
+    fn apply(&self, mark: Mark, operations: &mut dyn Iterator<Item = Operation<'_>>);
+
+    /// Moves the mark over a record that changes nothing.
+    fn advance(&self, mark: Mark);
+
+    /// Where it stands.
+    fn mark(&self) -> Mark;
+
+    /// The newest value of a key at or below version `at`; a deletion answers `value: None` with its
+    /// version while it is remembered.
+    fn get(
+        &self,
+        keyspace: KeyspaceId,
+        key: &[u8],
+        at: u64,
+    ) -> Result<Option<Versioned>, EngineError>;
+
+    /// Up to `limit` rows of a range at version `at`, ascending (or descending with `reverse`).
+    fn scan(
+        &self,
+        keyspace: KeyspaceId,
+        range: (Bound<&[u8]>, Bound<&[u8]>),
+        at: u64,
+        limit: usize,
+        reverse: bool,
+    ) -> Result<Vec<Row>, EngineError>;
+
+    /// Keeps version `at` readable until [`Engine::unpin`]; `Compacted` when it is already gone.
+    fn pin(&self, at: u64) -> Result<(), EngineError>;
+
+    /// Ends one [`Engine::pin`] of that version.
+    fn unpin(&self, at: u64);
+
+    /// Versions below `floor` need not be readable any more (pins still hold theirs).
+    fn set_floor(&self, floor: u64);
+
+    /// The oldest readable version.
+    fn floor(&self) -> u64;
+
+    /// Bytes of the newest state (keys, values, overhead), and of history kept for older versions.
+    fn state_bytes(&self) -> (u64, u64);
+
+    /// Number of live keys of a keyspace.
+    fn len(&self, keyspace: KeyspaceId) -> u64;
+
+    /// A hash over keyspace, key, version and value of all live rows in order (XXH3, 128 bits).
+    /// Equal states on any engine have equal hashes.
+    fn state_hash(&self) -> u128;
+}

@@ -1,0 +1,44 @@
+//! The outside world as a parameter: disk, clocks, randomness.
+//!
+//! Invariant: this crate is the only one that touches `std::fs`, system clocks or operating-system
+//! randomness. Everything above takes an [`Env`], so that the simulator can stand in for the machine.
+
+pub mod clock;
+pub mod disk;
+pub mod durable;
+mod overlay;
+mod random;
+mod real;
+mod simulated;
+
+use std::sync::Arc;
+
+pub use clock::{Clock, ManualClock, SystemClock};
+pub use disk::{DirectoryLock, Disk, Entry, EntryKind, LockMode, ReadDisk, ReadFile, WriteFile};
+pub use overlay::OverlayDisk;
+pub use random::{OsRandom, Random, SeededRandom};
+pub use real::RealDisk;
+pub use simulated::{Fault, Operation, SimulatedDisk, Survival, Trace};
+
+/// Everything a Rekindle store needs of the machine it runs on.
+#[derive(Clone, Debug)]
+pub struct Env {
+    /// Where bytes last.
+    pub disk: Arc<dyn Disk>,
+    /// Wall time and boot time.
+    pub clock: Arc<dyn Clock>,
+    /// Identities and nonces.
+    pub random: Arc<dyn Random>,
+}
+
+impl Env {
+    /// The real machine.
+    #[must_use]
+    pub fn real() -> Self {
+        Self {
+            disk: Arc::new(RealDisk::new()),
+            clock: Arc::new(SystemClock),
+            random: Arc::new(OsRandom),
+        }
+    }
+}

@@ -1,0 +1,138 @@
+//! The report: what was seen, decided and done, and how long it took.
+
+use rekindle_env::Clock;
+use serde::Serialize;
+
+use crate::action::Action;
+use crate::exit;
+use crate::finding::{Finding, Verdict};
+
+/// The stages of recovery, in their order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Stage {
+    /// Reads raw pieces; changes nothing.
+    Scan,
+    /// Makes trusted values or findings of them.
+    Validate,
+    /// Decides.
+    Plan,
+    /// Does it.
+    Act,
+    /// Says so.
+    Report,
+}
+
+/// One stage's time, microseconds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct StageTime {
+    /// Which stage.
+    pub stage: Stage,
+    /// How long.
+    pub micros: u64,
+}
+
+/// A named number: records replayed, bytes cut, leases kept…
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Figure {
+    /// What was counted, unit last (`bytes_cut`).
+    pub name: &'static str,
+    /// How many.
+    pub value: u64,
+}
+
+/// What one layer saw, decided and did.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct LayerReport {
+    /// The layer's name.
+    pub layer: &'static str,
+    /// What it found.
+    pub findings: Vec<Finding>,
+    /// What it decided.
+    pub actions: Vec<Action>,
+    /// What it counted.
+    pub figures: Vec<Figure>,
+    /// How long each stage took.
+    pub stages: Vec<StageTime>,
+}
+
+impl LayerReport {
+    /// An empty report of a layer.
+    #[must_use]
+    pub fn new(layer: &'static str) -> Self {
+        Self { layer, findings: vec![], actions: vec![], figures: vec![], stages: vec![] }
+    }
+
+    /// Runs `work` and notes its time under `stage`.
+    pub fn timed<T>(&mut self, stage: Stage, clock: &dyn Clock, work: impl FnOnce() -> T) -> T {
+        let start = clock.boot_ns();
+        let result = work();
+        let micros = clock.boot_ns().saturating_sub(start) / 1_000;
+        self.stages.push(StageTime { stage, micros });
+        result
+    }
+
+    /// Notes a count.
+    pub fn figure(&mut self, name: &'static str, value: u64) {
+        self.figures.push(Figure { name, value });
+    }
+}
+
+/// One recovery, all layers.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Report {
+    /// 0 clean, 3 torn, 4 healed, 65 corrupt: the worst finding decides.
+    pub code: i32,
+    /// The run that this recovery began.
+    pub incarnation: u64,
+    /// When it began, milliseconds since the Unix epoch.
+    pub started_wall_ms: u64,
+    /// How long it took.
+    pub micros: u64,
+    /// Layers in the order in which they recovered.
+    pub layers: Vec<LayerReport>,
+}
+
+impl Report {
+    /// Adds a layer and lets its worst finding count.
+    pub fn add(&mut self, layer: LayerReport) {
+        let worst = exit_code(&layer.findings);
+        if severity(worst) > severity(self.code) {
+            self.code = worst;
+        }
+        self.layers.push(layer);
+    }
+
+    /// All findings, in order.
+    pub fn findings(&self) -> impl Iterator<Item = &Finding> {
+        self.layers.iter().flat_map(|layer| layer.findings.iter())
+    }
+
+    /// The sum of all figures of that name.
+    #[must_use]
+    pub fn figure(&self, name: &str) -> u64 {
+        let figures = self.layers.iter().flat_map(|layer| layer.figures.iter());
+        figures.filter(|figure| figure.name == name).map(|figure| figure.value).sum()
+    }
+}
+
+/// The exit code that a set of findings means; the worst decides.
+#[must_use]
+pub fn exit_code(findings: &[Finding]) -> i32 {
+    let codes = findings.iter().filter_map(|finding| finding.verdict).map(|verdict| match verdict {
+        Verdict::Torn => exit::TORN,
+        Verdict::Healed => exit::HEALED,
+        Verdict::Corrupt => exit::CORRUPT,
+    });
+    codes.max_by_key(|&code| severity(code)).unwrap_or(exit::CLEAN)
+}
+
+/// Orders exit codes by how bad they are.
+fn severity(code: i32) -> u8 {
+    match code {
+        exit::CLEAN => 0,
+        exit::TORN => 1,
+        exit::HEALED => 2,
+        _ => 3,
+    }
+}
