@@ -2,6 +2,9 @@
 
 use std::fmt::Debug;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use rustix::time::{ClockId, clock_gettime};
 
 /// The two clocks of a machine.
 pub trait Clock: Send + Sync + Debug {
@@ -20,6 +23,22 @@ pub trait Clock: Send + Sync + Debug {
 /// The machine's clocks.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct SystemClock;
+
+impl Clock for SystemClock {
+    #[allow(clippy::disallowed_methods, reason = "this is the one place that asks for wall time")]
+    fn wall_ms(&self) -> u64 {
+        // A clock before 1970 is a clock that was never set; 0 says so and orders correctly.
+        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+    }
+
+    fn boot_ns(&self) -> u64 {
+        let now = clock_gettime(ClockId::Boottime);
+        let seconds = u64::try_from(now.tv_sec).expect("boot time starts at zero");
+        let nanoseconds = u64::try_from(now.tv_nsec).expect("0 to 999,999,999 by definition");
+        seconds * 1_000_000_000 + nanoseconds
+    }
+}
 
 /// Clocks that move only when a test moves them.
 #[derive(Debug)]

@@ -6,19 +6,15 @@
 pub mod clock;
 pub mod disk;
 pub mod durable;
-mod overlay;
 mod random;
 mod real;
-mod simulated;
 
 use std::sync::Arc;
 
 pub use clock::{Clock, ManualClock, SystemClock};
 pub use disk::{DirectoryLock, Disk, Entry, EntryKind, LockMode, ReadDisk, ReadFile, WriteFile};
-pub use overlay::OverlayDisk;
 pub use random::{OsRandom, Random, SeededRandom};
 pub use real::RealDisk;
-pub use simulated::{Fault, Operation, SimulatedDisk, Survival, Trace};
 
 /// Everything a Rekindle store needs of the machine it runs on.
 #[derive(Clone, Debug)]
