@@ -1,0 +1,63 @@
+//! How a database is opened: everything that may be chosen, with the server's defaults.
+
+use std::time::Duration;
+
+/// What an acknowledgement promises; a mode of the whole store.
+pub use rekindle_journal::Durability as DurabilityMode;
+
+/// Longest key in bytes. Long enough for any name, short enough that an index stays small.
+pub const KEY_BYTES_MAX: usize = 65_536;
+
+/// Largest encoded transaction in bytes; a larger one would have to be streamed.
+pub const TRANSACTION_BYTES_MAX: usize = 4 * 1024 * 1024;
+
+/// Longest name of a keyspace in bytes.
+pub const KEYSPACE_NAME_BYTES_MAX: usize = 249;
+
+/// How long a commit waits for room in the journal before it answers `Full`.
+pub const ROOM_WAIT_MAX: Duration = Duration::from_secs(30);
+
+/// The choices of [`Database::open_with`](crate::Database::open_with).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Options {
+    /// What an acknowledgement promises (default: strict).
+    pub durability: DurabilityMode,
+    /// How often `batched` syncs and `relaxed` writes (default: 100 ms).
+    pub sync_interval: Duration,
+    /// Size of a journal segment (default: 64 MiB).
+    pub segment_bytes: u64,
+    /// Longest replay that a start may need; decides when a checkpoint is due (default: 5 s).
+    pub max_recovery: Duration,
+    /// Largest state in bytes; growth beyond it is refused as `Full`, deletes go on. `None`: 60 % of
+    /// the memory that this process may use.
+    pub max_state_bytes: Option<u64>,
+    /// Bytes of old versions kept for readers of the past (default: 256 MiB).
+    pub max_history_bytes: u64,
+    /// Oldest age of a snapshot or reading transaction; an older one answers `Compacted`
+    /// (default: 60 s).
+    pub max_snapshot_age: Duration,
+    /// Longest wait for room in the journal; then a commit answers `Full` (default: 30 s).
+    pub max_room_wait: Duration,
+    /// Whether a missing or empty directory becomes a new store (default: true).
+    pub create: bool,
+    /// Whether threads work in the background. Without them the owner calls
+    /// [`Database::tick`](crate::Database::tick), and everything is deterministic on one thread.
+    pub background: bool,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            durability: DurabilityMode::Strict,
+            sync_interval: Duration::from_millis(100),
+            segment_bytes: 64 * 1024 * 1024,
+            max_recovery: Duration::from_secs(5),
+            max_state_bytes: None,
+            max_history_bytes: 256 * 1024 * 1024,
+            max_snapshot_age: Duration::from_secs(60),
+            max_room_wait: ROOM_WAIT_MAX,
+            create: true,
+            background: true,
+        }
+    }
+}
