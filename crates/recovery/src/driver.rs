@@ -5,6 +5,7 @@ use std::io;
 use rekindle_env::Clock;
 
 use crate::action::{Action, ActionKind};
+use crate::exit;
 use crate::finding::Finding;
 use crate::report::{LayerReport, Stage};
 
@@ -20,9 +21,12 @@ pub enum Failure {
         #[source]
         source: io::Error,
     },
-    /// A plan refused; the findings say why (exit 65 or 78).
+    /// A plan refused: acknowledged bytes are lost or not proved whole (exit 65).
     #[error("refused: {0}")]
     Refused(String),
+    /// The directory or what was asked of it is wrong, nothing is damaged (exit 78).
+    #[error("{0}")]
+    Config(String),
     /// Another process holds the directory (exit 73).
     #[error("{0} is locked by another process")]
     Locked(String),
@@ -32,6 +36,17 @@ impl Failure {
     /// An I/O failure with what was being done.
     pub fn io(context: impl Into<String>, source: io::Error) -> Self {
         Self::Io { context: context.into(), source }
+    }
+
+    /// The exit code that it means.
+    #[must_use]
+    pub fn exit_code(&self) -> i32 {
+        match self {
+            Self::Io { .. } => exit::IO,
+            Self::Refused(_) => exit::CORRUPT,
+            Self::Config(_) => exit::CONFIG,
+            Self::Locked(_) => exit::LOCKED,
+        }
     }
 }
 
@@ -95,6 +110,14 @@ pub struct Examined<L: Layer> {
     pub report: LayerReport,
 }
 
+impl<L: Layer> Examined<L> {
+    /// Why this layer refuses the start, if it does.
+    #[must_use]
+    pub fn refusal(&self) -> Option<Failure> {
+        self.report.refusal()
+    }
+}
+
 /// Runs scan, validate and plan.
 pub fn examine<L: Layer>(
     layer: &L,
@@ -117,10 +140,11 @@ pub fn perform<L: Layer>(
     sink: &L::Sink,
     clock: &dyn Clock,
 ) -> Result<(L::Recovered, LayerReport), Failure> {
-    let Examined { trusted, plan, mut report } = examined;
-    if plan.refuses() {
-        return Err(Failure::Refused(L::NAME.to_owned()));
+    if let Some(failure) = examined.refusal() {
+        return Err(failure);
     }
+    let Examined { trusted, plan, mut report } = examined;
+    assert!(!plan.refuses(), "a plan that refuses is never acted on");
     let recovered = report.timed(Stage::Act, clock, || layer.act(trusted, plan.steps, sink))?;
     Ok((recovered, report))
 }

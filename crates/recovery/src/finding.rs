@@ -70,3 +70,41 @@ pub struct Finding {
     /// What was there.
     pub found: String,
 }
+
+impl std::fmt::Display for Verdict {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Torn => "torn",
+            Self::Healed => "healed",
+            Self::Corrupt => "corrupt",
+        })
+    }
+}
+
+impl std::fmt::Display for Acked {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::No => "no",
+            Self::Unknown => "unknown",
+            Self::Yes => "yes",
+        })
+    }
+}
+
+/// One line: `journal-7 corrupt: shards/0/journal/… at 4096 (4096..8192), acked yes: expected …`.
+impl std::fmt::Display for Finding {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Place { file, offset, from, to } = &self.place;
+        match self.verdict {
+            Some(verdict) => write!(f, "{} {verdict}: {file} at {offset}", self.label)?,
+            None => write!(f, "{} note: {file} at {offset}", self.label)?,
+        }
+        if to > from {
+            write!(f, " ({from}..{to})")?;
+        }
+        if self.verdict.is_some() {
+            write!(f, ", acked {}", self.acked)?;
+        }
+        write!(f, ": expected {}, found {}", self.expected, self.found)
+    }
+}

@@ -8,13 +8,15 @@ pub mod driver;
 pub mod finding;
 pub mod identity;
 pub mod report;
+pub mod store;
 pub mod table;
 
 pub use action::{Action, ActionKind};
 pub use driver::{Examined, Failure, Layer, Plan, examine, perform};
 pub use finding::{Acked, Finding, Label, Place, Verdict};
-pub use identity::Identity;
+pub use identity::{Identity, IdentityCopy};
 pub use report::{LayerReport, Report, Stage};
+pub use store::{Store, StoreLayer, lock};
 pub use table::{Row, Table};
 
 /// Exit codes of the binary, one meaning each (docs/reference.md).

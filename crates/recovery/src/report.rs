@@ -3,7 +3,8 @@
 use rekindle_env::Clock;
 use serde::Serialize;
 
-use crate::action::Action;
+use crate::action::{Action, ActionKind};
+use crate::driver::Failure;
 use crate::exit;
 use crate::finding::{Finding, Verdict};
 
@@ -72,6 +73,25 @@ impl LayerReport {
         result
     }
 
+    /// Why this layer refuses the start, if it does: corruption when a finding says so, otherwise
+    /// the directory or what was asked of it is wrong.
+    #[must_use]
+    pub fn refusal(&self) -> Option<Failure> {
+        let refuses = |action: &&Action| action.kind == ActionKind::Refuse;
+        let action = self.actions.iter().find(refuses)?;
+        let corrupt = |finding: &&Finding| finding.verdict == Some(Verdict::Corrupt);
+        Some(match self.findings.iter().find(corrupt) {
+            Some(finding) => Failure::Refused(format!("{} [{finding}]", action.detail)),
+            None => Failure::Config(action.detail.clone()),
+        })
+    }
+
+    /// The exit code that this layer means: of its worst finding, or of its refusal.
+    #[must_use]
+    pub fn exit_code(&self) -> i32 {
+        self.refusal().map_or_else(|| exit_code(&self.findings), |failure| failure.exit_code())
+    }
+
     /// Notes a count.
     pub fn figure(&mut self, name: &'static str, value: u64) {
         self.figures.push(Figure { name, value });
@@ -96,7 +116,7 @@ pub struct Report {
 impl Report {
     /// Adds a layer and lets its worst finding count.
     pub fn add(&mut self, layer: LayerReport) {
-        let worst = exit_code(&layer.findings);
+        let worst = layer.exit_code();
         if severity(worst) > severity(self.code) {
             self.code = worst;
         }
@@ -119,11 +139,12 @@ impl Report {
 /// The exit code that a set of findings means; the worst decides.
 #[must_use]
 pub fn exit_code(findings: &[Finding]) -> i32 {
-    let codes = findings.iter().filter_map(|finding| finding.verdict).map(|verdict| match verdict {
-        Verdict::Torn => exit::TORN,
-        Verdict::Healed => exit::HEALED,
-        Verdict::Corrupt => exit::CORRUPT,
-    });
+    let codes =
+        findings.iter().filter_map(|finding| finding.verdict).map(|verdict| match verdict {
+            Verdict::Torn => exit::TORN,
+            Verdict::Healed => exit::HEALED,
+            Verdict::Corrupt => exit::CORRUPT,
+        });
     codes.max_by_key(|&code| severity(code)).unwrap_or(exit::CLEAN)
 }
 

@@ -1,0 +1,442 @@
+//! The first layer, `store`: which directory this is, and whether it may be opened.
+//!
+//! Reads top-down as scan, validate, plan, act; the situations are in [`table`].
+//!
+//! Invariants: a directory that is neither empty nor a store is never written to; an identity is
+//! made only where nothing can be lost; a copy is rewritten only from a whole one. Creation makes
+//! the directories durable, then `store.a`, then `store.b`, so that a crash at any of its
+//! operations leaves a situation that the next start completes ([`table`], store-2 to store-4).
+
+mod scan;
+pub mod table;
+
+use std::path::{Path, PathBuf};
+
+use rekindle_env::{DirectoryLock, Disk, LockMode, ReadDisk, durable};
+
+use crate::action::{Action, ActionKind};
+use crate::driver::{Failure, Layer, Plan};
+use crate::finding::{Acked, Finding, Label, Place, Verdict};
+use crate::identity::{Defect, Identity, IdentityCopy, engine_name};
+pub use scan::{Pieces, RawCopy};
+use table::{Conditions, CopyState, Entry, Pair, Then};
+
+/// The two copies of the identity, in the order in which they are written.
+pub const COPIES: [&str; 2] = ["store.a", "store.b"];
+
+/// The directory of the segments; a store that has begun is nothing without it.
+pub const JOURNAL_DIR: &str = "shards/0/journal";
+
+/// The directories of a store, parents first.
+pub const DIRECTORIES: [&str; 6] =
+    ["shards", "shards/0", JOURNAL_DIR, "shards/0/checkpoints", "reports", "quarantine"];
+
+/// The layer that decides whether a directory is a store.
+#[derive(Clone, Debug)]
+pub struct StoreLayer {
+    /// The directory.
+    pub dir: PathBuf,
+    /// Whether an absent or empty directory becomes a store; dry runs and `verify` say no.
+    pub create: bool,
+    /// The identity of a store that is created; its engine is the one asked for.
+    pub candidate: Identity,
+}
+
+/// A store that may be used.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Store {
+    /// Who it is.
+    pub identity: Identity,
+    /// How often the identity was written.
+    pub sequence: u64,
+}
+
+impl Store {
+    /// Whether the shard ever began. Before, an empty `shards/0` is a new store; afterwards it is
+    /// a loss.
+    #[must_use]
+    pub fn begun(&self) -> bool {
+        self.sequence > 1
+    }
+
+    /// Notes durably that the shard has begun: to be called once its own metadata is durable.
+    /// Repeatable.
+    pub fn begin(self, disk: &dyn Disk, dir: &Path) -> Result<Self, Failure> {
+        if self.begun() {
+            return Ok(self);
+        }
+        let identity = self.identity.clone();
+        self.change(disk, dir, identity)
+    }
+
+    /// Writes a changed identity, one copy after the other.
+    pub fn change(self, disk: &dyn Disk, dir: &Path, identity: Identity) -> Result<Self, Failure> {
+        assert_eq!(self.identity.store_id, identity.store_id, "a store stays who it is");
+        let copy = IdentityCopy { sequence: self.sequence + 1, identity };
+        for name in COPIES {
+            write_copy(disk, dir, name, &copy)?;
+        }
+        Ok(Self { identity: copy.identity, sequence: copy.sequence })
+    }
+}
+
+/// What the pieces are worth.
+#[derive(Debug)]
+pub struct Trusted {
+    conditions: Conditions,
+    newest: Option<IdentityCopy>,
+    stale: Option<&'static str>,
+    missing: Vec<&'static str>,
+}
+
+/// A step of the plan.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Step {
+    /// Makes a directory of [`DIRECTORIES`], or the store's own (empty name).
+    MakeDirectory(&'static str),
+    /// Writes one copy.
+    Write(&'static str, IdentityCopy),
+}
+
+impl Layer for StoreLayer {
+    const NAME: &'static str = "store";
+    type Source = dyn ReadDisk;
+    type Sink = dyn Disk;
+    type Pieces = Pieces;
+    type Trusted = Trusted;
+    type Step = Step;
+    type Recovered = Store;
+
+    fn scan(&self, source: &dyn ReadDisk) -> Result<Pieces, Failure> {
+        scan::scan(source, &self.dir)
+    }
+
+    fn validate(&self, pieces: Pieces) -> (Trusted, Vec<Finding>) {
+        let [a, b] = [decode(&pieces.a), decode(&pieces.b)];
+        let trusted = self.judge(&pieces, &a, &b);
+        let row = table::SITUATIONS.decide(&trusted.conditions);
+        let mut findings = match row.then {
+            Then::Use | Then::Create | Then::Again | Then::Absent => vec![],
+            Then::Foreign => foreign(row.label, &pieces),
+            Then::Finish | Then::Heal | Then::Update | Then::Lost | Then::Newer => {
+                of_copies(row.label, row.then, &trusted, [&a, &b])
+            }
+            Then::Contradict => contradiction(row.label, &a, &b),
+            Then::OtherEngine => vec![self.other_engine(row.label, &trusted)],
+            Then::NoJournal => vec![no_journal(row.label)],
+        };
+        if row.then.opens() {
+            findings.extend(entries(&pieces, &trusted));
+        }
+        (trusted, findings)
+    }
+
+    fn plan(&self, trusted: &Trusted, findings: &[Finding]) -> Plan<Step> {
+        let row = table::SITUATIONS.decide(&trusted.conditions);
+        let mut steps = vec![];
+        match row.then {
+            Then::Create | Then::Again => {
+                let copy = IdentityCopy { sequence: 1, identity: self.candidate.clone() };
+                steps.push(Step::MakeDirectory(""));
+                steps.extend(DIRECTORIES.map(Step::MakeDirectory));
+                steps.extend(COPIES.map(|name| Step::Write(name, copy.clone())));
+            }
+            Then::Finish | Then::Heal | Then::Update => {
+                let newest = trusted.newest.clone().expect("these rows hold a whole copy");
+                let stale = trusted.stale.expect("these rows hold a copy that is not current");
+                steps.push(Step::Write(stale, newest));
+            }
+            _ => {}
+        }
+        if row.then.opens() {
+            steps.extend(trusted.missing.iter().map(|dir| Step::MakeDirectory(dir)));
+        }
+        Plan { steps, actions: self.actions(row.label, row.then, trusted, findings) }
+    }
+
+    fn act(&self, trusted: Trusted, steps: Vec<Step>, sink: &dyn Disk) -> Result<Store, Failure> {
+        let mut current = trusted.newest;
+        for step in steps {
+            match step {
+                Step::MakeDirectory(name) => make_directory(sink, &self.dir.join(name))?,
+                Step::Write(name, copy) => {
+                    write_copy(sink, &self.dir, name, &copy)?;
+                    current = Some(copy);
+                }
+            }
+        }
+        let copy = current.expect("a plan that does not refuse keeps or writes a whole copy");
+        Ok(Store { identity: copy.identity, sequence: copy.sequence })
+    }
+}
+
+impl StoreLayer {
+    /// Turns what was decoded into the conditions of the table.
+    fn judge(
+        &self,
+        pieces: &Pieces,
+        a: &Result<IdentityCopy, Fault>,
+        b: &Result<IdentityCopy, Fault>,
+    ) -> Trusted {
+        let pair = match (a, b) {
+            (Ok(a), Ok(b)) if a == b => Pair::Equal,
+            (Ok(a), Ok(b))
+                if a.identity.store_id == b.identity.store_id
+                    && a.sequence.abs_diff(b.sequence) == 1 =>
+            {
+                Pair::OneOlder
+            }
+            _ => Pair::Contradict,
+        };
+        let newest = match (a, b) {
+            (Ok(a), Ok(b)) => Some(if b.sequence > a.sequence { b } else { a }),
+            (Ok(copy), Err(_)) | (Err(_), Ok(copy)) => Some(copy),
+            (Err(_), Err(_)) => None,
+        };
+        let stale = COPIES.into_iter().zip([a, b]).find(|(_, copy)| copy.as_ref().ok() != newest);
+        let conditions = Conditions {
+            a: state(a),
+            b: state(b),
+            pair,
+            rest: pieces.rest,
+            begun: newest.is_some_and(|copy| copy.sequence > 1),
+            journal: !pieces.missing.contains(&JOURNAL_DIR),
+            engine: newest.is_none_or(|copy| copy.identity.engine == self.candidate.engine),
+            create: self.create,
+        };
+        Trusted {
+            conditions,
+            newest: newest.cloned(),
+            stale: stale.map(|(name, _)| name),
+            missing: pieces.missing.clone(),
+        }
+    }
+
+    fn other_engine(&self, label: Label, trusted: &Trusted) -> Finding {
+        let found = trusted.newest.as_ref().map_or(0, |copy| copy.identity.engine);
+        note(
+            label,
+            "store.a",
+            64,
+            format!("engine {}", engine_name(self.candidate.engine)),
+            format!("engine {}", engine_name(found)),
+        )
+    }
+
+    /// The plan as it is reported; the detail of a refusal is the message that the user reads.
+    fn actions(
+        &self,
+        label: Label,
+        then: Then,
+        trusted: &Trusted,
+        findings: &[Finding],
+    ) -> Vec<Action> {
+        let (kind, detail) = match then {
+            Then::Use => (ActionKind::Keep, "both copies agree".to_owned()),
+            Then::Create => (ActionKind::Rebuild, "a new store".to_owned()),
+            Then::Again => (ActionKind::Rebuild, "its creation was interrupted".to_owned()),
+            Then::Finish => (ActionKind::Rebuild, "its creation is completed".to_owned()),
+            Then::Heal => (ActionKind::Rebuild, "from the whole copy".to_owned()),
+            Then::Update => (ActionKind::Rebuild, "an interrupted change is completed".to_owned()),
+            _ => (ActionKind::Refuse, self.refusal(then, findings)),
+        };
+        let target = match then {
+            Then::Finish | Then::Heal | Then::Update => trusted.stale.unwrap_or_default().into(),
+            Then::Use => COPIES.join(", "),
+            _ => self.dir.display().to_string(),
+        };
+        let mut actions = vec![Action { kind, label, target, detail }];
+        let entries = findings.iter().filter(|finding| table::is_entry(finding.label));
+        actions.extend(entries.map(|finding| Action {
+            kind: if finding.label == table::MISSING {
+                ActionKind::Rebuild
+            } else {
+                ActionKind::Keep
+            },
+            label: finding.label,
+            target: finding.place.file.clone(),
+            detail: finding.found.clone(),
+        }));
+        actions
+    }
+
+    fn refusal(&self, then: Then, findings: &[Finding]) -> String {
+        let dir = self.dir.display();
+        let (expected, found) = findings
+            .first()
+            .map_or(("", ""), |finding| (finding.expected.as_str(), finding.found.as_str()));
+        match then {
+            Then::Absent => format!(
+                "{dir} holds no Rekindle store; create one with 'rekindle serve --data {dir}'"
+            ),
+            Then::Foreign => format!(
+                "{dir} is not empty and no Rekindle store; choose an empty or absent directory, \
+                 or the one that holds store.a"
+            ),
+            Then::Newer => format!(
+                "{dir} was written by a newer Rekindle: this program reads {expected}, the store \
+                 has {found}; start it with the newer program"
+            ),
+            Then::OtherEngine => format!(
+                "{dir} was created with {found}, but {expected} was asked for; start it with the \
+                 engine that it was created with"
+            ),
+            Then::NoJournal => {
+                format!("{dir} has lost {JOURNAL_DIR}; bring that directory back from a copy")
+            }
+            Then::Contradict => format!(
+                "store.a and store.b of {dir} contradict each other; bring both back from one copy"
+            ),
+            _ => format!(
+                "no copy of the identity of {dir} is whole; bring store.a or store.b back from a \
+                 copy"
+            ),
+        }
+    }
+}
+
+/// Why a copy gives no identity.
+enum Fault {
+    Absent,
+    Defect(Defect),
+}
+
+fn decode(raw: &RawCopy) -> Result<IdentityCopy, Fault> {
+    match raw {
+        RawCopy::Absent => Err(Fault::Absent),
+        RawCopy::Other => Err(Fault::Defect(Defect::Damaged {
+            offset: 0,
+            expected: "a regular file".to_owned(),
+            found: "something else".to_owned(),
+        })),
+        RawCopy::Bytes(bytes) => IdentityCopy::decode(bytes).map_err(Fault::Defect),
+    }
+}
+
+fn state(copy: &Result<IdentityCopy, Fault>) -> CopyState {
+    match copy {
+        Ok(_) => CopyState::Whole,
+        Err(Fault::Absent) => CopyState::Absent,
+        Err(Fault::Defect(Defect::Damaged { .. })) => CopyState::Damaged,
+        Err(Fault::Defect(Defect::Newer { .. })) => CopyState::Newer,
+    }
+}
+
+fn note(label: Label, file: &str, offset: u64, expected: String, found: String) -> Finding {
+    let place = Place { file: file.to_owned(), offset, from: 0, to: 0 };
+    Finding { label, place, verdict: None, acked: Acked::No, expected, found }
+}
+
+/// One finding per copy that is not current.
+fn of_copies(
+    label: Label,
+    then: Then,
+    trusted: &Trusted,
+    copies: [&Result<IdentityCopy, Fault>; 2],
+) -> Vec<Finding> {
+    let (verdict, acked) = match then {
+        Then::Heal => (Some(Verdict::Healed), Acked::Yes),
+        Then::Lost => (Some(Verdict::Corrupt), Acked::Yes),
+        _ => (None, Acked::No),
+    };
+    let describe = |copy: &Result<IdentityCopy, Fault>| match copy {
+        Err(Fault::Absent) => Some((0, "a copy of the identity".to_owned(), "no file".to_owned())),
+        Err(Fault::Defect(Defect::Damaged { offset, expected, found })) => {
+            Some((*offset, expected.clone(), found.clone()))
+        }
+        Err(Fault::Defect(Defect::Newer { expected, found })) => {
+            Some((8, expected.clone(), found.clone()))
+        }
+        Ok(copy) if trusted.newest.as_ref() != Some(copy) => {
+            let newest = trusted.newest.as_ref().map_or(0, |newest| newest.sequence);
+            Some((16, format!("sequence {newest}"), format!("sequence {}", copy.sequence)))
+        }
+        Ok(_) => None,
+    };
+    let newer_only = |copy: &&Result<IdentityCopy, Fault>| {
+        then != Then::Newer || state(copy) == CopyState::Newer
+    };
+    let named = COPIES.into_iter().zip(copies).filter(|(_, copy)| newer_only(copy));
+    named
+        .filter_map(|(name, copy)| describe(copy).map(|what| (name, what)))
+        .map(|(name, (offset, expected, found))| Finding {
+            verdict,
+            acked,
+            ..note(label, name, offset, expected, found)
+        })
+        .collect()
+}
+
+fn contradiction(
+    label: Label,
+    a: &Result<IdentityCopy, Fault>,
+    b: &Result<IdentityCopy, Fault>,
+) -> Vec<Finding> {
+    let [a, b] = [a, b].map(|copy| {
+        let copy = copy.as_ref().ok();
+        copy.map_or_else(String::new, |copy| {
+            format!("store {}, sequence {}", copy.identity.store_id_hex(), copy.sequence)
+        })
+    });
+    let finding = note(label, "store.b", 16, a, b);
+    vec![Finding { verdict: Some(Verdict::Corrupt), acked: Acked::Yes, ..finding }]
+}
+
+fn no_journal(label: Label) -> Finding {
+    let expected = "the directory of the segments".to_owned();
+    let finding = note(label, JOURNAL_DIR, 0, expected, "no directory".to_owned());
+    Finding { verdict: Some(Verdict::Corrupt), acked: Acked::Yes, ..finding }
+}
+
+fn foreign(label: Label, pieces: &Pieces) -> Vec<Finding> {
+    let name = pieces.unknown.first().map_or("", String::as_str);
+    vec![note(label, name, 0, "an empty directory, or a store".to_owned(), "other files".into())]
+}
+
+/// Notes on entries that nobody knows and on directories that are gone.
+fn entries(pieces: &Pieces, trusted: &Trusted) -> Vec<Finding> {
+    let label = |entry: Entry| table::ENTRIES.decide(&entry).label;
+    let unknown = pieces.unknown.iter().map(|name| {
+        let (expected, found) = ("nothing of this name", "an unknown entry, left alone");
+        note(label(Entry::Unknown), name, 0, expected.to_owned(), found.to_owned())
+    });
+    let missing = trusted.missing.iter().map(|name| {
+        let (expected, found) = ("a directory", "nothing; made again");
+        note(label(Entry::Missing), name, 0, expected.to_owned(), found.to_owned())
+    });
+    unknown.chain(missing).collect()
+}
+
+/// Creates the store's directory, and those above it, where they are missing.
+pub fn make_directory(disk: &dyn Disk, dir: &Path) -> Result<(), Failure> {
+    durable::create_dir_all(disk, dir)
+        .map_err(|error| Failure::io(format!("create directory {}", dir.display()), error))
+}
+
+/// Locks a store's directory; [`Failure::Locked`] when another process holds it.
+pub fn lock(
+    disk: &dyn Disk,
+    dir: &Path,
+    mode: LockMode,
+) -> Result<Box<dyn DirectoryLock>, Failure> {
+    match disk.lock(dir, mode) {
+        Ok(Some(lock)) => Ok(lock),
+        Ok(None) => Err(Failure::Locked(dir.display().to_string())),
+        Err(error) => Err(scan::not_a_store(dir, "lock", error)),
+    }
+}
+
+/// Writes one copy over whatever is there and makes it durable.
+fn write_copy(disk: &dyn Disk, dir: &Path, name: &str, copy: &IdentityCopy) -> Result<(), Failure> {
+    let path = dir.join(name);
+    let bytes = copy.encode();
+    let written = match disk.stat(&path) {
+        Err(error) => Err(error),
+        Ok(None) => durable::create_file(disk, &path, &bytes),
+        // Whoever created the file may have died before its entry was durable.
+        Ok(Some(_)) => {
+            durable::overwrite(disk, &path, &bytes).and_then(|()| durable::sync_parent(disk, &path))
+        }
+    };
+    written.map_err(|error| Failure::io(format!("write {}", path.display()), error))
+}
