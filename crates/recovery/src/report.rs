@@ -1,4 +1,13 @@
 //! The report: what was seen, decided and done, and how long it took.
+//!
+//! [`Report::to_json`] is the shape that scripts rely on, [`Report::text`] the one for people;
+//! both are functions of the same values. Invariant: the code of a report is that of its worst
+//! finding or refusal, whatever was added after it.
+
+mod json;
+mod text;
+
+pub use text::figures;
 
 use rekindle_env::Clock;
 use serde::Serialize;
@@ -43,7 +52,7 @@ pub struct Figure {
 }
 
 /// What one layer saw, decided and did.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LayerReport {
     /// The layer's name.
     pub layer: &'static str,
@@ -99,9 +108,9 @@ impl LayerReport {
 }
 
 /// One recovery, all layers.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Report {
-    /// 0 clean, 3 torn, 4 healed, 65 corrupt: the worst finding decides.
+    /// 0 clean, 3 torn, 4 healed, 65 corrupt, 78 not to be opened: the worst decides.
     pub code: i32,
     /// The run that this recovery began.
     pub incarnation: u64,
@@ -121,6 +130,12 @@ impl Report {
             self.code = worst;
         }
         self.layers.push(layer);
+    }
+
+    /// Why the start is refused, if it is: what the first layer that refuses says.
+    #[must_use]
+    pub fn refusal(&self) -> Option<Failure> {
+        self.layers.iter().find_map(LayerReport::refusal)
     }
 
     /// All findings, in order.
@@ -154,6 +169,7 @@ fn severity(code: i32) -> u8 {
         exit::CLEAN => 0,
         exit::TORN => 1,
         exit::HEALED => 2,
-        _ => 3,
+        exit::CORRUPT => 3,
+        _ => 4,
     }
 }

@@ -7,6 +7,7 @@
 //! the directories durable, then `store.a`, then `store.b`, so that a crash at any of its
 //! operations leaves a situation that the next start completes ([`table`], store-2 to store-4).
 
+mod findings;
 mod scan;
 pub mod table;
 
@@ -16,10 +17,11 @@ use rekindle_env::{DirectoryLock, Disk, LockMode, ReadDisk, durable};
 
 use crate::action::{Action, ActionKind};
 use crate::driver::{Failure, Layer, Plan};
-use crate::finding::{Acked, Finding, Label, Place, Verdict};
-use crate::identity::{Defect, Identity, IdentityCopy, engine_name};
+use crate::finding::{Finding, Label};
+use crate::identity::{Identity, IdentityCopy};
+use findings::Fault;
 pub use scan::{Pieces, RawCopy};
-use table::{Conditions, CopyState, Entry, Pair, Then};
+use table::{Conditions, Pair, Then};
 
 /// The two copies of the identity, in the order in which they are written.
 pub const COPIES: [&str; 2] = ["store.a", "store.b"];
@@ -112,21 +114,24 @@ impl Layer for StoreLayer {
     }
 
     fn validate(&self, pieces: Pieces) -> (Trusted, Vec<Finding>) {
-        let [a, b] = [decode(&pieces.a), decode(&pieces.b)];
+        let [a, b] = [&pieces.a, &pieces.b].map(findings::decode);
         let trusted = self.judge(&pieces, &a, &b);
         let row = table::SITUATIONS.decide(&trusted.conditions);
         let mut findings = match row.then {
             Then::Use | Then::Create | Then::Again | Then::Absent => vec![],
-            Then::Foreign => foreign(row.label, &pieces),
+            Then::Foreign => vec![findings::foreign(row.label, &pieces)],
             Then::Finish | Then::Heal | Then::Update | Then::Lost | Then::Newer => {
-                of_copies(row.label, row.then, &trusted, [&a, &b])
+                findings::of_copies(row.label, row.then, trusted.newest.as_ref(), [&a, &b])
             }
-            Then::Contradict => contradiction(row.label, &a, &b),
-            Then::OtherEngine => vec![self.other_engine(row.label, &trusted)],
-            Then::NoJournal => vec![no_journal(row.label)],
+            Then::Contradict => vec![findings::contradiction(row.label, &a, &b)],
+            Then::OtherEngine => {
+                let found = trusted.newest.as_ref().map_or(0, |copy| copy.identity.engine);
+                vec![findings::other_engine(row.label, self.candidate.engine, found)]
+            }
+            Then::NoJournal => vec![findings::no_journal(row.label)],
         };
         if row.then.opens() {
-            findings.extend(entries(&pieces, &trusted));
+            findings.extend(findings::entries(&pieces));
         }
         (trusted, findings)
     }
@@ -195,8 +200,8 @@ impl StoreLayer {
         };
         let stale = COPIES.into_iter().zip([a, b]).find(|(_, copy)| copy.as_ref().ok() != newest);
         let conditions = Conditions {
-            a: state(a),
-            b: state(b),
+            a: findings::state(a),
+            b: findings::state(b),
             pair,
             rest: pieces.rest,
             begun: newest.is_some_and(|copy| copy.sequence > 1),
@@ -210,17 +215,6 @@ impl StoreLayer {
             stale: stale.map(|(name, _)| name),
             missing: pieces.missing.clone(),
         }
-    }
-
-    fn other_engine(&self, label: Label, trusted: &Trusted) -> Finding {
-        let found = trusted.newest.as_ref().map_or(0, |copy| copy.identity.engine);
-        note(
-            label,
-            "store.a",
-            64,
-            format!("engine {}", engine_name(self.candidate.engine)),
-            format!("engine {}", engine_name(found)),
-        )
     }
 
     /// The plan as it is reported; the detail of a refusal is the message that the user reads.
@@ -293,118 +287,6 @@ impl StoreLayer {
             ),
         }
     }
-}
-
-/// Why a copy gives no identity.
-enum Fault {
-    Absent,
-    Defect(Defect),
-}
-
-fn decode(raw: &RawCopy) -> Result<IdentityCopy, Fault> {
-    match raw {
-        RawCopy::Absent => Err(Fault::Absent),
-        RawCopy::Other => Err(Fault::Defect(Defect::Damaged {
-            offset: 0,
-            expected: "a regular file".to_owned(),
-            found: "something else".to_owned(),
-        })),
-        RawCopy::Bytes(bytes) => IdentityCopy::decode(bytes).map_err(Fault::Defect),
-    }
-}
-
-fn state(copy: &Result<IdentityCopy, Fault>) -> CopyState {
-    match copy {
-        Ok(_) => CopyState::Whole,
-        Err(Fault::Absent) => CopyState::Absent,
-        Err(Fault::Defect(Defect::Damaged { .. })) => CopyState::Damaged,
-        Err(Fault::Defect(Defect::Newer { .. })) => CopyState::Newer,
-    }
-}
-
-fn note(label: Label, file: &str, offset: u64, expected: String, found: String) -> Finding {
-    let place = Place { file: file.to_owned(), offset, from: 0, to: 0 };
-    Finding { label, place, verdict: None, acked: Acked::No, expected, found }
-}
-
-/// One finding per copy that is not current.
-fn of_copies(
-    label: Label,
-    then: Then,
-    trusted: &Trusted,
-    copies: [&Result<IdentityCopy, Fault>; 2],
-) -> Vec<Finding> {
-    let (verdict, acked) = match then {
-        Then::Heal => (Some(Verdict::Healed), Acked::Yes),
-        Then::Lost => (Some(Verdict::Corrupt), Acked::Yes),
-        _ => (None, Acked::No),
-    };
-    let describe = |copy: &Result<IdentityCopy, Fault>| match copy {
-        Err(Fault::Absent) => Some((0, "a copy of the identity".to_owned(), "no file".to_owned())),
-        Err(Fault::Defect(Defect::Damaged { offset, expected, found })) => {
-            Some((*offset, expected.clone(), found.clone()))
-        }
-        Err(Fault::Defect(Defect::Newer { expected, found })) => {
-            Some((8, expected.clone(), found.clone()))
-        }
-        Ok(copy) if trusted.newest.as_ref() != Some(copy) => {
-            let newest = trusted.newest.as_ref().map_or(0, |newest| newest.sequence);
-            Some((16, format!("sequence {newest}"), format!("sequence {}", copy.sequence)))
-        }
-        Ok(_) => None,
-    };
-    let newer_only = |copy: &&Result<IdentityCopy, Fault>| {
-        then != Then::Newer || state(copy) == CopyState::Newer
-    };
-    let named = COPIES.into_iter().zip(copies).filter(|(_, copy)| newer_only(copy));
-    named
-        .filter_map(|(name, copy)| describe(copy).map(|what| (name, what)))
-        .map(|(name, (offset, expected, found))| Finding {
-            verdict,
-            acked,
-            ..note(label, name, offset, expected, found)
-        })
-        .collect()
-}
-
-fn contradiction(
-    label: Label,
-    a: &Result<IdentityCopy, Fault>,
-    b: &Result<IdentityCopy, Fault>,
-) -> Vec<Finding> {
-    let [a, b] = [a, b].map(|copy| {
-        let copy = copy.as_ref().ok();
-        copy.map_or_else(String::new, |copy| {
-            format!("store {}, sequence {}", copy.identity.store_id_hex(), copy.sequence)
-        })
-    });
-    let finding = note(label, "store.b", 16, a, b);
-    vec![Finding { verdict: Some(Verdict::Corrupt), acked: Acked::Yes, ..finding }]
-}
-
-fn no_journal(label: Label) -> Finding {
-    let expected = "the directory of the segments".to_owned();
-    let finding = note(label, JOURNAL_DIR, 0, expected, "no directory".to_owned());
-    Finding { verdict: Some(Verdict::Corrupt), acked: Acked::Yes, ..finding }
-}
-
-fn foreign(label: Label, pieces: &Pieces) -> Vec<Finding> {
-    let name = pieces.unknown.first().map_or("", String::as_str);
-    vec![note(label, name, 0, "an empty directory, or a store".to_owned(), "other files".into())]
-}
-
-/// Notes on entries that nobody knows and on directories that are gone.
-fn entries(pieces: &Pieces, trusted: &Trusted) -> Vec<Finding> {
-    let label = |entry: Entry| table::ENTRIES.decide(&entry).label;
-    let unknown = pieces.unknown.iter().map(|name| {
-        let (expected, found) = ("nothing of this name", "an unknown entry, left alone");
-        note(label(Entry::Unknown), name, 0, expected.to_owned(), found.to_owned())
-    });
-    let missing = trusted.missing.iter().map(|name| {
-        let (expected, found) = ("a directory", "nothing; made again");
-        note(label(Entry::Missing), name, 0, expected.to_owned(), found.to_owned())
-    });
-    unknown.chain(missing).collect()
 }
 
 /// Creates the store's directory, and those above it, where they are missing.

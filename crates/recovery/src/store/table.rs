@@ -180,7 +180,7 @@ pub static SITUATIONS: Table<Conditions, Then> = Table {
         Row {
             label: Label("store-7"),
             when: |c| {
-                !c.whole() && !c.newer() && !c.stillborn() && !(c.bare() && c.rest != Rest::Data)
+                !(c.whole() || c.newer() || c.stillborn() || c.bare() && c.rest != Rest::Data)
             },
             then: Then::Lost,
         },
