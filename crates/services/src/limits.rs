@@ -1,0 +1,60 @@
+//! Every limit of the services, in one place; `/v1/limits` lists them, tests stand at each and above.
+
+/// Longest name of a queue in bytes; `[A-Za-z0-9._-]` only.
+pub const NAME_BYTES_MAX: usize = 249;
+/// Most queues of a namespace.
+pub const QUEUES_MAX: usize = 100_000;
+/// Largest body of a message in bytes.
+pub const BODY_BYTES_MAX: usize = 1024 * 1024;
+/// Most headers of a message.
+pub const HEADERS_MAX: usize = 100;
+/// Largest sum of all names and values of a message's headers in bytes.
+pub const HEADER_BYTES_MAX: usize = 16 * 1024;
+/// Longest fairness key in bytes.
+pub const FAIRNESS_KEY_BYTES_MAX: usize = 249;
+/// Most messages of one send.
+pub const SEND_MESSAGES_MAX: usize = 1_000;
+/// Most messages of one receive; more are asked for by the next call.
+pub const RECEIVE_MESSAGES_MAX: usize = 1_000;
+/// Bytes of bodies and headers after which a receive takes no further message.
+pub const RECEIVE_BYTES_MAX: usize = 2 * 1024 * 1024;
+/// Most tokens of one ack, nack or extend.
+pub const TOKENS_MAX: usize = 1_000;
+/// Longest visibility, and longest extension of a lease, in milliseconds: 12 hours.
+pub const VISIBILITY_MS_MAX: u64 = 12 * 60 * 60 * 1_000;
+/// Longest delay of a send or nack in milliseconds: 366 days.
+pub const DELAY_MS_MAX: u64 = 366 * 24 * 60 * 60 * 1_000;
+/// Longest reason of a nack in bytes.
+pub const REASON_BYTES_MAX: usize = 1024;
+/// Longest owner's name in bytes.
+pub const OWNER_BYTES_MAX: usize = 249;
+/// Most settled attempts of a message that are remembered, newest kept.
+pub const HISTORY_MAX: usize = 16;
+/// Most receivers that wait at one time, over all queues.
+pub const WAITERS_MAX: usize = 65_536;
+/// Most queues of one page of a list.
+pub const LIST_QUEUES_MAX: usize = 1_000;
+
+/// Results that are kept of a producer however old they are.
+pub const PRODUCER_RESULTS_MIN: u64 = 1_024;
+/// How long every result is kept, in milliseconds of log time: 24 hours.
+pub const PRODUCER_RESULT_MS_MIN: u64 = 24 * 60 * 60 * 1_000;
+/// How long a silent producer's last results are kept, in milliseconds of log time: 7 days.
+pub const PRODUCER_IDLE_MS_MAX: u64 = 7 * 24 * 60 * 60 * 1_000;
+/// Results of all producers together above which the busiest keep fewer than 24 hours.
+pub const PRODUCER_RESULTS_MAX: u64 = 16 * 1024 * 1024;
+/// Most producers that are remembered.
+pub const PRODUCERS_MAX: usize = 1_000_000;
+
+/// Longest key of the kv service in bytes.
+pub const KV_KEY_BYTES_MAX: usize = 4 * 1024;
+/// Largest value of the kv service in bytes.
+pub const KV_VALUE_BYTES_MAX: usize = 1024 * 1024;
+/// Most rows of one page of a scan.
+pub const KV_SCAN_ROWS_MAX: usize = 1_000;
+/// Bytes of keys and values after which a page of a scan ends.
+pub const KV_SCAN_BYTES_MAX: usize = 2 * 1024 * 1024;
+/// Most checks and operations of one transaction.
+pub const KV_OPERATIONS_MAX: usize = 4_096;
+/// Most bytes of keys and values of one transaction.
+pub const KV_TRANSACTION_BYTES_MAX: usize = 3 * 1024 * 1024;
