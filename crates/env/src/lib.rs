@@ -4,17 +4,25 @@
 //! randomness. Everything above takes an [`Env`], so that the simulator can stand in for the machine.
 
 pub mod clock;
+mod delay;
 pub mod disk;
 pub mod durable;
+mod pages;
 mod random;
 mod real;
+mod simulated;
 
 use std::sync::Arc;
 
 pub use clock::{Clock, ManualClock, SystemClock};
+pub use delay::DelayingDisk;
 pub use disk::{DirectoryLock, Disk, Entry, EntryKind, LockMode, ReadDisk, ReadFile, WriteFile};
 pub use random::{OsRandom, Random, SeededRandom};
 pub use real::RealDisk;
+pub use simulated::{
+    CrashPoints, Effect, Fault, FaultError, Image, Operation, OperationKind, SimulatedDisk,
+    Survival, Times, Trace,
+};
 
 /// Everything a Rekindle store needs of the machine it runs on.
 #[derive(Clone, Debug)]
