@@ -7,6 +7,8 @@ pub mod clock;
 mod delay;
 pub mod disk;
 pub mod durable;
+mod locks;
+mod overlay;
 mod pages;
 mod random;
 mod real;
@@ -17,6 +19,7 @@ use std::sync::Arc;
 pub use clock::{Clock, ManualClock, SystemClock};
 pub use delay::DelayingDisk;
 pub use disk::{DirectoryLock, Disk, Entry, EntryKind, LockMode, ReadDisk, ReadFile, WriteFile};
+pub use overlay::OverlayDisk;
 pub use random::{OsRandom, Random, SeededRandom};
 pub use real::RealDisk;
 pub use simulated::{

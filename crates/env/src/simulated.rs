@@ -254,7 +254,7 @@ impl Disk for SimulatedDisk {
         machine.call(OperationKind::Lock, &[dir])?;
         let node = machine.live.walk(dir)?;
         machine.live.directory(node)?;
-        if !machine.lock(node, mode) {
+        if !machine.locks.lock(node, mode) {
             return Ok(None);
         }
         Ok(Some(Box::new(SimulatedLock::new(self.clone(), node))))

@@ -106,6 +106,6 @@ impl DirectoryLock for SimulatedLock {}
 
 impl Drop for SimulatedLock {
     fn drop(&mut self) {
-        self.disk.machine().unlock(self.dir);
+        self.disk.machine().locks.unlock(self.dir);
     }
 }

@@ -17,7 +17,7 @@ use super::entries::EntryChange;
 use super::fault::{Effect, FaultError, Faults};
 use super::image::{Image, NodeId};
 use super::operation::{Change, Operation, OperationKind};
-use crate::disk::LockMode;
+use crate::locks::Locks;
 use crate::pages::{piece, widen};
 
 /// What `available_bytes` answers until a test sets it: a tebibyte.
@@ -37,16 +37,10 @@ pub(super) struct Machine {
     pub(super) available: u64,
     pub(super) unreadable: Vec<(NodeId, Range<u64>)>,
     random: fastrand::Rng,
-    locks: BTreeMap<NodeId, Holders>,
+    pub(super) locks: Locks,
     handles: BTreeMap<NodeId, usize>,
     /// Files without a name that a handle keeps alive.
     unlinked: BTreeSet<NodeId>,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Holders {
-    One,
-    Readers(u64),
 }
 
 impl Machine {
@@ -63,7 +57,7 @@ impl Machine {
             available: AVAILABLE_BYTES,
             unreadable: Vec::new(),
             random: fastrand::Rng::with_seed(seed),
-            locks: BTreeMap::new(),
+            locks: Locks::default(),
             handles: BTreeMap::new(),
             unlinked: BTreeSet::new(),
         }
@@ -226,27 +220,6 @@ impl Machine {
         let mut image = self.live.clone();
         image.collect(&BTreeSet::new());
         image
-    }
-
-    /// Takes a lock on a directory, if nobody holds one that excludes it.
-    pub(super) fn lock(&mut self, dir: NodeId, mode: LockMode) -> bool {
-        let next = match (mode, self.locks.get(&dir)) {
-            (LockMode::Exclusive, None) => Holders::One,
-            (LockMode::Shared, None) => Holders::Readers(1),
-            (LockMode::Shared, Some(Holders::Readers(count))) => Holders::Readers(count + 1),
-            _ => return false,
-        };
-        self.locks.insert(dir, next);
-        true
-    }
-
-    pub(super) fn unlock(&mut self, dir: NodeId) {
-        match self.locks.remove(&dir) {
-            Some(Holders::Readers(count)) if count > 1 => {
-                self.locks.insert(dir, Holders::Readers(count - 1));
-            }
-            held => assert!(held.is_some(), "only a held lock is released"),
-        }
     }
 }
 
