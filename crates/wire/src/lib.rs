@@ -4,6 +4,7 @@
 //! kinds and gRPC statuses, used by the server and by every client.
 
 pub mod error;
+pub mod limits;
 
 /// Generated messages, clients and servers of package `rekindle.v1`.
 #[allow(
@@ -17,6 +18,14 @@ pub mod error;
 )]
 pub mod v1 {
     tonic::include_proto!("rekindle.v1");
+}
+
+impl v1::Message {
+    /// A message with this body, no headers and the default fairness key.
+    #[must_use]
+    pub fn new(body: impl Into<bytes::Bytes>) -> Self {
+        Self { body: body.into(), ..Self::default() }
+    }
 }
 
 impl v1::Durability {
