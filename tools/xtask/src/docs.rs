@@ -1,0 +1,216 @@
+//! `cargo xtask docs`: what the documents tell a reader to type, typed.
+//!
+//! A block ```` ```sh ```` of README.md or docs/ runs in a fresh temporary folder with the built
+//! `rekindle` on the PATH; its servers die with it. A block ```` ```sh repo ```` holds cargo
+//! commands and runs in the clone, with `--repo` only. Other blocks (`text`, `toml`…) are not run.
+//! Invariant: a block passes when `sh -eu` ends with 0 within its deadline.
+
+use std::ffi::OsString;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use crate::process;
+
+/// Long enough for a block with a demo in it, short enough to notice a block that waits for ever.
+const FOLDER_DEADLINE: Duration = Duration::from_secs(120);
+
+/// Blocks in the clone build and test.
+const REPOSITORY_DEADLINE: Duration = Duration::from_secs(3600);
+
+/// Which blocks are run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Blocks {
+    /// ```` ```sh ````
+    Folder,
+    /// ```` ```sh repo ````
+    Repository,
+}
+
+/// A block of a document.
+#[derive(Debug, PartialEq, Eq)]
+struct Block {
+    line: usize,
+    script: String,
+}
+
+/// Runs all blocks of one kind; fails when one does, or when there is none.
+pub(crate) fn run(root: &Path, blocks: Blocks) -> Result<(), String> {
+    let program = match blocks {
+        Blocks::Folder => Some(build(root)?),
+        Blocks::Repository => None,
+    };
+    let mut count = 0;
+    let mut failed = vec![];
+    for document in documents(root)? {
+        let text = fs::read_to_string(&document)
+            .map_err(|error| format!("{}: {error}", document.display()))?;
+        let name = document.strip_prefix(root).unwrap_or(&document).display().to_string();
+        for block in extract(&text, blocks) {
+            count += 1;
+            let place = format!("{name}:{}", block.line);
+            let start = Instant::now();
+            match run_block(root, program.as_deref(), &block) {
+                Ok(()) => println!("docs: {place} passed in {:.1?}", start.elapsed()),
+                Err(message) => {
+                    println!("docs: {place} FAILED\n{message}");
+                    failed.push(place);
+                }
+            }
+        }
+    }
+    match (count, failed.is_empty()) {
+        (0, _) => Err("docs: no blocks to run".to_owned()),
+        (_, false) => Err(format!("docs: failed: {}", failed.join(", "))),
+        (count, true) => {
+            println!("docs: {count} blocks passed");
+            Ok(())
+        }
+    }
+}
+
+/// README.md and every document.
+fn documents(root: &Path) -> Result<Vec<PathBuf>, String> {
+    let mut found = vec![root.join("README.md")];
+    let docs = root.join("docs");
+    let entries = fs::read_dir(&docs).map_err(|error| format!("{}: {error}", docs.display()))?;
+    for entry in entries {
+        let path = entry.map_err(|error| error.to_string())?.path();
+        if path.extension().is_some_and(|extension| extension == "md") {
+            found.push(path);
+        }
+    }
+    found.retain(|path| path.exists());
+    found.sort();
+    Ok(found)
+}
+
+/// The blocks of one kind, with the lines on which they begin.
+fn extract(text: &str, blocks: Blocks) -> Vec<Block> {
+    let wanted = match blocks {
+        Blocks::Folder => "sh",
+        Blocks::Repository => "sh repo",
+    };
+    let mut found: Vec<Block> = vec![];
+    let mut fence: Option<bool> = None;
+    for (at, line) in text.lines().enumerate() {
+        match (line.strip_prefix("```"), fence) {
+            (Some(info), None) => {
+                fence = Some(info.trim() == wanted);
+                if info.trim() == wanted {
+                    found.push(Block { line: at + 1, script: String::new() });
+                }
+            }
+            (Some(_), Some(_)) => fence = None,
+            (None, Some(true)) => {
+                if let Some(block) = found.last_mut() {
+                    block.script.push_str(line);
+                    block.script.push('\n');
+                }
+            }
+            (None, _) => {}
+        }
+    }
+    found
+}
+
+fn run_block(root: &Path, program: Option<&Path>, block: &Block) -> Result<(), String> {
+    let folder = tempfile::tempdir().map_err(|error| format!("temporary folder: {error}"))?;
+    let mut command = Command::new("sh");
+    command.args(["-eu", "-c", &block.script]);
+    let deadline = match program {
+        Some(program) => {
+            command.current_dir(folder.path()).env("HOME", folder.path());
+            command.env("PATH", path_with(program)?);
+            FOLDER_DEADLINE
+        }
+        None => {
+            command.current_dir(root);
+            REPOSITORY_DEADLINE
+        }
+    };
+    let ended = process::run(&mut command, deadline, program.is_none())?;
+    if ended.success() {
+        return Ok(());
+    }
+    Err(format!("{}\n{}\n{}", block.script.trim_end(), ended.how(), ended.output))
+}
+
+/// The PATH with the folder of the program in front.
+fn path_with(program: &Path) -> Result<OsString, String> {
+    let folder = program.parent().ok_or("the program has no folder")?.to_path_buf();
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let folders = std::iter::once(folder).chain(std::env::split_paths(&path));
+    std::env::join_paths(folders).map_err(|error| format!("PATH: {error}"))
+}
+
+/// Builds the program and says where it is.
+fn build(root: &Path) -> Result<PathBuf, String> {
+    let output = Command::new(env!("CARGO"))
+        .current_dir(root)
+        .args(["build", "--package", "rekindle", "--message-format", "json-render-diagnostics"])
+        .stderr(std::process::Stdio::inherit())
+        .output()
+        .map_err(|error| format!("cargo build: {error}"))?;
+    let text = String::from_utf8_lossy(&output.stdout);
+    let messages = text.lines().filter_map(|line| serde_json::from_str(line).ok());
+    let mut programs = messages.filter_map(|message: serde_json::Value| {
+        let program = message.get("executable")?.as_str()?;
+        program.ends_with("/rekindle").then(|| PathBuf::from(program))
+    });
+    match (output.status.success(), programs.next_back()) {
+        (true, Some(program)) => Ok(program),
+        _ => Err("cargo build --package rekindle gave no program".to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TEXT: &str = "# A\n```sh\nrekindle --version\necho b\n```\n```text\nnot run\n```\n\
+                        ```sh repo\ncargo test\n```\n```\n```\n```sh\ntrue\n```\n";
+
+    #[test]
+    fn blocks_are_told_apart() {
+        let block = |line, script: &str| Block { line, script: script.to_owned() };
+        assert_eq!(
+            extract(TEXT, Blocks::Folder),
+            [block(2, "rekindle --version\necho b\n"), block(14, "true\n")]
+        );
+        assert_eq!(extract(TEXT, Blocks::Repository), [block(9, "cargo test\n")]);
+    }
+
+    #[test]
+    fn a_block_runs_in_an_empty_folder_and_stops_at_the_first_error() {
+        let root = tempfile::tempdir().expect("a folder");
+        let program = root.path().join("rekindle");
+        let run = |script: &str| {
+            let block = Block { line: 1, script: script.to_owned() };
+            run_block(root.path(), Some(&program), &block)
+        };
+        assert_eq!(run("test -z \"$(ls -A)\"\necho x > y\ntest -f y\n"), Ok(()));
+        let error = run("echo before\nfalse\necho after\n").expect_err("false fails");
+        assert!(error.contains("\nbefore\n") && !error.ends_with("after\n"), "{error}");
+    }
+
+    #[test]
+    fn the_clone_is_where_repository_blocks_run() {
+        let root = tempfile::tempdir().expect("a folder");
+        fs::write(root.path().join("here"), "").expect("a file");
+        let block = Block { line: 1, script: "test -f here".to_owned() };
+        assert_eq!(run_block(root.path(), None, &block), Ok(()));
+    }
+
+    #[test]
+    fn documents_are_the_readme_and_the_folder() {
+        let root = tempfile::tempdir().expect("a folder");
+        fs::create_dir(root.path().join("docs")).expect("a folder");
+        for name in ["README.md", "docs/a.md", "docs/b.toml"] {
+            fs::write(root.path().join(name), "").expect("a file");
+        }
+        let found = documents(root.path()).expect("both exist");
+        assert_eq!(found, [root.path().join("README.md"), root.path().join("docs/a.md")]);
+    }
+}
