@@ -4,8 +4,23 @@
 //! write or sync is final; no start appends to an old segment. The format is docs/format.md.
 
 mod api;
+pub mod batch;
+pub mod codec;
+pub mod group;
+mod layout;
+mod local;
+mod meta_store;
+pub mod recovery;
+mod replay;
+mod sync;
+mod writer;
 
 pub use api::{
     AppendError, Apply, Durability, Durable, Entry, Event, Journal, Outcome, Record, RecordKind,
     Ticket,
 };
+pub use layout::Layout;
+pub use local::{JournalStats, LocalJournal, LocalOptions};
+pub use recovery::{Depth, JournalLayer, MetaLayer, Recovered, TrustedJournal, TrustedMeta};
+pub use replay::{Listener, Replayed};
+pub use writer::{SYNC_BUCKETS, WriterConfig, WriterCounters};

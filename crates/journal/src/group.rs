@@ -1,0 +1,584 @@
+//! Group commit: who leads, who waits, and in which order batches are written, applied, resolved.
+//!
+//! Format.md's commit path, steps 4 to 10. Invariants: at most one leader; at most one batch is
+//! being applied and one being written; batches are written, applied and resolved in the order of
+//! their numbers; a ticket resolves only after its batch was applied; after a failure nothing that
+//! was not resolved ever resolves as anything but unknown.
+//!
+//! The file touches no disk: the leader hands the batch to a [`Writer`], which a model replaces.
+
+use std::sync::Arc;
+use std::task::{Poll, Waker};
+use std::time::Duration;
+
+use crate::api::{AppendError, Apply, Durability, Durable, Entry, Event, Outcome, Ticket};
+use crate::batch::Batch;
+use crate::codec::record::decode_record;
+use crate::sync::{Condvar, Mutex, MutexGuard, yield_now};
+
+/// What a leader does with a batch.
+pub trait Writer: Send {
+    /// Writes the sealed batch as one frame; not durable yet.
+    fn write(&mut self, batch: &mut Batch) -> Result<(), String>;
+    /// Makes everything written durable.
+    fn sync(&mut self) -> Result<Durable, String>;
+}
+
+/// How groups are formed.
+#[derive(Clone, Copy, Debug)]
+pub struct GroupConfig {
+    /// The mode of the store.
+    pub durability: Durability,
+    /// A batch takes no further entry beyond this many bytes.
+    pub batch_bytes: usize,
+}
+
+/// A source of time for gathering: nanoseconds, never going back.
+pub type Nanos = Arc<dyn Fn() -> u64 + Send + Sync>;
+
+/// Batches that may be in being at once (applying, writing, filling), and one more.
+const GENERATIONS: usize = 4;
+/// Below this budget a leader yields in a loop: a timed wait would take longer than it asks for.
+const SPIN_NANOS: u64 = 100_000;
+
+struct State {
+    filling: Batch,
+    spare: Vec<Vec<u8>>,
+    leading: bool,
+    /// All batches up to this one are resolved.
+    resolved: u64,
+    /// All batches up to this one are written.
+    written: u64,
+    /// All batches up to this one are synced.
+    synced: u64,
+    durable: Durable,
+    /// The next group syncs whatever the mode.
+    sync_due: bool,
+    failed: Option<String>,
+    closed: bool,
+    /// Entries that were in the group before and in the filling batch when it resolved: how many
+    /// clients there seem to be.
+    population: u32,
+    last_group: u32,
+    mean_sync_nanos: u64,
+    /// Somebody awaits the filling batch without blocking.
+    awaited: bool,
+    /// Threads that block for the filling batch.
+    blocked: u32,
+    wakers: Vec<(u64, Waker)>,
+    room_wakers: Vec<Waker>,
+    /// A leader waits for this many entries.
+    gather_target: u32,
+}
+
+/// What the journal's own thread should do next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Work {
+    /// A batch is awaited and nobody leads.
+    Lead,
+    /// Nothing; the timeout passed.
+    Idle,
+    /// The journal is closed or failed.
+    Stop,
+}
+
+/// Counters of a group.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct GroupStats {
+    /// The number of the filling batch.
+    pub filling: u64,
+    /// Mean time of a sync, nanoseconds.
+    pub mean_sync_nanos: u64,
+    /// Whether something appended is not yet synced.
+    pub dirty: bool,
+}
+
+/// The group commit of one journal.
+pub struct Group<W> {
+    config: GroupConfig,
+    nanos: Nanos,
+    state: Mutex<State>,
+    /// One per generation, so that a resolved batch wakes only its own threads.
+    waiting: [Condvar; GENERATIONS],
+    room: Condvar,
+    work: Condvar,
+    gathered: Condvar,
+    /// Only a leader writes.
+    writer: Mutex<W>,
+    /// Taken by the leader before it hands leadership on: that keeps applies in order.
+    apply: Mutex<Arc<dyn Apply>>,
+}
+
+type Guard<'a> = MutexGuard<'a, State>;
+
+impl<W: Writer> Group<W> {
+    /// A group whose first batch begins at `next_position`.
+    pub fn new(
+        config: GroupConfig,
+        nanos: Nanos,
+        writer: W,
+        durable: Durable,
+        apply: Arc<dyn Apply>,
+    ) -> Self {
+        let state = State {
+            filling: Batch::new(1, durable.position + 1, Vec::new()),
+            spare: Vec::new(),
+            leading: false,
+            resolved: 0,
+            written: 0,
+            synced: 0,
+            durable,
+            sync_due: false,
+            failed: None,
+            closed: false,
+            population: 0,
+            last_group: 0,
+            mean_sync_nanos: 0,
+            awaited: false,
+            blocked: 0,
+            wakers: Vec::new(),
+            room_wakers: Vec::new(),
+            gather_target: u32::MAX,
+        };
+        Self {
+            config,
+            nanos,
+            state: Mutex::new(state),
+            waiting: std::array::from_fn(|_| Condvar::new()),
+            room: Condvar::new(),
+            work: Condvar::new(),
+            gathered: Condvar::new(),
+            writer: Mutex::new(writer),
+            apply: Mutex::new(apply),
+        }
+    }
+
+    fn lock(&self) -> Guard<'_> {
+        self.state.lock().expect("no thread panics while it holds the group's state")
+    }
+
+    fn waiting(&self, batch: u64) -> &Condvar {
+        let generation = usize::try_from(batch % GENERATIONS as u64).unwrap_or(0);
+        self.waiting.get(generation).unwrap_or(&self.room)
+    }
+
+    /// Step 3: adds an entry to the filling batch.
+    pub fn append(&self, entry: Entry<'_>) -> Result<Ticket, AppendError> {
+        let (len, limit) = (entry.bytes.len(), Batch::entry_len_max());
+        if len > limit {
+            return Err(AppendError::TooLarge { len: len as u64, limit: limit as u64 });
+        }
+        let mut state = self.lock();
+        check(&state)?;
+        if !state.filling.has_room(len, self.config.batch_bytes) {
+            return Err(AppendError::Full);
+        }
+        state.filling.push(entry);
+        if state.filling.entries >= state.gather_target {
+            self.gathered.notify_one();
+        }
+        Ok(Ticket { batch: state.filling.number })
+    }
+
+    /// Step 5: blocks until the ticket resolves, leading where nobody does.
+    pub fn wait(&self, ticket: Ticket) -> Outcome {
+        let mut state = self.lock();
+        loop {
+            if let Some(outcome) = self.outcome(&state, ticket) {
+                return outcome;
+            }
+            if !state.leading && ticket.batch == state.filling.number {
+                state = self.lead(state, false);
+                continue;
+            }
+            let fills = ticket.batch == state.filling.number;
+            state.blocked += u32::from(fills);
+            state = self.waiting(ticket.batch).wait(state).expect("see lock");
+        }
+    }
+
+    /// The resolution, or a wake once there is one.
+    pub fn poll(&self, ticket: Ticket, waker: &Waker) -> Poll<Outcome> {
+        let mut state = self.lock();
+        if let Some(outcome) = self.outcome(&state, ticket) {
+            return Poll::Ready(outcome);
+        }
+        let known = state.wakers.iter().rev().take(4);
+        let again = known.into_iter().any(|(b, w)| *b == ticket.batch && w.will_wake(waker));
+        if !again {
+            state.wakers.push((ticket.batch, waker.clone()));
+        }
+        if ticket.batch == state.filling.number {
+            let wake = !state.awaited && !state.leading;
+            state.awaited = true;
+            if wake {
+                self.work.notify_one();
+            }
+        }
+        Poll::Pending
+    }
+
+    /// Step 4: blocks until an entry of `len` bytes has room; false when `timeout` passed first.
+    pub fn wait_room(&self, len: usize, timeout: Duration) -> bool {
+        let mut state = self.lock();
+        let deadline = (self.nanos)() + u64::try_from(timeout.as_nanos()).unwrap_or(u64::MAX / 2);
+        loop {
+            if check(&state).is_err() || state.filling.has_room(len, self.config.batch_bytes) {
+                return true;
+            }
+            if !state.leading {
+                state = self.lead(state, false);
+                continue;
+            }
+            let now = (self.nanos)();
+            if now >= deadline {
+                return false;
+            }
+            let left = Duration::from_nanos(deadline - now);
+            state = self.room.wait_timeout(state, left).expect("see lock").0;
+        }
+    }
+
+    /// The same without blocking.
+    pub fn poll_room(&self, len: usize, waker: &Waker) -> Poll<()> {
+        let mut state = self.lock();
+        if check(&state).is_err() || state.filling.has_room(len, self.config.batch_bytes) {
+            return Poll::Ready(());
+        }
+        state.room_wakers.push(waker.clone());
+        state.awaited = true;
+        if !state.leading {
+            self.work.notify_one();
+        }
+        Poll::Pending
+    }
+
+    /// Writes, syncs and applies everything appended so far.
+    pub fn sync(&self) -> Result<Durable, AppendError> {
+        let mut state = self.lock();
+        let target = state.filling.number - u64::from(state.filling.is_empty());
+        loop {
+            check_failed(&state)?;
+            if state.resolved >= target && state.synced >= target {
+                return Ok(state.durable);
+            }
+            if state.leading {
+                state.sync_due = true;
+                // Woken when that batch resolves or, in the end, when anything fails.
+                let batch = state.filling.number - 1;
+                if state.resolved >= batch {
+                    state = self.gathered_or_yield(state);
+                } else {
+                    state = self.waiting(batch).wait(state).expect("see lock");
+                }
+                continue;
+            }
+            if state.written >= target && state.synced >= target {
+                // Synced by a leader that is still applying.
+                state = self.waiting(target).wait(state).expect("see lock");
+                continue;
+            }
+            state = self.lead(state, true);
+        }
+    }
+
+    fn gathered_or_yield<'a>(&'a self, state: Guard<'a>) -> Guard<'a> {
+        drop(state);
+        yield_now();
+        self.lock()
+    }
+
+    /// Waits for work of the journal's own thread, at most `timeout`.
+    pub fn wait_work(&self, timeout: Duration) -> Work {
+        let mut state = self.lock();
+        let ready =
+            |state: &Guard<'_>| state.awaited && !state.leading && !state.filling.is_empty();
+        if check(&state).is_ok() && !ready(&state) {
+            state = self.work.wait_timeout(state, timeout).expect("see lock").0;
+        }
+        match check(&state) {
+            Err(_) => Work::Stop,
+            Ok(()) if ready(&state) => Work::Lead,
+            Ok(()) => Work::Idle,
+        }
+    }
+
+    /// Leads once where nobody does and something waits; with `force_sync`, syncs whatever the mode.
+    pub fn lead_once(&self, force_sync: bool) {
+        let state = self.lock();
+        let due = !state.filling.is_empty() || (force_sync && state.synced < state.written);
+        if due && !state.leading && check_failed(&state).is_ok() {
+            drop(self.lead(state, force_sync));
+        }
+    }
+
+    /// Makes the next group sync whatever the mode; leads it where nobody does.
+    pub fn sync_soon(&self) {
+        let mut state = self.lock();
+        state.sync_due = true;
+        let due = !state.filling.is_empty() || state.synced < state.written;
+        if due && !state.leading && check_failed(&state).is_ok() {
+            drop(self.lead(state, true));
+        }
+    }
+
+    /// Wakes the journal's own thread, so that it looks around.
+    pub fn wake_thread(&self) {
+        let state = self.lock();
+        self.work.notify_all();
+        drop(state);
+    }
+
+    /// Closes: later appends are refused. What was appended stays to be synced.
+    pub fn close(&self) {
+        let mut state = self.lock();
+        state.closed = true;
+        self.work.notify_all();
+        self.room.notify_all();
+    }
+
+    /// How far it is synced.
+    pub fn durable(&self) -> Durable {
+        self.lock().durable
+    }
+
+    /// Why it failed.
+    pub fn failed(&self) -> Option<String> {
+        self.lock().failed.clone()
+    }
+
+    /// Counters.
+    pub fn stats(&self) -> GroupStats {
+        let state = self.lock();
+        GroupStats {
+            filling: state.filling.number,
+            mean_sync_nanos: state.mean_sync_nanos,
+            dirty: state.synced < state.written || !state.filling.is_empty(),
+        }
+    }
+
+    /// Runs `body` with the writer while nobody writes.
+    pub fn with_writer<T>(&self, body: impl FnOnce(&mut W) -> T) -> T {
+        body(&mut self.writer.lock().expect("a panic of a writer ends the process"))
+    }
+
+    /// Runs `body` with the writer unless a leader is writing.
+    pub fn try_with_writer<T>(&self, body: impl FnOnce(&mut W) -> T) -> Option<T> {
+        self.writer.try_lock().ok().map(|mut writer| body(&mut writer))
+    }
+
+    fn outcome(&self, state: &State, ticket: Ticket) -> Option<Outcome> {
+        if ticket.batch <= state.resolved {
+            return Some(match self.config.durability {
+                Durability::Strict => Outcome::Durable,
+                Durability::Batched => Outcome::Written,
+                Durability::Relaxed => Outcome::Memory,
+            });
+        }
+        if state.failed.is_some() {
+            return Some(Outcome::Unknown);
+        }
+        (self.config.durability == Durability::Relaxed).then_some(Outcome::Memory)
+    }
+
+    /// Steps 6 to 10. The guard is given up while the leader writes, syncs and applies.
+    fn lead<'a>(&'a self, mut state: Guard<'a>, force_sync: bool) -> Guard<'a> {
+        debug_assert!(!state.leading, "at most one leader");
+        state.leading = true;
+        let mut state = self.gather(state);
+        let mut batch = take(&mut state);
+        let asked = std::mem::take(&mut state.sync_due) || force_sync;
+        let sync = asked || self.config.durability == Durability::Strict;
+        let room = std::mem::take(&mut state.room_wakers);
+        drop(state);
+        self.room.notify_all();
+        room.into_iter().for_each(Waker::wake);
+
+        let before = (self.nanos)();
+        let written = self.write(&mut batch, sync);
+        let spent = (self.nanos)().saturating_sub(before);
+        let durable = match written {
+            Ok(durable) => durable,
+            Err(reason) => return self.fail(reason),
+        };
+
+        let apply = self.apply.lock().expect("a panic while applying ends the process");
+        if !self.hand_on(&batch, durable, spent) {
+            return self.lock();
+        }
+        let applied = apply_batch(&**apply, &batch);
+        drop(apply);
+        match applied {
+            Ok(()) => self.resolve(batch),
+            Err(reason) => self.fail(reason),
+        }
+    }
+
+    /// A leader of a busy journal waits for the clients that were just acknowledged, at most a
+    /// quarter of the mean sync, and never when the last group was one.
+    fn gather<'a>(&'a self, mut state: Guard<'a>) -> Guard<'a> {
+        let target = state.population;
+        let budget = state.mean_sync_nanos / 4;
+        if state.last_group <= 1 || state.filling.entries >= target || state.filling.is_empty() {
+            return state;
+        }
+        let deadline = (self.nanos)() + budget;
+        state.gather_target = target;
+        loop {
+            let now = (self.nanos)();
+            let full = !state.filling.has_room(0, self.config.batch_bytes);
+            if now >= deadline || state.filling.entries >= target || full || state.closed {
+                break;
+            }
+            if budget < SPIN_NANOS {
+                state = self.gathered_or_yield(state);
+            } else {
+                let left = Duration::from_nanos(deadline - now);
+                state = self.gathered.wait_timeout(state, left).expect("see lock").0;
+            }
+        }
+        state.gather_target = u32::MAX;
+        state
+    }
+
+    /// Writes the batch and, where the mode or the caller asks for it, syncs.
+    fn write(&self, batch: &mut Batch, sync: bool) -> Result<Option<Durable>, String> {
+        let mut writer = self.writer.lock().expect("a panic of a writer ends the process");
+        if !batch.is_empty() {
+            batch.seal();
+            writer.write(batch)?;
+        }
+        sync.then(|| writer.sync()).transpose()
+    }
+
+    /// Step 7: durable moves, leadership goes to a waiter of the filling batch, before applying.
+    /// False when the journal was poisoned meanwhile.
+    fn hand_on(&self, batch: &Batch, durable: Option<Durable>, spent: u64) -> bool {
+        let mut state = self.lock();
+        state.leading = false;
+        if state.failed.is_some() {
+            return false;
+        }
+        if !batch.is_empty() {
+            debug_assert_eq!(state.written + 1, batch.number, "batches are written in order");
+            state.written = batch.number;
+            state.last_group = batch.entries;
+            state.population = batch.entries + state.filling.entries;
+        }
+        if let Some(durable) = durable {
+            debug_assert!(durable.lsn >= state.durable.lsn);
+            state.durable = durable;
+            state.synced = state.written;
+            state.mean_sync_nanos = match state.mean_sync_nanos {
+                0 => spent,
+                mean => mean - mean / 8 + spent / 8,
+            };
+        }
+        if state.blocked > 0 {
+            self.waiting(state.filling.number).notify_one();
+        } else if state.awaited {
+            self.work.notify_one();
+        }
+        true
+    }
+
+    /// Step 9: one wake for the batch's threads, wakers drained outside the lock.
+    fn resolve(&self, batch: Batch) -> Guard<'_> {
+        let number = batch.number;
+        let mut state = self.lock();
+        let empty = batch.is_empty();
+        state.spare.push(batch.into_buffer());
+        if empty || state.failed.is_some() {
+            return state;
+        }
+        debug_assert_eq!(state.resolved + 1, number, "batches resolve in order");
+        state.resolved = number;
+        let due = drain_wakers(&mut state.wakers, number);
+        self.waiting(number).notify_all();
+        if due.is_empty() {
+            return state;
+        }
+        drop(state);
+        due.into_iter().for_each(Waker::wake);
+        self.lock()
+    }
+
+    /// Step 10: what is written and what is filling is unknown; nothing later is taken.
+    fn fail(&self, reason: String) -> Guard<'_> {
+        let mut state = self.lock();
+        state.leading = false;
+        state.failed.get_or_insert(reason);
+        let due = drain_wakers(&mut state.wakers, u64::MAX);
+        let room = std::mem::take(&mut state.room_wakers);
+        drop(state);
+        self.apply.lock().expect("see lead").event(Event::Lost { term: 0 });
+        for condvar in self.waiting.iter().chain([&self.room, &self.work, &self.gathered]) {
+            condvar.notify_all();
+        }
+        due.into_iter().chain(room).for_each(Waker::wake);
+        self.lock()
+    }
+
+    /// Makes the journal fail from outside (a sync of `tip` or `meta` that failed).
+    pub fn poison(&self, reason: String) {
+        drop(self.fail(reason));
+    }
+}
+
+/// Whether entries are taken.
+fn check(state: &State) -> Result<(), AppendError> {
+    check_failed(state)?;
+    if state.closed {
+        return Err(AppendError::Poisoned("the journal is closed".to_owned()));
+    }
+    Ok(())
+}
+
+/// Whether the journal still works.
+fn check_failed(state: &State) -> Result<(), AppendError> {
+    match &state.failed {
+        Some(reason) => Err(AppendError::Poisoned(reason.clone())),
+        None => Ok(()),
+    }
+}
+
+/// Swaps the filling batch for an empty one; what is empty stays where it is.
+fn take(state: &mut State) -> Batch {
+    let buffer = state.spare.pop().unwrap_or_default();
+    if state.filling.is_empty() {
+        return Batch::new(0, 0, buffer);
+    }
+    let next = Batch::new(state.filling.number + 1, state.filling.next_position(), buffer);
+    state.awaited = false;
+    state.blocked = 0;
+    std::mem::replace(&mut state.filling, next)
+}
+
+/// Step 8: the records of a batch, in order, and then that they were applied.
+fn apply_batch(apply: &dyn Apply, batch: &Batch) -> Result<(), String> {
+    let mut rest = batch.body();
+    while !rest.is_empty() {
+        let decoded = decode_record(rest);
+        let (record, taken) = decoded.map_err(|bad| format!("own record: {}", bad.found))?;
+        apply.apply(&record)?;
+        rest = rest.get(taken..).unwrap_or_default();
+    }
+    if !batch.is_empty() {
+        apply.event(Event::Applied { position: batch.next_position() - 1 });
+    }
+    Ok(())
+}
+
+/// Takes out the wakers of batches up to `number`.
+fn drain_wakers(wakers: &mut Vec<(u64, Waker)>, number: u64) -> Vec<Waker> {
+    let mut due = Vec::new();
+    let mut at = 0;
+    while let Some((batch, _)) = wakers.get(at) {
+        if *batch <= number {
+            due.push(wakers.swap_remove(at).1);
+        } else {
+            at += 1;
+        }
+    }
+    due
+}

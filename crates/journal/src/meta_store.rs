@@ -1,0 +1,124 @@
+//! Keeps `meta.a` and `meta.b`, and which segments there are.
+//!
+//! Invariants: the older copy is overwritten, then file and directory are synced; a segment is
+//! named before its first frame and given up before it is removed.
+
+use std::io;
+use std::sync::Arc;
+
+use rekindle_env::{Disk, durable};
+
+use crate::codec::meta::Meta;
+use crate::layout::{Layout, MetaCopy};
+
+/// A segment that is in use.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct SegmentRef {
+    /// Its number.
+    pub seq: u64,
+    /// Position of its first record.
+    pub first_position: u64,
+}
+
+/// The shard's metadata on disk.
+#[derive(Debug)]
+pub(crate) struct MetaStore {
+    disk: Arc<dyn Disk>,
+    layout: Layout,
+    meta: Meta,
+    /// Oldest first.
+    segments: Vec<SegmentRef>,
+}
+
+impl MetaStore {
+    /// The metadata as it stands on disk; a new shard's has sequence 0.
+    #[must_use]
+    pub(crate) fn new(
+        disk: Arc<dyn Disk>,
+        layout: Layout,
+        meta: Meta,
+        segments: Vec<SegmentRef>,
+    ) -> Self {
+        Self { disk, layout, meta, segments }
+    }
+
+    /// What was written last.
+    #[must_use]
+    pub(crate) fn meta(&self) -> &Meta {
+        &self.meta
+    }
+
+    /// The segments in use, oldest first.
+    #[must_use]
+    pub(crate) fn segments(&self) -> &[SegmentRef] {
+        &self.segments
+    }
+
+    /// Names a new segment: it exists, sized and synced, and holds no frame that was acknowledged
+    /// from it.
+    pub(crate) fn name_segment(&mut self, segment: SegmentRef, incarnation: u64) -> io::Result<()> {
+        let mut meta = self.meta;
+        meta.incarnation = incarnation;
+        if meta.oldest_segment == 0 {
+            meta.oldest_segment = segment.seq;
+        }
+        meta.newest_segment = segment.seq;
+        meta.clean_end_lsn = 0;
+        self.write(meta)?;
+        self.segments.push(segment);
+        Ok(())
+    }
+
+    /// Names the checkpoints and gives up segments that hold only positions below `keep_from`;
+    /// returns their numbers, to be removed.
+    pub(crate) fn checkpointed(&mut self, ids: [u64; 2], keep_from: u64) -> io::Result<Vec<u64>> {
+        let newer = self.segments.iter().skip(1);
+        let given_up = newer.take_while(|next| next.first_position <= keep_from).count();
+        let mut meta = self.meta;
+        meta.checkpoints = ids;
+        if let Some(oldest) = self.segments.get(given_up).filter(|_| given_up > 0) {
+            meta.oldest_segment = oldest.seq;
+        }
+        self.write(meta)?;
+        Ok(self.segments.drain(..given_up).map(|segment| segment.seq).collect())
+    }
+
+    /// Marks a clean end.
+    pub(crate) fn closed(&mut self, end_lsn: u64) -> io::Result<()> {
+        self.write(Meta { clean_end_lsn: end_lsn, ..self.meta })
+    }
+
+    /// Removes segments that were given up.
+    pub(crate) fn remove(disk: &dyn Disk, layout: &Layout, seqs: &[u64]) -> io::Result<()> {
+        for seq in seqs {
+            match disk.remove_file(&layout.segment(*seq)) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+                _ => {}
+            }
+        }
+        if seqs.is_empty() { Ok(()) } else { disk.sync_dir(&layout.journal_dir()) }
+    }
+
+    /// Writes the next sequence over the older copy.
+    fn write(&mut self, mut meta: Meta) -> io::Result<()> {
+        meta.sequence = self.meta.sequence + 1;
+        self.write_copy(&meta)?;
+        if meta.sequence == 1 {
+            // A new shard: both copies exist from the first moment.
+            meta.sequence = 2;
+            self.write_copy(&meta)?;
+        }
+        self.meta = meta;
+        Ok(())
+    }
+
+    fn write_copy(&self, meta: &Meta) -> io::Result<()> {
+        let path = self.layout.meta(MetaCopy::of(meta.sequence));
+        if self.disk.stat(&path)?.is_some() {
+            durable::overwrite(&*self.disk, &path, &meta.encode())?;
+            self.disk.sync_dir(durable::parent(&path))
+        } else {
+            durable::create_file(&*self.disk, &path, &meta.encode())
+        }
+    }
+}

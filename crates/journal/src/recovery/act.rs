@@ -1,0 +1,271 @@
+//! Act: sets aside what never served, opens a new segment, writes the unproven frames again.
+//!
+//! Invariants: repeatable after a crash at any of its writes; the old segment is not written to but
+//! for releasing space that the new header declared dead; nothing is served before the new segment,
+//! the metadata that names it and all directories are synced.
+
+use std::io;
+use std::sync::{Arc, Mutex};
+
+use rekindle_env::{Disk, Entry, WriteFile, durable};
+use rekindle_recovery::Failure;
+
+use super::judge::{TrustedJournal, TrustedSegment};
+use super::meta::entries;
+use super::walk::Joint;
+use super::{JournalLayer, Step};
+use crate::api::Durable;
+use crate::codec::frame::{FRAME_HEADER_LEN, FrameHeader, FrameKind};
+use crate::codec::meta::Meta;
+use crate::codec::segment::{HEADER_LEN, OpenReason, SegmentHeader};
+use crate::codec::tip::Tip;
+use crate::layout::segment_name;
+use crate::meta_store::{MetaStore, SegmentRef};
+use crate::writer::{SegmentWriter, WriterCounters, create_segment, release_rest, sync_segment};
+
+/// The most bytes of one torn tail that are kept.
+const QUARANTINE_TAIL_BYTES: u64 = 4 << 20;
+/// The most files in the quarantine; the oldest go first.
+const QUARANTINE_FILES: usize = 32;
+
+/// A journal that is ready to be started.
+pub struct Recovered {
+    pub(crate) writer: SegmentWriter,
+    /// The run.
+    pub incarnation: u64,
+    /// Frames that were written again.
+    pub carried_frames: u64,
+}
+
+impl std::fmt::Debug for Recovered {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Recovered").field("incarnation", &self.incarnation).finish_non_exhaustive()
+    }
+}
+
+fn io_context<T>(context: &str, result: io::Result<T>) -> Result<T, Failure> {
+    result.map_err(|error| Failure::io(context, error))
+}
+
+impl JournalLayer {
+    fn disk(&self) -> &dyn Disk {
+        &*self.env.disk
+    }
+
+    pub(super) fn act_on(
+        &self,
+        trusted: &TrustedJournal,
+        steps: &[Step],
+    ) -> Result<Recovered, Failure> {
+        io_context("making directories", self.make_directories())?;
+        let mut recovered = None;
+        for step in steps {
+            match step {
+                Step::Remove { seq } => {
+                    let removed = MetaStore::remove(self.disk(), &self.layout, &[*seq]);
+                    io_context("removing a segment that was given up", removed)?;
+                }
+                Step::Quarantine { seq } => {
+                    let set_aside = self.set_aside(*seq);
+                    io_context("setting a segment aside", set_aside)?;
+                }
+                Step::QuarantineTail { seq, offset, len } => {
+                    let copied = self.copy_tail(*seq, *offset, *len);
+                    io_context("copying a torn tail to the quarantine", copied)?;
+                }
+                Step::Open { reason } => {
+                    let opened = self.open(trusted, *reason);
+                    recovered = Some(io_context("opening a new segment", opened)?);
+                }
+            }
+        }
+        recovered.ok_or_else(|| Failure::Refused("the plan opens no segment".to_owned()))
+    }
+
+    fn make_directories(&self) -> io::Result<()> {
+        durable::create_dir_all(self.disk(), &self.layout.journal_dir())
+    }
+
+    /// Moves a segment that never served to the quarantine.
+    fn set_aside(&self, seq: u64) -> io::Result<()> {
+        let target = self.quarantine_path(&segment_name(seq))?;
+        durable::rename(self.disk(), &self.layout.segment(seq), &target)
+    }
+
+    /// Copies the bytes behind the valid part, so that nothing is ever just gone.
+    fn copy_tail(&self, seq: u64, offset: u64, len: u64) -> io::Result<()> {
+        let source = self.disk().open_read(&self.layout.segment(seq))?;
+        let want = usize::try_from(len.min(QUARANTINE_TAIL_BYTES)).unwrap_or(usize::MAX);
+        let mut bytes = vec![0; want];
+        let read = source.read_at(&mut bytes, offset)?;
+        bytes.truncate(read);
+        let target = self.quarantine_path(&format!("{}-{offset:x}", segment_name(seq)))?;
+        durable::create_file(self.disk(), &target, &bytes)
+    }
+
+    /// A free name in the quarantine, which is kept bounded.
+    fn quarantine_path(&self, name: &str) -> io::Result<std::path::PathBuf> {
+        let dir = self.layout.quarantine_dir();
+        durable::create_dir_all(self.disk(), &dir)?;
+        let listed = entries(self.disk(), &dir).map_err(|e| io::Error::other(e.to_string()))?;
+        let excess = (listed.len() + 1).saturating_sub(QUARANTINE_FILES);
+        for Entry { name, .. } in listed.iter().take(excess) {
+            durable::remove_file(self.disk(), &dir.join(name))?;
+        }
+        let wall = self.env.clock.wall_ms();
+        let free = (0..u32::MAX).map(|n| dir.join(format!("{wall:016x}-{n:04x}-{name}")));
+        for path in free {
+            if self.disk().stat(&path)?.is_none() {
+                return Ok(path);
+            }
+        }
+        Err(io::Error::other("the quarantine has no free name"))
+    }
+
+    /// Opens the new segment, carrying the unproven frames, and names it.
+    fn open(&self, trusted: &TrustedJournal, reason: OpenReason) -> io::Result<Recovered> {
+        let incarnation = trusted.incarnation + 1;
+        let header = self.new_header(trusted, reason, incarnation);
+        let file = create_segment(self.disk(), &self.layout, &header)?;
+        let end = self.carry(trusted, &header, &*file)?;
+        sync_segment(self.disk(), &self.layout, &*file)?;
+        let mut meta = self.meta_store(trusted);
+        let named = SegmentRef { seq: header.seq, first_position: header.first_position };
+        meta.name_segment(named, incarnation)?;
+        let chain = end.chain.unwrap_or(0);
+        let position = end.position.unwrap_or(1) - 1;
+        let durable = Durable { lsn: end.lsn, position };
+        let tip = Tip { seq: header.seq, durable_lsn: end.lsn, chain };
+        self.write_tip(&tip)?;
+        if let Some(last) = trusted.segments.last() {
+            let old = self.disk().open_write(&last.path)?;
+            let used = header.prev_end_lsn - last.header.base_lsn;
+            release_rest(&*old, used, last.header.file_size)?;
+        }
+        let writer = SegmentWriter {
+            env: self.env.clone(),
+            layout: self.layout.clone(),
+            config: self.config,
+            meta: Arc::new(Mutex::new(meta)),
+            counters: Arc::new(WriterCounters::default()),
+            tip: Arc::new(Mutex::new(tip)),
+            incarnation,
+            file,
+            header,
+            end_lsn: end.lsn,
+            chain,
+            position,
+            durable,
+        };
+        let carried_frames = trusted.unproven.len() as u64;
+        Ok(Recovered { writer, incarnation, carried_frames })
+    }
+
+    fn new_header(
+        &self,
+        trusted: &TrustedJournal,
+        open_reason: OpenReason,
+        incarnation: u64,
+    ) -> SegmentHeader {
+        let last = trusted.segments.last();
+        let carried = trusted.unproven.iter().map(|place| place.header.frame_len()).sum::<u64>();
+        let start = Joint { lsn: 0, chain: Some(0), position: Some(1) };
+        let proved = trusted.proved_end.unwrap_or(start);
+        let prev_end_lsn = if cfg!(planted = "append-behind-torn-tail") {
+            last.map_or(0, |last| last.header.end_lsn())
+        } else {
+            proved.lsn
+        };
+        SegmentHeader {
+            store_id: self.store_id,
+            node: self.node,
+            shard: self.layout.shard,
+            seq: trusted.highest_seq + 1,
+            base_lsn: last.map_or(0, |last| last.header.end_lsn()),
+            file_size: self.config.segment_bytes.max(2 * HEADER_LEN + carried),
+            nonce: self.env.random.next_u64(),
+            first_position: proved.position.unwrap_or(1),
+            prev_seq: last.map_or(0, |last| last.header.seq),
+            prev_end_lsn,
+            prev_chain: proved.chain.unwrap_or(0),
+            open_reason,
+            carried_len: u32::try_from(carried).expect("a segment is smaller than 4 GiB"),
+            incarnation,
+            wall_ms: self.env.clock.wall_ms(),
+        }
+    }
+
+    /// Writes the unproven frames again, under the new nonce and new addresses.
+    fn carry(
+        &self,
+        trusted: &TrustedJournal,
+        header: &SegmentHeader,
+        file: &dyn WriteFile,
+    ) -> io::Result<Joint> {
+        let mut end = Joint {
+            lsn: header.first_frame_lsn(),
+            chain: Some(header.prev_chain),
+            position: Some(header.first_position),
+        };
+        let Some(last) = trusted.segments.last() else { return Ok(end) };
+        let old = self.disk().open_read(&last.path)?;
+        for place in &trusted.unproven {
+            let mut frame =
+                vec![0; usize::try_from(place.header.frame_len()).unwrap_or(usize::MAX)];
+            durable::read_exact_at(&*old, &mut frame, place.header.lsn - last.header.base_lsn)?;
+            verify_again(&frame, last, place.header.lsn)?;
+            let moved = FrameHeader {
+                lsn: end.lsn,
+                durable_lsn: header.first_frame_lsn().min(end.lsn),
+                committed_position: header.first_position - 1,
+                prev: end.chain.unwrap_or(0),
+                ..place.header
+            };
+            let crc = moved.encode(header.nonce, &mut frame);
+            file.write_at(&frame, end.lsn - header.base_lsn)?;
+            let next = moved.first_position + u64::from(moved.records);
+            let entries = moved.kind == FrameKind::Entries;
+            let position = if entries { Some(next) } else { end.position };
+            end = Joint { lsn: moved.end_lsn(), chain: Some(crc), position };
+        }
+        debug_assert_eq!(end.lsn, header.carried_end_lsn());
+        Ok(end)
+    }
+
+    fn meta_store(&self, trusted: &TrustedJournal) -> MetaStore {
+        let fresh = Meta {
+            store_id: self.store_id,
+            node: self.node,
+            shard: self.layout.shard,
+            ..Meta::default()
+        };
+        let meta = self.known().copied().unwrap_or(fresh);
+        let segments = trusted.segments.iter().map(|segment| SegmentRef {
+            seq: segment.header.seq,
+            first_position: segment.header.first_position,
+        });
+        MetaStore::new(self.env.disk.clone(), self.layout.clone(), meta, segments.collect())
+    }
+
+    fn write_tip(&self, tip: &Tip) -> io::Result<()> {
+        let path = self.layout.tip();
+        let bytes = tip.encode(&self.store_id);
+        match self.disk().stat(&path)? {
+            Some(entry) if entry.len == bytes.len() as u64 => {
+                durable::overwrite(self.disk(), &path, &bytes)
+            }
+            Some(_) => durable::replace_file(self.disk(), &path, &bytes),
+            None => durable::create_file(self.disk(), &path, &bytes),
+        }
+    }
+}
+
+/// The frame that is carried must still be what was validated.
+fn verify_again(frame: &[u8], segment: &TrustedSegment, lsn: u64) -> io::Result<()> {
+    let changed = || io::Error::other("a frame changed between scan and act");
+    let (header, _) =
+        FrameHeader::decode(frame, segment.header.nonce, lsn).map_err(|_| changed())?;
+    let body = frame.get(FRAME_HEADER_LEN..).unwrap_or_default();
+    let content = body.get(..header.body_len as usize).unwrap_or_default();
+    if crc32c::crc32c(content) == header.body_crc { Ok(()) } else { Err(changed()) }
+}

@@ -1,0 +1,270 @@
+//! The layer `meta`: both copies of a shard's metadata, and whether the shard is new.
+//!
+//! Invariants: a shard without metadata is new only when it provably never held a frame; otherwise
+//! missing metadata refuses the start, and nothing is ever deleted because of it.
+
+use std::io;
+
+use rekindle_env::{Disk, ReadDisk, durable};
+use rekindle_recovery::{
+    Acked, Action, ActionKind, Failure, Finding, Label, Layer, Place, Plan, Row, Table, Verdict,
+};
+
+use crate::codec::meta::Meta;
+use crate::codec::segment::HEADER_LEN;
+use crate::codec::{Bad, bytes};
+use crate::layout::{Layout, MetaCopy, parse_segment_name};
+
+/// Longer files are no meta copies.
+const COPY_LIMIT_BYTES: u64 = 1 << 20;
+
+/// What a copy is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum CopyRead {
+    /// No file.
+    Missing,
+    /// Damaged.
+    Bad(Bad),
+    /// Whole.
+    Valid(Meta),
+}
+
+/// What scan read.
+#[derive(Debug)]
+pub struct MetaPieces {
+    copies: [CopyRead; 2],
+    /// No checkpoint, and no byte behind the header of the only possible segment.
+    blank: bool,
+}
+
+/// The shard's metadata.
+#[derive(Clone, Debug)]
+pub struct TrustedMeta {
+    /// The newest valid copy; `None` for a new shard.
+    pub meta: Option<Meta>,
+    /// Whether both copies are whole.
+    pub intact: bool,
+    condition: MetaCondition,
+}
+
+/// The layer.
+#[derive(Clone, Debug)]
+pub struct MetaLayer {
+    /// Where the shard is.
+    pub layout: Layout,
+    /// The store that it must belong to.
+    pub store_id: [u8; 16],
+}
+
+/// A copy, as the decision table sees it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CopyState {
+    /// No file.
+    Missing,
+    /// Damaged.
+    Bad,
+    /// Whole, of this store.
+    Valid,
+    /// Whole, of another store, node or shard.
+    Foreign,
+}
+
+/// The conditions of the decision table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MetaCondition {
+    /// `meta.a`.
+    pub a: CopyState,
+    /// `meta.b`.
+    pub b: CopyState,
+    /// The shard provably never held a frame.
+    pub blank: bool,
+}
+
+impl MetaCondition {
+    fn any(&self, state: CopyState) -> bool {
+        self.a == state || self.b == state
+    }
+
+    fn none_usable(&self) -> bool {
+        !self.any(CopyState::Valid) && !self.any(CopyState::Foreign)
+    }
+}
+
+/// What the table decides.
+pub type MetaDecision = (ActionKind, Option<Verdict>, Acked);
+
+/// The decision table of the shard's metadata.
+pub static META_TABLE: Table<MetaCondition, MetaDecision> = Table {
+    rows: &[
+        Row {
+            label: Label("meta-1"),
+            when: |c| c.a == CopyState::Valid && c.b == CopyState::Valid,
+            then: (ActionKind::Keep, None, Acked::No),
+        },
+        Row {
+            label: Label("meta-2"),
+            when: |c| {
+                !c.any(CopyState::Foreign) && (c.a == CopyState::Valid) != (c.b == CopyState::Valid)
+            },
+            then: (ActionKind::Rebuild, Some(Verdict::Healed), Acked::Yes),
+        },
+        Row {
+            label: Label("meta-3"),
+            when: |c| c.none_usable() && c.blank,
+            then: (ActionKind::Keep, None, Acked::No),
+        },
+        Row {
+            label: Label("meta-4"),
+            when: |c| c.none_usable() && !c.blank,
+            then: (ActionKind::Refuse, Some(Verdict::Corrupt), Acked::Yes),
+        },
+        Row {
+            label: Label("meta-5"),
+            when: |c| c.any(CopyState::Foreign),
+            then: (ActionKind::Refuse, Some(Verdict::Corrupt), Acked::Unknown),
+        },
+    ],
+};
+
+impl Layer for MetaLayer {
+    const NAME: &'static str = "meta";
+    type Source = dyn ReadDisk;
+    type Sink = dyn Disk;
+    type Pieces = MetaPieces;
+    type Trusted = TrustedMeta;
+    type Step = ();
+    type Recovered = TrustedMeta;
+
+    fn scan(&self, disk: &dyn ReadDisk) -> Result<MetaPieces, Failure> {
+        let read = |copy| self.read_copy(disk, copy);
+        let copies = [read(MetaCopy::A)?, read(MetaCopy::B)?];
+        let usable = copies.iter().any(|copy| matches!(copy, CopyRead::Valid(_)));
+        let blank = !usable && self.blank(disk)?;
+        Ok(MetaPieces { copies, blank })
+    }
+
+    fn validate(&self, pieces: MetaPieces) -> (TrustedMeta, Vec<Finding>) {
+        let [a, b] = &pieces.copies;
+        let condition = MetaCondition { a: self.state(a), b: self.state(b), blank: pieces.blank };
+        let row = META_TABLE.decide(&condition);
+        let (_, verdict, acked) = row.then;
+        let mut findings = Vec::new();
+        for (copy, read) in MetaCopy::BOTH.into_iter().zip(&pieces.copies) {
+            let wrong = match read {
+                CopyRead::Missing => Bad::new("a meta copy", "no file"),
+                CopyRead::Bad(bad) => bad.clone(),
+                CopyRead::Valid(meta) if self.state(read) == CopyState::Foreign => {
+                    Bad::new(self.own(), format!("{:02x?} node {}", meta.store_id, meta.node))
+                }
+                CopyRead::Valid(_) => continue,
+            };
+            if verdict.is_some() {
+                let file = self.layout.relative(&self.layout.meta(copy));
+                let place = Place { file, ..Place::default() };
+                let Bad { expected, found } = wrong;
+                findings.push(Finding { label: row.label, place, verdict, acked, expected, found });
+            }
+        }
+        let valid = pieces.copies.iter().filter_map(|copy| match copy {
+            CopyRead::Valid(meta) => Some(*meta),
+            _ => None,
+        });
+        let meta = valid.max_by_key(|meta| meta.sequence);
+        let intact = condition.a == CopyState::Valid && condition.b == CopyState::Valid;
+        (TrustedMeta { meta, intact, condition }, findings)
+    }
+
+    fn plan(&self, trusted: &TrustedMeta, _findings: &[Finding]) -> Plan<()> {
+        let row = META_TABLE.decide(&trusted.condition);
+        let (kind, _, _) = row.then;
+        let detail = match kind {
+            ActionKind::Refuse => "missing metadata never means an empty start",
+            ActionKind::Rebuild => "the next write of the metadata replaces the bad copy",
+            _ => return Plan { steps: vec![], actions: vec![] },
+        };
+        let target = self.layout.relative(&self.layout.shard_dir());
+        let action = Action { kind, label: row.label, target, detail: detail.to_owned() };
+        Plan { steps: vec![], actions: vec![action] }
+    }
+
+    fn act(&self, trusted: TrustedMeta, _: Vec<()>, _: &dyn Disk) -> Result<TrustedMeta, Failure> {
+        Ok(trusted)
+    }
+}
+
+impl MetaLayer {
+    fn own(&self) -> String {
+        format!("a meta copy of store {:02x?}, shard {}", self.store_id, self.layout.shard)
+    }
+
+    fn state(&self, read: &CopyRead) -> CopyState {
+        match read {
+            CopyRead::Missing => CopyState::Missing,
+            CopyRead::Bad(_) => CopyState::Bad,
+            CopyRead::Valid(meta) => {
+                let own = meta.store_id == self.store_id && meta.shard == self.layout.shard;
+                if own { CopyState::Valid } else { CopyState::Foreign }
+            }
+        }
+    }
+
+    fn read_copy(&self, disk: &dyn ReadDisk, copy: MetaCopy) -> Result<CopyRead, Failure> {
+        let path = self.layout.meta(copy);
+        match durable::read_file(disk, &path, COPY_LIMIT_BYTES) {
+            Ok(bytes) => Ok(Meta::decode(&bytes).map_or_else(CopyRead::Bad, CopyRead::Valid)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(CopyRead::Missing),
+            Err(error) if error.kind() == io::ErrorKind::InvalidData => {
+                Ok(CopyRead::Bad(Bad::new("4096 bytes", "a larger file")))
+            }
+            Err(error) => Err(Failure::io(format!("reading {}", path.display()), error)),
+        }
+    }
+
+    /// Whether the shard never held a frame: what a crash while it was made leaves behind.
+    fn blank(&self, disk: &dyn ReadDisk) -> Result<bool, Failure> {
+        let checkpoints = entries(disk, &self.layout.shard_dir().join("checkpoints"))?;
+        if checkpoints.iter().any(|entry| entry.len > 0) {
+            return Ok(false);
+        }
+        for entry in entries(disk, &self.layout.journal_dir())? {
+            if parse_segment_name(&entry.name).is_none() {
+                return Ok(false);
+            }
+            let path = self.layout.journal_dir().join(&entry.name);
+            let file = disk.open_read(&path).map_err(|e| Failure::io("opening a segment", e))?;
+            let blank = zero_from(&*file, HEADER_LEN);
+            if !blank.map_err(|e| Failure::io("reading a segment", e))? {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+}
+
+/// The entries of a directory, none where it does not exist.
+pub(super) fn entries(
+    disk: &dyn ReadDisk,
+    dir: &std::path::Path,
+) -> Result<Vec<rekindle_env::Entry>, Failure> {
+    match disk.list(dir) {
+        Ok(entries) => Ok(entries),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
+        Err(error) => Err(Failure::io(format!("listing {}", dir.display()), error)),
+    }
+}
+
+/// Whether a file holds only zeros from an offset on.
+fn zero_from(file: &dyn rekindle_env::ReadFile, offset: u64) -> io::Result<bool> {
+    let mut buffer = vec![0; 1 << 20];
+    let mut at = offset;
+    loop {
+        let read = file.read_at(&mut buffer, at)?;
+        if read == 0 {
+            return Ok(true);
+        }
+        if !bytes::all_zero(buffer.get(..read).unwrap_or_default()) {
+            return Ok(false);
+        }
+        at += read as u64;
+    }
+}
