@@ -24,6 +24,7 @@ pub struct OsRandom;
 
 impl Random for OsRandom {
     fn fill(&self, buf: &mut [u8]) {
+        #[allow(clippy::disallowed_methods, reason = "this is Env's random")]
         getrandom::fill(buf).expect("getrandom fails only on kernels that lack it (before 3.17)");
     }
 }
