@@ -100,6 +100,9 @@ impl Tree {
             return Ok(());
         }
         match (&slot, self.child(to_dir, &to_name)?) {
+            (_, Some(Slot::Directory(above))) if from_stack.contains(&above) => {
+                return Err(Errno::NOTEMPTY.into());
+            }
             (Slot::Directory(_), Some(Slot::Directory(replaced))) => self.expect_empty(replaced)?,
             (Slot::Directory(_), Some(_)) => return Err(Errno::NOTDIR.into()),
             (_, Some(Slot::Directory(_))) => return Err(Errno::ISDIR.into()),

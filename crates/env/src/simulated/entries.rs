@@ -38,11 +38,15 @@ impl EntryChange {
     }
 
     /// A rename by the rules of `rename(2)`; `None` when both names are the same entry.
-    pub(super) fn rename(image: &Image, from: &Path, to: &Path) -> io::Result<Option<Self>> {
+    pub(super) fn rename(
+        image: &Image,
+        from_path: &Path,
+        to_path: &Path,
+    ) -> io::Result<Option<Self>> {
         let (from, to, above) = (
-            place(image, from)?,
-            place(image, to)?,
-            image.walk_all(to.parent().unwrap_or(Path::new("")))?,
+            place(image, from_path)?,
+            place(image, to_path)?,
+            image.walk_all(to_path.parent().unwrap_or(Path::new("")))?,
         );
         let node = image.entry(from.dir, &from.name).ok_or(Errno::NOENT)?;
         if above.contains(&node) {
@@ -53,6 +57,9 @@ impl EntryChange {
             return Ok(None);
         }
         if let Some(replaced) = replaced {
+            if image.walk_all(from_path.parent().unwrap_or(Path::new("")))?.contains(&replaced) {
+                return Err(Errno::NOTEMPTY.into());
+            }
             match (image.is_directory(node), image.directory(replaced)) {
                 (true, Err(_)) => return Err(Errno::NOTDIR.into()),
                 (false, Ok(_)) => return Err(Errno::ISDIR.into()),
