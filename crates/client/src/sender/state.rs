@@ -9,7 +9,7 @@ use std::task::{Poll, Waker};
 
 use bytes::Bytes;
 use rekindle_wire::limits::{ITEMS_MAX, PRODUCER_RESULTS_MIN};
-use rekindle_wire::v1::{Message, RequestIdentity, SendAcks, SendBatch};
+use rekindle_wire::v1::{Kind, Message, RequestIdentity, SendAcks, SendBatch};
 use tokio::time::Instant;
 
 use super::{Ack, SenderOptions};
@@ -236,7 +236,7 @@ impl State {
     }
 
     /// Resolves the messages of the oldest unanswered batch. An answer that does not fit the batch
-    /// changes nothing and is an error of the stream.
+    /// changes nothing; that, and a message without a decided outcome, ends the stream.
     pub(super) fn answer(
         &mut self,
         mut acks: SendAcks,
@@ -251,10 +251,15 @@ impl State {
         acks.errors.sort_unstable_by_key(|error| error.index);
         let mut errors = acks.errors.iter().peekable();
         self.batches.pop_front();
-        self.handed -= acks.ids.len();
         for (index, id) in (0_u32..).zip(acks.ids) {
+            let error = errors.next_if(|error| error.index == index);
+            if let Some(error) = error.filter(|error| undecided(error.kind())) {
+                // It and what follows stay unresolved: the next stream learns what became of them.
+                return Err(error.message.clone());
+            }
             let entry = self.order.pop_front().expect("a batch holds unresolved messages");
-            let result = match errors.next_if(|error| error.index == index) {
+            self.handed -= 1;
+            let result = match error {
                 Some(error) => Err(Error::of_item(error)),
                 None => Ok(Ack { id, durability }),
             };
@@ -329,6 +334,12 @@ impl State {
         self.closed = true;
         wake.extend(self.stream.take());
     }
+}
+
+/// Whether a message may have another outcome when it is sent again with the same identity: its
+/// journal failed before it answered, or the server was busy.
+const fn undecided(kind: Kind) -> bool {
+    matches!(kind, Kind::Unknown | Kind::Retry | Kind::Unspecified)
 }
 
 #[cfg(test)]

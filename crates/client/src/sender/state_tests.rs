@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use futures::task::noop_waker;
 use rekindle_wire::error::item;
-use rekindle_wire::v1::{Durability, Kind};
+use rekindle_wire::v1::Durability;
 
 use super::*;
 
@@ -223,4 +223,24 @@ fn a_refused_stream_refuses_everything_but_what_an_earlier_one_may_have_done() {
     assert!(matches!(bench.result(a), Some(Err(Error::Unknown(_)))));
     assert_eq!(bench.result(b), Some(Err(denied)));
     assert!(bench.state.is_empty());
+}
+
+#[test]
+fn an_undecided_message_and_what_follows_it_are_sent_again() {
+    let mut bench = Bench::new(10);
+    let (a, b, c) = (bench.send("a"), bench.send("b"), bench.send("c"));
+    bench.batch().unwrap();
+    let acks = SendAcks {
+        sequence: 1,
+        durability: Durability::Disk.into(),
+        ids: vec!["1".into(), String::new(), "3".into()],
+        errors: vec![item(1, Kind::Unknown, "the sync failed")],
+    };
+    assert_eq!(bench.state.answer(acks, &mut bench.wake), Err("the sync failed".to_owned()));
+    assert_eq!(bench.result(a), ack("1"));
+    assert_eq!((bench.result(b), bench.result(c)), (None, None));
+    bench.epoch = bench.state.begin_stream(&mut bench.wake);
+    let batch = bench.batch().unwrap();
+    assert_eq!(Bench::bodies(&batch), ["b", "c"]);
+    assert_eq!(batch.identity.unwrap().sequence, 2);
 }
