@@ -2,4 +2,13 @@
 //!
 //! Invariant: only `front` knows a wire format; only `boot` decides the order of a start.
 
+pub mod boot;
+pub mod config;
+pub mod front;
+mod log;
+pub mod metrics;
+pub mod progress;
+pub mod reports;
 pub mod serve;
+mod shutdown;
+pub mod state;

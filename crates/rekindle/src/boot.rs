@@ -1,0 +1,167 @@
+//! The start, from a directory to a server that serves: the page to frame on the wall.
+//!
+//! ```text
+//!   1 recovery   the directory is locked and is who it says it is     \
+//!   2 engine     the newest good checkpoint is loaded                  |  open: reads the disk
+//!   3 journal    segments are checked, a torn tail is cut              |
+//!   5 database   committed transactions are replayed on top           /
+//!   6 services   leases, timers, ready indexes are settled            -   lead: what was in flight
+//!     report     what was seen, decided and done is written down
+//!   7 serve      the gRPC front accepts
+//! ```
+//!
+//! (4 is the quorum of a cluster; a single machine has none.) Each stage is handed what the one
+//! before recovered, so none can be left out or run early. Invariant: a start either ends with all
+//! of [`Recovered`], or refuses with an exit code, the reason and the ways on.
+
+use std::path::Path;
+
+use rekindle_database::{Database, Error as DatabaseError, Options};
+use rekindle_env::Env;
+use rekindle_recovery::{LayerReport, Report, exit};
+use rekindle_services::{Options as ServiceOptions, Services};
+
+use crate::config::Config;
+use crate::progress::{Progress, Stage};
+use crate::reports;
+
+/// Everything that a start recovered.
+#[derive(Clone, Debug)]
+pub struct Recovered {
+    /// Transactions and versions.
+    pub database: Database,
+    /// What is built on them.
+    pub services: Services,
+    /// What recovery saw and did.
+    pub report: Report,
+}
+
+/// Why a start ended, and with which exit code.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{message}")]
+pub struct Refused {
+    /// One of docs/reference.md.
+    pub code: i32,
+    /// The reason, and the ways on.
+    pub message: String,
+}
+
+impl Refused {
+    /// What was asked for cannot be: exit 78.
+    #[must_use]
+    pub fn configuration(message: impl Into<String>) -> Self {
+        Self { code: exit::CONFIG, message: message.into() }
+    }
+}
+
+/// Recovers a store. Blocking; `env` is the machine.
+pub fn boot(config: &Config, env: &Env, progress: &Progress) -> Result<Recovered, Refused> {
+    let began_ns = env.clock.boot_ns();
+    if let Some(ms) = reports::last_duration_ms(env, &config.data) {
+        progress.estimate(ms);
+    }
+
+    progress.enter(Stage::Open);
+    let database = open(config, env)?;
+
+    progress.enter(Stage::Lead);
+    let (services, settled) = lead(&database, config)?;
+
+    progress.enter(Stage::Serve);
+    let took_ns = env.clock.boot_ns().saturating_sub(began_ns);
+    let report = publish(&database, settled, took_ns, config, env);
+    Ok(Recovered { database, services, report })
+}
+
+/// Stages 1 to 5: everything that reads the disk.
+fn open(config: &Config, env: &Env) -> Result<Database, Refused> {
+    let options = Options {
+        durability: config.durability,
+        sync_interval: config.sync_interval,
+        segment_bytes: config.segment_bytes,
+        max_recovery: config.max_recovery,
+        max_state_bytes: config.max_state_bytes,
+        ..Options::default()
+    };
+    Database::open_with(&config.data, options, env.clone()).map_err(|error| {
+        if let DatabaseError::Corrupt(report) | DatabaseError::Refused { report, .. } = &error {
+            publish_refused(report, config, env);
+        }
+        refuse(&error, &config.data)
+    })
+}
+
+/// Stage 6: settles what was in flight. The same that a promotion runs.
+fn lead(database: &Database, config: &Config) -> Result<(Services, Vec<LayerReport>), Refused> {
+    Services::lead(database, ServiceOptions::default()).map_err(|error| {
+        use rekindle_services::Kind;
+        let code = match error.kind() {
+            Kind::Corrupt => exit::CORRUPT,
+            _ => exit::IO,
+        };
+        let data = config.data.display();
+        Refused { code, message: format!("the services of {data} cannot start: {error}") }
+    })
+}
+
+/// The report of the whole start: joined, logged, written down.
+fn publish(
+    database: &Database,
+    settled: Vec<LayerReport>,
+    took_ns: u64,
+    config: &Config,
+    env: &Env,
+) -> Report {
+    let mut report = database.report().clone();
+    for layer in settled {
+        report.add(layer);
+    }
+    report.micros = took_ns / 1_000;
+    for finding in report.findings() {
+        tracing::warn!(label = %finding.label, file = finding.place.file, "{finding}");
+    }
+    tracing::info!(
+        code = report.code,
+        incarnation = report.incarnation,
+        micros = report.micros,
+        "Recovery complete: {}",
+        report.summary_line()
+    );
+    match reports::write(env, &config.data, &report) {
+        Ok(number) => tracing::debug!(number, "recovery report written"),
+        Err(error) => tracing::warn!(%error, "the recovery report could not be written"),
+    }
+    report
+}
+
+/// The report of a start that is refused: written beside the others, where that is possible.
+fn publish_refused(report: &Report, config: &Config, env: &Env) {
+    match reports::write_refused(env, &config.data, report) {
+        Ok(Some(number)) => tracing::info!(number, "report of the refused start written"),
+        Ok(None) => {}
+        Err(error) => tracing::warn!(%error, "the recovery report could not be written"),
+    }
+}
+
+/// What a person reads when the directory cannot be opened.
+fn refuse(error: &DatabaseError, data: &Path) -> Refused {
+    let code = error.exit_code();
+    let data = data.display();
+    let ways_on = match code {
+        exit::CORRUPT => format!(
+            "\n\nNothing was changed, and nothing starts on damaged data. The ways on:\n  \
+             rekindle verify --data {data}          checks every byte and lists what is damaged\n  \
+             rekindle journal dump --data {data}    shows what can be read\n  \
+             restore a copy of the directory, and start on that"
+        ),
+        exit::IO => format!(
+            "\n\nThe machine refused an operation; nothing is known to be damaged. Check the disk \
+             and the permissions of {data}, then start again."
+        ),
+        exit::CONFIG => {
+            "\n\nName another directory with --data, or an empty one for a new store.".to_owned()
+        }
+        _ => String::new(),
+    };
+    Refused { code, message: format!("{error}{ways_on}") }
+}

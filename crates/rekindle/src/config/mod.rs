@@ -1,0 +1,286 @@
+//! Configuration: flags over environment over file over defaults.
+//!
+//! Invariants: an unknown key is an error that names the key and where it stands, whoever set it;
+//! reading the configuration changes nothing.
+
+pub mod keys;
+pub mod values;
+
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use rekindle_journal::Durability;
+
+use crate::front::limits::Limits;
+use crate::front::origin::Names;
+use crate::serve::ServeArgs;
+use keys::{KEYS, Key};
+use values::Raw;
+
+/// What the names of environment variables begin with.
+pub const PREFIX: &str = "REKINDLE__";
+
+/// The least severity that is logged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LogLevel(pub tracing::Level);
+
+impl LogLevel {
+    /// The level of this name.
+    #[must_use]
+    pub fn parse(name: &str) -> Option<Self> {
+        let level = match name {
+            "error" => tracing::Level::ERROR,
+            "warn" => tracing::Level::WARN,
+            "info" => tracing::Level::INFO,
+            "debug" => tracing::Level::DEBUG,
+            "trace" => tracing::Level::TRACE,
+            _ => return None,
+        };
+        Some(Self(level))
+    }
+}
+
+/// How log lines look.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogFormat {
+    /// Text on a terminal, JSON otherwise.
+    Auto,
+    /// Text.
+    Text,
+    /// One JSON object per line.
+    Json,
+}
+
+/// All settings of a server. [`keys::KEYS`] says what each means.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// `server.data`
+    pub data: PathBuf,
+    /// `server.grpc`
+    pub grpc: std::net::SocketAddr,
+    /// `server.http`
+    pub http: std::net::SocketAddr,
+    /// `server.allowed_hosts`
+    pub names: Names,
+    /// `server.insecure_allow_remote`
+    pub insecure_allow_remote: bool,
+    /// `server.shutdown_timeout`
+    pub shutdown_timeout: Duration,
+    /// `server.worker_threads`
+    pub worker_threads: u64,
+    /// `durability.mode`
+    pub durability: Durability,
+    /// `durability.interval`
+    pub sync_interval: Duration,
+    /// `journal.segment_bytes`
+    pub segment_bytes: u64,
+    /// `recovery.max_time`
+    pub max_recovery: Duration,
+    /// `engine.max_state_bytes`
+    pub max_state_bytes: Option<u64>,
+    /// `limits.*`
+    pub limits: Limits,
+    /// `log.level`
+    pub log_level: LogLevel,
+    /// `log.format`
+    pub log_format: LogFormat,
+}
+
+/// Why there is no configuration: where, and what is wrong there.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{place}: {problem}")]
+pub struct ConfigError {
+    /// The file, variable or flag.
+    pub place: String,
+    /// What is wrong, and what would be right.
+    pub problem: String,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        let unset: std::net::SocketAddr = ([127, 0, 0, 1], 0).into();
+        let mut config = Self {
+            data: PathBuf::new(),
+            grpc: unset,
+            http: unset,
+            names: Names::default(),
+            insecure_allow_remote: false,
+            shutdown_timeout: Duration::ZERO,
+            worker_threads: 0,
+            durability: Durability::Strict,
+            sync_interval: Duration::ZERO,
+            segment_bytes: 0,
+            max_recovery: Duration::ZERO,
+            max_state_bytes: None,
+            limits: Limits::default(),
+            log_level: LogLevel(tracing::Level::INFO),
+            log_format: LogFormat::Auto,
+        };
+        for key in KEYS {
+            let raw = Raw::Text(key.default.to_owned());
+            (key.set)(&mut config, &raw).expect("a default is valid: a test sets each of them");
+        }
+        config
+    }
+}
+
+impl Config {
+    /// Reads all sources: the arguments, the process's environment, the file that they name.
+    pub fn load(args: &ServeArgs) -> Result<Self, ConfigError> {
+        let file = args.config.as_deref().map(read_file).transpose()?;
+        let file = file.as_ref().map(|(name, text)| (name.as_str(), text.as_str()));
+        Self::merge(args, std::env::vars_os(), file)
+    }
+
+    /// Merges the sources; `file` is a name and its text.
+    pub fn merge(
+        args: &ServeArgs,
+        environment: impl IntoIterator<Item = (OsString, OsString)>,
+        file: Option<(&str, &str)>,
+    ) -> Result<Self, ConfigError> {
+        let mut config = Self::default();
+        if let Some((name, text)) = file {
+            config.take_file(name, text)?;
+        }
+        for (variable, value) in environment {
+            config.take_variable(&variable, &value)?;
+        }
+        config.take_flags(args)?;
+        config.check()
+    }
+
+    /// Applies a file.
+    fn take_file(&mut self, name: &str, text: &str) -> Result<(), ConfigError> {
+        let problem = |problem: String| ConfigError { place: name.to_owned(), problem };
+        let tables: toml::Table =
+            text.parse().map_err(|error: toml::de::Error| problem(error.to_string()))?;
+        for (section, entries) in &tables {
+            let Some(entries) = entries.as_table() else {
+                return Err(problem(unknown(section, section)));
+            };
+            if !KEYS.iter().any(|key| key.section == section) {
+                let example = entries.keys().next();
+                let path =
+                    example.map_or_else(|| section.clone(), |key| format!("{section}.{key}"));
+                return Err(problem(unknown(&path, &path)));
+            }
+            for (key, value) in entries {
+                let path = format!("{section}.{key}");
+                let known = find(section, key).ok_or_else(|| problem(unknown(&path, &path)))?;
+                (known.set)(self, &Raw::from(value))
+                    .map_err(|wrong| problem(format!("{path}: {wrong}")))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Applies an environment variable, if it is one of ours.
+    fn take_variable(&mut self, variable: &OsString, value: &OsString) -> Result<(), ConfigError> {
+        let place = variable.to_string_lossy().into_owned();
+        let Some(path) = place.strip_prefix(PREFIX).map(str::to_lowercase) else {
+            return Ok(());
+        };
+        let problem = |problem: String| ConfigError { place: place.clone(), problem };
+        let path = path.replacen("__", ".", 1);
+        let known = path.split_once('.').and_then(|(section, name)| find(section, name));
+        let Some(known) = known.filter(|known| known.variable() == place) else {
+            let nearest = keys::nearest(&path).map(Key::variable);
+            let hint = nearest.map_or_else(String::new, |name| format!("; did you mean {name}?"));
+            return Err(problem(format!("no such key{hint}")));
+        };
+        let text = value.to_str().ok_or_else(|| problem("the value is not UTF-8".to_owned()))?;
+        (known.set)(self, &Raw::Text(text.to_owned())).map_err(problem)
+    }
+
+    /// Applies the flags.
+    fn take_flags(&mut self, args: &ServeArgs) -> Result<(), ConfigError> {
+        let problem = |flag: &'static str| {
+            move |problem: String| ConfigError { place: flag.to_owned(), problem }
+        };
+        if let Some(data) = &args.data {
+            // Not through text: a path need not be UTF-8.
+            self.data.clone_from(data);
+        }
+        let raw = |text: &str| Raw::Text(text.to_owned());
+        if let Some(text) = &args.grpc {
+            self.grpc = values::address(&raw(text)).map_err(problem("--grpc"))?;
+        }
+        if let Some(text) = &args.http {
+            self.http = values::address(&raw(text)).map_err(problem("--http"))?;
+        }
+        if let Some(text) = &args.durability {
+            self.durability = values::durability(&raw(text)).map_err(problem("--durability"))?;
+        }
+        self.insecure_allow_remote |= args.insecure_allow_remote;
+        Ok(())
+    }
+
+    /// Checks what concerns more than one key.
+    fn check(self) -> Result<Self, ConfigError> {
+        for (place, address) in [("server.grpc", self.grpc), ("server.http", self.http)] {
+            if !address.ip().is_loopback() && !self.insecure_allow_remote {
+                let problem = format!(
+                    "{address} can be reached from other machines, and this version does not ask \
+                     callers who they are. Listen on 127.0.0.1 and use an SSH tunnel, or, if \
+                     everybody who can reach it may do everything, add --insecure-allow-remote"
+                );
+                return Err(ConfigError { place: place.to_owned(), problem });
+            }
+        }
+        if self.grpc == self.http && self.grpc.port() != 0 {
+            let problem = format!("server.http has the same address, {}", self.http);
+            return Err(ConfigError { place: "server.grpc".to_owned(), problem });
+        }
+        if self.limits.inflight_bytes < self.limits.inflight_bytes_per_connection {
+            return Err(ConfigError {
+                place: "limits.inflight_bytes".to_owned(),
+                problem: "is less than limits.inflight_bytes_per_connection".to_owned(),
+            });
+        }
+        Ok(self)
+    }
+
+    /// What a power loss can cost in this durability mode, in words.
+    #[must_use]
+    pub fn loss_window(&self) -> String {
+        let interval = values::show_duration(self.sync_interval);
+        match self.durability {
+            Durability::Strict => {
+                "strict (acknowledged = synced; nothing acknowledged is lost)".to_owned()
+            }
+            Durability::Batched => format!(
+                "batched (acknowledged = written; a power loss costs at most the last {interval})"
+            ),
+            Durability::Relaxed => format!(
+                "relaxed (acknowledged = in memory; a crash costs at most the last {interval})"
+            ),
+        }
+    }
+}
+
+/// The key of this section and name.
+fn find(section: &str, name: &str) -> Option<&'static Key> {
+    KEYS.iter().find(|key| key.section == section && key.name == name)
+}
+
+/// The message about an unknown key.
+fn unknown(path: &str, shown: &str) -> String {
+    let nearest = keys::nearest(path).map(Key::path);
+    let hint = nearest.map_or_else(String::new, |name| format!("; did you mean {name:?}?"));
+    format!("no such key: {shown:?}{hint}")
+}
+
+/// A file's name and text.
+// The configuration file belongs to the user, not to a store, so it is not read through `env`.
+#[allow(clippy::disallowed_methods)]
+fn read_file(path: &Path) -> Result<(String, String), ConfigError> {
+    let name = path.display().to_string();
+    match std::fs::read_to_string(path) {
+        Ok(text) => Ok((name, text)),
+        Err(error) => Err(ConfigError { place: name, problem: format!("cannot be read: {error}") }),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,265 @@
+//! Connections: how many there may be, and what they may do to time.
+//!
+//! Invariants: a connection holds its place exactly as long as its socket is open; one that sends
+//! nothing, or leaves what was written unread, is closed; an error of `accept` never ends the loop.
+
+use std::collections::HashMap;
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::pin::Pin;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use futures::Stream;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::time::Sleep;
+use tonic::transport::server::Connected;
+
+use super::limits::{FIRST_BYTE_TIMEOUT, WRITE_STALL_TIMEOUT};
+
+/// A pause after a failed `accept`: descriptors may be used up, and asking at once would spin.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+/// Counts the connections of one listener and turns away what is too many.
+#[derive(Debug)]
+pub struct Doorman {
+    limit: u64,
+    limit_per_address: u64,
+    places: Mutex<Places>,
+    refused: AtomicU64,
+}
+
+/// Who is inside.
+#[derive(Debug, Default)]
+struct Places {
+    total: u64,
+    by_address: HashMap<IpAddr, u64>,
+}
+
+impl Doorman {
+    /// A doorman with these limits.
+    #[must_use]
+    pub fn new(limit: u64, limit_per_address: u64) -> Arc<Self> {
+        let (places, refused) = (Mutex::default(), AtomicU64::new(0));
+        Arc::new(Self { limit, limit_per_address, places, refused })
+    }
+
+    /// A place for one more connection, if there is one.
+    #[must_use]
+    pub fn admit(self: &Arc<Self>, address: IpAddr) -> Option<Place> {
+        // An IPv4 peer of an IPv6 socket is the same peer.
+        let address = address.to_canonical();
+        let mut places = self.places.lock().unwrap_or_else(PoisonError::into_inner);
+        let here = places.by_address.get(&address).copied().unwrap_or(0);
+        if places.total >= self.limit || here >= self.limit_per_address {
+            self.refused.fetch_add(1, Ordering::Relaxed);
+            return None;
+        }
+        places.total += 1;
+        places.by_address.insert(address, here + 1);
+        Some(Place { doorman: Arc::clone(self), address })
+    }
+
+    /// Connections now.
+    #[must_use]
+    pub fn open(&self) -> u64 {
+        self.places.lock().unwrap_or_else(PoisonError::into_inner).total
+    }
+
+    /// Connections turned away so far.
+    #[must_use]
+    pub fn refused(&self) -> u64 {
+        self.refused.load(Ordering::Relaxed)
+    }
+}
+
+/// One connection's place; dropping it makes room.
+#[derive(Debug)]
+pub struct Place {
+    doorman: Arc<Doorman>,
+    address: IpAddr,
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let mut places = self.doorman.places.lock().unwrap_or_else(PoisonError::into_inner);
+        debug_assert!(places.total > 0);
+        places.total = places.total.saturating_sub(1);
+        if let Some(here) = places.by_address.get_mut(&self.address) {
+            *here -= 1;
+            if *here == 0 {
+                places.by_address.remove(&self.address);
+            }
+        }
+    }
+}
+
+/// What the calls of one gRPC connection share.
+#[derive(Clone, Debug, Default)]
+pub struct Peer {
+    /// Bytes of its requests that were received and are not yet answered.
+    pub inflight_bytes: Arc<AtomicU64>,
+}
+
+/// An accepted socket with its place and its clocks.
+#[derive(Debug)]
+pub struct Guarded {
+    tcp: TcpStream,
+    peer: Peer,
+    _place: Place,
+    /// Runs until the first byte arrived.
+    silence: Option<Pin<Box<Sleep>>>,
+    /// Runs while the peer does not take what is written.
+    stall: Option<Pin<Box<Sleep>>>,
+}
+
+impl Guarded {
+    fn new(tcp: TcpStream, place: Place) -> Self {
+        let silence = Some(Box::pin(tokio::time::sleep(FIRST_BYTE_TIMEOUT)));
+        Self { tcp, peer: Peer::default(), _place: place, silence, stall: None }
+    }
+
+    /// Lets `result` through, and fails when the peer made it wait too long.
+    fn watch_stall<T>(
+        &mut self,
+        cx: &mut Context<'_>,
+        result: Poll<io::Result<T>>,
+    ) -> Poll<io::Result<T>> {
+        if result.is_ready() {
+            self.stall = None;
+            return result;
+        }
+        let sleep = || Box::pin(tokio::time::sleep(WRITE_STALL_TIMEOUT));
+        let stall = self.stall.get_or_insert_with(sleep);
+        ready!(stall.as_mut().poll(cx));
+        Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, "the peer does not read")))
+    }
+}
+
+impl AsyncRead for Guarded {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let this = &mut *self;
+        let result = Pin::new(&mut this.tcp).poll_read(cx, buf);
+        let Some(silence) = &mut this.silence else { return result };
+        if result.is_ready() {
+            this.silence = None;
+            return result;
+        }
+        ready!(silence.as_mut().poll(cx));
+        Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, "the peer says nothing")))
+    }
+}
+
+impl AsyncWrite for Guarded {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        let result = Pin::new(&mut self.tcp).poll_write(cx, buf);
+        self.watch_stall(cx, result)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let result = Pin::new(&mut self.tcp).poll_write_vectored(cx, bufs);
+        self.watch_stall(cx, result)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.tcp.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.tcp).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.tcp).poll_shutdown(cx)
+    }
+}
+
+impl Connected for Guarded {
+    type ConnectInfo = Peer;
+
+    fn connect_info(&self) -> Peer {
+        self.peer.clone()
+    }
+}
+
+/// Accepts the next connection that finds a place. Cancel-safe.
+pub async fn accept(listener: &TcpListener, doorman: &Arc<Doorman>) -> (Guarded, SocketAddr) {
+    loop {
+        match listener.accept().await {
+            Ok((tcp, address)) => {
+                let Some(place) = doorman.admit(address.ip()) else {
+                    tracing::debug!(%address, "connection refused: too many");
+                    continue;
+                };
+                // Without it small answers wait for the peer's delayed acknowledgement.
+                if let Err(error) = tcp.set_nodelay(true) {
+                    tracing::debug!(%error, "nodelay");
+                }
+                return (Guarded::new(tcp, place), address);
+            }
+            Err(error) => {
+                tracing::warn!(%error, "a connection could not be accepted");
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+            }
+        }
+    }
+}
+
+/// All connections of a listener, as a stream that never ends.
+pub fn incoming(
+    listener: TcpListener,
+    doorman: Arc<Doorman>,
+) -> impl Stream<Item = io::Result<Guarded>> {
+    futures::stream::unfold((listener, doorman), |(listener, doorman)| async move {
+        let (guarded, _) = accept(&listener, &doorman).await;
+        Some((Ok(guarded), (listener, doorman)))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// At the limit a connection is admitted, above it none; a place that is left can be taken.
+    #[test]
+    fn places_are_counted_in_total_and_per_address() {
+        let doorman = Doorman::new(3, 2);
+        let (a, b, c) = ([1, 1, 1, 1].into(), [2, 2, 2, 2].into(), [3, 3, 3, 3].into());
+        let first = doorman.admit(a);
+        let second = doorman.admit(a);
+        assert!(first.is_some() && second.is_some());
+        assert!(doorman.admit(a).is_none(), "a third of one address");
+        let third = doorman.admit(b);
+        assert!(third.is_some());
+        assert!(doorman.admit(c).is_none(), "a fourth in total");
+        assert_eq!((doorman.open(), doorman.refused()), (3, 2));
+        drop(first);
+        assert!(doorman.admit(c).is_some());
+        drop((second, third));
+        assert_eq!(doorman.open(), 0);
+    }
+
+    /// An IPv4 address written as IPv6 is the same address.
+    #[test]
+    fn mapped_addresses_are_one() {
+        let doorman = Doorman::new(10, 1);
+        let v4: std::net::Ipv4Addr = [1, 2, 3, 4].into();
+        let _place = doorman.admit(v4.into());
+        assert!(doorman.admit(v4.to_ipv6_mapped().into()).is_none());
+    }
+}

@@ -1,0 +1,53 @@
+//! The HTTP front: probes, metrics, reports and looks at what there is; it changes nothing.
+//!
+//! Invariants: it answers from the first moment of a start; a request that names another server, or
+//! comes from a page of another origin, is refused before any route sees it.
+
+mod answers;
+mod listener;
+pub mod table;
+
+pub use listener::serve;
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::Request;
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::middleware::{Next, from_fn};
+use axum::response::Response;
+
+use super::access::Principal;
+use crate::state::Server;
+
+/// The table's router behind the guard.
+pub fn router(server: &Arc<Server>, principal: Principal) -> Router {
+    let guarded = Arc::clone(server);
+    let guard = move |request: Request, next: Next| {
+        let server = Arc::clone(&guarded);
+        async move { guard(&server, request, next).await }
+    };
+    table::router(server, principal).layer(from_fn(guard))
+}
+
+/// Refuses foreign hosts and origins; marks every answer as not to be guessed at or kept.
+async fn guard(server: &Server, request: Request, next: Next) -> Response {
+    let headers = request.headers();
+    let text = |name| headers.get(name).map(|value: &HeaderValue| value.to_str().unwrap_or("?"));
+    // An absolute request target takes precedence over `Host` (RFC 9112, section 3.2.2).
+    let authority = request.uri().authority().map(|authority| authority.as_str());
+    let authority = authority.or_else(|| text(header::HOST)).unwrap_or("");
+    let mut response = if server.config.names.allow(authority, text(header::ORIGIN)) {
+        next.run(request).await
+    } else {
+        let message = format!(
+            "refused: Host {authority:?} or the Origin of this request is foreign. Ask by address \
+             or as localhost, or list the name in server.allowed_hosts"
+        );
+        table::error(StatusCode::FORBIDDEN, &message)
+    };
+    let headers = response.headers_mut();
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    response
+}

@@ -1,0 +1,161 @@
+//! Limits: every bound that a caller can meet, in one list.
+//!
+//! Invariant: what `/v1/limits` says is what the guards use; both read this file.
+
+use std::time::Duration;
+
+use rekindle_services::limits as service;
+use serde::Serialize;
+
+/// Largest request on the wire, bytes.
+pub const REQUEST_BYTES_MAX: usize = 4 << 20;
+/// Largest header list of a call, bytes.
+pub const HEADER_LIST_BYTES_MAX: u32 = 16 << 10;
+/// Most headers of an HTTP/1 request.
+pub const HTTP_HEADERS_MAX: usize = 100;
+/// Streams that a peer opened and reset and that were not yet accepted.
+pub const PENDING_RESETS_MAX: usize = 20;
+/// Bytes that HTTP/2 may send on one connection, and on one stream of it, before they are read.
+/// One MiB lets a stream run at full speed; what is buffered here is bounded by the connections.
+pub const WINDOW_BYTES: u32 = 1 << 20;
+/// Unanswered messages of one stream of batches before it is read no further.
+pub const STREAM_MESSAGES_MAX: usize = 4_096;
+/// Until a connection has sent its first byte.
+pub const FIRST_BYTE_TIMEOUT: Duration = Duration::from_secs(5);
+/// Until the head of an HTTP request is complete.
+pub const HEAD_TIMEOUT: Duration = Duration::from_secs(5);
+/// Until the body of a call is complete (streams have their own pace).
+pub const BODY_TIMEOUT: Duration = Duration::from_secs(30);
+/// How long a peer may leave what was written to it unread.
+pub const WRITE_STALL_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long a gRPC connection may be silent before it is asked whether it lives.
+pub const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(60);
+/// How long it may take to say so.
+pub const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(15);
+/// Longest wait of a receive call.
+pub const LONG_POLL_MAX: Duration = Duration::from_secs(60);
+
+/// The limits of the services, which enforce them.
+const SERVICE_LIMITS: &[(&str, u64)] = &[
+    ("message_bytes", service::BODY_BYTES_MAX as u64),
+    ("message_headers", service::HEADERS_MAX as u64),
+    ("message_header_bytes", service::HEADER_BYTES_MAX as u64),
+    ("fairness_key_bytes", service::FAIRNESS_KEY_BYTES_MAX as u64),
+    ("name_bytes", service::NAME_BYTES_MAX as u64),
+    ("owner_bytes", service::OWNER_BYTES_MAX as u64),
+    ("reason_bytes", service::REASON_BYTES_MAX as u64),
+    ("queues", service::QUEUES_MAX as u64),
+    ("list_queues", service::LIST_QUEUES_MAX as u64),
+    ("send_messages", service::SEND_MESSAGES_MAX as u64),
+    ("receive_messages", service::RECEIVE_MESSAGES_MAX as u64),
+    ("receive_bytes", service::RECEIVE_BYTES_MAX as u64),
+    ("receivers_waiting", service::WAITERS_MAX as u64),
+    ("tokens", service::TOKENS_MAX as u64),
+    ("visibility_ms", service::VISIBILITY_MS_MAX),
+    ("delay_ms", service::DELAY_MS_MAX),
+    ("attempt_history", service::HISTORY_MAX as u64),
+    ("producers", service::PRODUCERS_MAX as u64),
+    ("producer_results", service::PRODUCER_RESULTS_MAX),
+    ("kv_key_bytes", service::KV_KEY_BYTES_MAX as u64),
+    ("kv_value_bytes", service::KV_VALUE_BYTES_MAX as u64),
+    ("kv_scan_rows", service::KV_SCAN_ROWS_MAX as u64),
+    ("kv_scan_bytes", service::KV_SCAN_BYTES_MAX as u64),
+    ("kv_transaction_operations", service::KV_OPERATIONS_MAX as u64),
+    ("kv_transaction_bytes", service::KV_TRANSACTION_BYTES_MAX as u64),
+];
+
+/// The limits that are configured (`[limits]`).
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Limits {
+    /// Connections to each front.
+    pub connections: u64,
+    /// Connections to each front from one address.
+    pub connections_per_address: u64,
+    /// Calls at once on one gRPC connection.
+    pub streams_per_connection: u64,
+    /// Bytes of unanswered requests, all gRPC connections together.
+    pub inflight_bytes: u64,
+    /// Bytes of unanswered requests of one gRPC connection.
+    pub inflight_bytes_per_connection: u64,
+    /// Receive calls that wait at once.
+    pub long_polls: u64,
+}
+
+/// One line of `/v1/limits`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Limit {
+    /// Its name, unit last.
+    pub name: &'static str,
+    /// The largest value that is accepted.
+    pub value: u64,
+    /// The key that sets it; absent where it is fixed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub key: Option<&'static str>,
+    /// What happens above it.
+    pub above: &'static str,
+}
+
+/// A fixed limit.
+const fn fixed(name: &'static str, value: u64, above: &'static str) -> Limit {
+    Limit { name, value, key: None, above }
+}
+
+/// A configured limit.
+const fn set(name: &'static str, value: u64, key: &'static str, above: &'static str) -> Limit {
+    Limit { name, value, key: Some(key), above }
+}
+
+/// A time as a fixed limit.
+fn time(name: &'static str, time: Duration, above: &'static str) -> Limit {
+    fixed(name, u64::try_from(time.as_millis()).unwrap_or(u64::MAX), above)
+}
+
+impl Limits {
+    /// All limits, as `/v1/limits` shows them.
+    #[must_use]
+    pub fn list(&self) -> Vec<Limit> {
+        const REFUSED: &str = "refused: invalid, or full where it counts what there is";
+        const CLOSED: &str = "the connection is closed";
+        const FULL: &str = "the call is refused: full";
+        let mut list = vec![
+            set("connections", self.connections, "limits.connections", CLOSED),
+            set(
+                "connections_per_address",
+                self.connections_per_address,
+                "limits.connections_per_address",
+                CLOSED,
+            ),
+            set(
+                "streams_per_connection",
+                self.streams_per_connection,
+                "limits.streams_per_connection",
+                "further calls of the connection wait",
+            ),
+            set("inflight_bytes", self.inflight_bytes, "limits.inflight_bytes", FULL),
+            set(
+                "inflight_bytes_per_connection",
+                self.inflight_bytes_per_connection,
+                "limits.inflight_bytes_per_connection",
+                FULL,
+            ),
+            set("long_polls", self.long_polls, "limits.long_polls", "the call does not wait"),
+            fixed("request_bytes", REQUEST_BYTES_MAX as u64, "the call is refused: out of range"),
+            fixed("header_list_bytes", HEADER_LIST_BYTES_MAX.into(), "the call is refused"),
+            fixed("http_headers", HTTP_HEADERS_MAX as u64, "the call is refused: 431"),
+            fixed("pending_resets", PENDING_RESETS_MAX as u64, CLOSED),
+            fixed("window_bytes", WINDOW_BYTES.into(), "the sender waits"),
+            fixed("stream_messages", STREAM_MESSAGES_MAX as u64, "the sender waits"),
+        ];
+        list.extend(SERVICE_LIMITS.iter().map(|(name, value)| fixed(name, *value, REFUSED)));
+        list.extend([
+            time("first_byte_ms", FIRST_BYTE_TIMEOUT, CLOSED),
+            time("head_ms", HEAD_TIMEOUT, CLOSED),
+            time("body_ms", BODY_TIMEOUT, "the call is refused"),
+            time("write_stall_ms", WRITE_STALL_TIMEOUT, CLOSED),
+            time("keepalive_interval_ms", KEEPALIVE_INTERVAL, "the peer is asked"),
+            time("keepalive_answer_ms", KEEPALIVE_TIMEOUT, CLOSED),
+            time("long_poll_ms", LONG_POLL_MAX, "the call waits that long"),
+        ]);
+        list
+    }
+}

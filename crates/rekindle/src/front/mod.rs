@@ -1,0 +1,11 @@
+//! Fronts: the only code that knows a wire format.
+//!
+//! Invariant: whatever can be called from outside stands in a table with the permission that it
+//! needs ([`http::table`], [`grpc::table`]); what stands in no table is denied.
+
+pub mod access;
+pub mod connections;
+pub mod grpc;
+pub mod http;
+pub mod limits;
+pub mod origin;

@@ -1,0 +1,105 @@
+//! Reports as files: `DIR/reports/N.json`, one per recovery, refused ones included.
+//!
+//! Invariants: a report is written whole or not at all, and only into a directory that is a store
+//! and that this process holds; a report that cannot be written never stops a start.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use rekindle_env::{Env, LockMode, durable};
+use rekindle_recovery::{Report, store};
+
+/// Where they are.
+const DIRECTORY: &str = "reports";
+/// The most that are kept.
+pub const KEPT: usize = 100;
+/// A report larger than this is not read back: it would be no report.
+const REPORT_BYTES_MAX: u64 = 64 << 20;
+
+/// Writes a report into an open store and removes what is too old; returns its number.
+pub fn write(env: &Env, data: &Path, report: &Report) -> io::Result<u64> {
+    let directory = data.join(DIRECTORY);
+    durable::create_dir_all(env.disk.as_ref(), &directory)?;
+    let numbers = numbers(env, data)?;
+    let number = numbers.last().copied().unwrap_or(0) + 1;
+    let mut text = report.to_json();
+    text.push('\n');
+    durable::replace_file(env.disk.as_ref(), &file(data, number), text.as_bytes())?;
+    let too_many = (numbers.len() + 1).saturating_sub(KEPT);
+    for old in numbers.iter().take(too_many) {
+        durable::remove_file(env.disk.as_ref(), &file(data, *old))?;
+    }
+    Ok(number)
+}
+
+/// Writes the report of a refused start, if the directory is a store that nobody else holds now.
+pub fn write_refused(env: &Env, data: &Path, report: &Report) -> io::Result<Option<u64>> {
+    let is_store = |name: &str| matches!(env.disk.stat(&data.join(name)), Ok(Some(_)));
+    if !store::COPIES.into_iter().any(is_store) {
+        return Ok(None);
+    }
+    let Some(lock) = env.disk.lock(data, LockMode::Exclusive)? else { return Ok(None) };
+    let number = write(env, data, report)?;
+    drop(lock);
+    Ok(Some(number))
+}
+
+/// How long the recovery of the newest report took, milliseconds.
+#[must_use]
+pub fn last_duration_ms(env: &Env, data: &Path) -> Option<u64> {
+    let number = numbers(env, data).ok()?.pop()?;
+    let bytes =
+        durable::read_file(env.disk.as_ref(), &file(data, number), REPORT_BYTES_MAX).ok()?;
+    let report: serde_json::Value = serde_json::from_slice(&bytes).ok()?;
+    report.get("micros")?.as_u64().map(|micros| micros / 1_000)
+}
+
+/// The numbers of all reports, ascending.
+fn numbers(env: &Env, data: &Path) -> io::Result<Vec<u64>> {
+    let entries = env.disk.list(&data.join(DIRECTORY))?;
+    let number = |name: &str| name.strip_suffix(".json")?.parse::<u64>().ok();
+    let mut numbers: Vec<u64> = entries.iter().filter_map(|entry| number(&entry.name)).collect();
+    numbers.sort_unstable();
+    Ok(numbers)
+}
+
+/// The path of report `number`.
+fn file(data: &Path, number: u64) -> PathBuf {
+    data.join(DIRECTORY).join(format!("{number}.json"))
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    /// Reports are numbered upwards, the last ones are kept, and the newest says how long it took.
+    #[test]
+    fn the_last_reports_are_kept() {
+        let dir = tempfile::tempdir().unwrap();
+        let env = Env::real();
+        assert_eq!(last_duration_ms(&env, dir.path()), None);
+        let total = u64::try_from(KEPT).unwrap() + 3;
+        for number in 1..=total {
+            let report = Report { micros: number * 1_000, ..Report::default() };
+            assert_eq!(write(&env, dir.path(), &report).unwrap(), number);
+        }
+        let kept = numbers(&env, dir.path()).unwrap();
+        assert_eq!(kept, (4..=total).collect::<Vec<_>>());
+        assert_eq!(last_duration_ms(&env, dir.path()), Some(total));
+    }
+
+    /// The report of a refused start goes into a store and nowhere else.
+    #[test]
+    fn a_refused_start_writes_only_into_a_store() {
+        let dir = tempfile::tempdir().unwrap();
+        let env = Env::real();
+        let report = Report::default();
+        assert_eq!(write_refused(&env, dir.path(), &report).unwrap(), None);
+        assert!(env.disk.list(dir.path()).unwrap().is_empty());
+        durable::create_file(env.disk.as_ref(), &dir.path().join("store.a"), b"x").unwrap();
+        assert_eq!(write_refused(&env, dir.path(), &report).unwrap(), Some(1));
+        let _lock = env.disk.lock(dir.path(), LockMode::Exclusive).unwrap().unwrap();
+        assert_eq!(write_refused(&env, dir.path(), &report).unwrap(), None, "somebody holds it");
+    }
+}

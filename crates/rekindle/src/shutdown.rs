@@ -1,0 +1,122 @@
+//! The end of a server: signals, the graceful shutdown, and panics.
+//!
+//! Invariant: a graceful shutdown ends within `server.shutdown_timeout`, whatever callers do; with 0
+//! everything that was accepted is synced and the journal is marked as cleanly ended.
+
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use rekindle_recovery::exit;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::task::JoinHandle;
+
+use crate::boot::{Recovered, Refused};
+use crate::progress::Stage;
+use crate::state::Server;
+
+/// How long the last answers have to leave once no call is in flight.
+const LAST_ANSWERS: Duration = Duration::from_millis(50);
+
+/// SIGTERM and SIGINT.
+#[derive(Debug)]
+pub(crate) struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    /// Listens from now on.
+    pub(crate) fn listen() -> io::Result<Self> {
+        let terminate = signal(SignalKind::terminate())?;
+        let interrupt = signal(SignalKind::interrupt())?;
+        Ok(Self { terminate, interrupt })
+    }
+
+    /// The next of them.
+    pub(crate) async fn next(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
+}
+
+/// A panic of any thread ends the process: what it left half done in memory must not be served, and
+/// recovery from the journal is the one way back that is tested at every point.
+// No destructor may run over state that a panic left half done, so this is no case for `main`.
+#[allow(clippy::disallowed_methods)]
+pub(crate) fn end_on_panic() {
+    let before = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        before(panic);
+        let place = panic.location().map(ToString::to_string).unwrap_or_default();
+        tracing::error!(place, "a thread panicked; the process ends (70)");
+        std::process::exit(exit::IO);
+    }));
+}
+
+/// Takes no new work, ends what waits, answers what runs, syncs and closes.
+pub(crate) async fn gracefully(
+    server: &Arc<Server>,
+    recovered: &Recovered,
+    serving: JoinHandle<Result<(), tonic::transport::Error>>,
+) -> Result<(), Refused> {
+    let timeout = server.config.shutdown_timeout;
+    let all = async {
+        // The listener closes, connections are told to go away, long polls and streams end.
+        server.progress.enter(Stage::Shutdown);
+        let services = recovered.services.clone();
+        blocking(move || services.shutdown().map_err(|error| error.to_string())).await?;
+        drain(server, serving).await;
+        let database = recovered.database.clone();
+        blocking(move || {
+            database.flush().map_err(|error| error.to_string())?;
+            database.close().map_err(|error| error.to_string())
+        })
+        .await
+    };
+    match tokio::time::timeout(timeout, all).await {
+        Ok(Ok(())) => {
+            tracing::info!("everything is synced; the server ends");
+            Ok(())
+        }
+        Ok(Err(message)) => Err(Refused {
+            code: exit::IO,
+            message: format!("the shutdown failed: {message}; the next start recovers"),
+        }),
+        Err(_) => Err(Refused {
+            code: exit::IO,
+            message: format!(
+                "the shutdown took longer than server.shutdown_timeout ({timeout:?}) and was ended; \
+                 the next start recovers"
+            ),
+        }),
+    }
+}
+
+/// Waits for running calls; at most half of the time, so that the other half is left for the disk.
+async fn drain(server: &Arc<Server>, mut serving: JoinHandle<Result<(), tonic::transport::Error>>) {
+    let idle = async {
+        server.budget.idle().await;
+        tokio::time::sleep(LAST_ANSWERS).await;
+    };
+    tokio::select! {
+        _ = &mut serving => {}
+        () = idle => {}
+        () = tokio::time::sleep(server.config.shutdown_timeout / 2) => {
+            tracing::warn!(calls = server.budget.calls(), "calls that did not end are cut off");
+        }
+    }
+    serving.abort();
+}
+
+/// Runs what waits for the disk on a thread that may wait.
+async fn blocking(
+    work: impl FnOnce() -> Result<(), String> + Send + 'static,
+) -> Result<(), String> {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(result) => result,
+        Err(error) => Err(error.to_string()),
+    }
+}

@@ -1,0 +1,80 @@
+//! What the parts of one server share.
+//!
+//! Invariant: `recovered` is set once, before anything is served from it.
+
+use std::sync::{Arc, OnceLock};
+
+use rekindle_env::Env;
+
+use crate::boot::Recovered;
+use crate::config::Config;
+use crate::front::connections::Doorman;
+use crate::front::grpc::budget::Budget;
+use crate::metrics::Counters;
+use crate::metrics::disk::DiskTimes;
+use crate::progress::{Progress, Stage};
+
+/// One server.
+#[derive(Debug)]
+pub struct Server {
+    /// Its settings.
+    pub config: Config,
+    /// How far it is.
+    pub progress: Progress,
+    /// The machine, with a disk that is measured.
+    pub env: Env,
+    /// What the disk was measured to do.
+    pub disk_times: DiskTimes,
+    /// What was counted.
+    pub counters: Counters,
+    /// Connections to the HTTP front.
+    pub http_doorman: Arc<Doorman>,
+    /// Connections to the gRPC front.
+    pub grpc_doorman: Arc<Doorman>,
+    /// Bytes and calls in flight on the gRPC front.
+    pub budget: Arc<Budget>,
+    recovered: OnceLock<Recovered>,
+}
+
+impl Server {
+    /// A server that is about to start.
+    #[must_use]
+    pub fn new(config: Config, env: &Env) -> Arc<Self> {
+        let disk_times = DiskTimes::default();
+        let limits = &config.limits;
+        let doorman = || Doorman::new(limits.connections, limits.connections_per_address);
+        Arc::new(Self {
+            progress: Progress::new(env.clock.clone()),
+            env: disk_times.measure(env),
+            disk_times,
+            counters: Counters::default(),
+            http_doorman: doorman(),
+            grpc_doorman: doorman(),
+            budget: Budget::new(limits),
+            recovered: OnceLock::new(),
+            config,
+        })
+    }
+
+    /// Hands over what was recovered.
+    ///
+    /// # Panics
+    /// When it was handed over before: a server starts once.
+    pub fn recover(&self, recovered: Recovered) -> &Recovered {
+        assert!(self.recovered.get().is_none(), "a server recovers once");
+        self.recovered.get_or_init(|| recovered)
+    }
+
+    /// What was recovered, once it was.
+    #[must_use]
+    pub fn recovered(&self) -> Option<&Recovered> {
+        self.recovered.get()
+    }
+
+    /// What was recovered, while work is accepted.
+    #[must_use]
+    pub fn serving(&self) -> Option<&Recovered> {
+        let serving = self.progress.stage() == Stage::Ready;
+        self.recovered.get().filter(|_| serving)
+    }
+}
