@@ -119,7 +119,8 @@ impl Report {
             format!("{}: {}", layer.layer, figures.join(", "))
         });
         section(&mut text, "figures", counted);
-        let stages = self.layers.iter().map(|layer| {
+        let timed = self.layers.iter().filter(|layer| !layer.stages.is_empty());
+        let stages = timed.map(|layer| {
             let stages = layer.stages.iter();
             let stages: Vec<_> = stages
                 .map(|time| {
@@ -150,6 +151,7 @@ impl Report {
             (Verdict::Torn, _) => "cut a torn tail".to_owned(),
             (Verdict::Healed, 1) => "healed 1 damaged place".to_owned(),
             (Verdict::Healed, count) => format!("healed {count} damaged places"),
+            (Verdict::Corrupt, 1) => "left 1 corrupt place to a person".to_owned(),
             (Verdict::Corrupt, count) => format!("left {count} corrupt places to a person"),
         };
         Some(format!("{what} ({labels})"))

@@ -1,0 +1,168 @@
+//! The store layer and a disk that crashes and fails: creation, beginning and healing, stopped at
+//! each operation under each survival model, and stopped again while they are repeated.
+
+use std::path::Path;
+
+use rekindle_env::{
+    Disk, Fault, FaultError, Image, OperationKind, ReadDisk, SimulatedDisk, Survival,
+};
+use rekindle_recovery::{Store, exit};
+
+use crate::{DIR, at, layer, look, open, situation};
+
+const DIRECTORY: &str = DIR;
+
+/// Creates a store and lets its shard begin.
+fn workload(disk: &SimulatedDisk) -> Store {
+    let (store, _) = open(disk, &layer(1)).unwrap();
+    disk.mark(1);
+    let store = store.begin(disk, Path::new(DIRECTORY)).unwrap();
+    disk.mark(2);
+    store
+}
+
+/// Opens what a crash left, twice; `told` is what had been reported as done before it.
+fn recovers(image: &Image, told: u64, seed: u64) -> (u64, Store) {
+    let disk = SimulatedDisk::from_image(image.clone(), seed);
+    let (store, report) = open(&disk, &layer(seed)).unwrap();
+    let code = report.exit_code();
+    assert!(code == exit::CLEAN || code == exit::HEALED, "{report:?}");
+    assert!(store.sequence >= told, "what was told stays: {report:?}");
+    let operations = disk.operations();
+    let (again, second) = open(&disk, &layer(seed + 1)).unwrap();
+    assert_eq!(again, store, "recovering twice gives the same");
+    assert_eq!(situation(&second), "store-1");
+    assert_eq!(disk.operations(), operations, "and changes nothing");
+    (operations, store)
+}
+
+/// Crashes at each operation of a trace, and at each operation of the recovery from it.
+fn crash_everywhere(disk: &SimulatedDisk, start: Image) -> usize {
+    let mut points = disk.trace().crash_points(start);
+    let (mut told, mut images) = (0, 0);
+    loop {
+        for (at, survival) in Survival::EVERY.into_iter().enumerate() {
+            let seed = points.position() as u64 * 8 + at as u64;
+            let image = points.survivors(survival, seed);
+            let (operations, _) = recovers(&image, told, seed);
+            images += 1;
+            for stop in 0..operations {
+                let again = SimulatedDisk::from_image(image.clone(), seed);
+                again.stop_after(stop);
+                open(&again, &layer(seed)).unwrap_err();
+                let second = again.crash(survival, seed + 1).image();
+                recovers(&second, told, seed);
+                images += 1;
+            }
+        }
+        match points.advance() {
+            None => return images,
+            Some(operation) => told = operation.mark().unwrap_or(told),
+        }
+    }
+}
+
+/// A store that is half created, whatever the crash left of it, is created by the next start; one
+/// that was reported as created keeps its identity.
+///
+/// proves: D1. fault: S1, S2, S3, S6, S20
+#[test]
+fn creation_survives_a_crash_at_every_operation() {
+    let disk = SimulatedDisk::new(1);
+    workload(&disk);
+    let images = crash_everywhere(&disk, Image::new());
+    assert!(images > 500, "{images} images");
+}
+
+/// Once told, the identity never changes.
+#[test]
+fn an_identity_that_was_told_survives() {
+    let disk = SimulatedDisk::new(1);
+    let store = workload(&disk);
+    for survival in Survival::EVERY {
+        let (_, recovered) = recovers(&disk.crash(survival, 3).image(), 2, 9);
+        assert_eq!(recovered, store);
+    }
+}
+
+/// Healing is repeatable at each of its operations. fault: S8, S20
+#[test]
+fn healing_survives_a_crash_at_every_operation() {
+    let disk = SimulatedDisk::new(1);
+    workload(&disk);
+    for name in ["store.a", "store.b"] {
+        let mut damaged = disk.image();
+        damaged.zero(at(name), 0..512).unwrap();
+        let healing = SimulatedDisk::from_image(damaged.clone(), 1);
+        open(&healing, &layer(1)).unwrap();
+        crash_everywhere(&healing, damaged);
+    }
+}
+
+/// Every bit of both copies: one damaged copy never costs the store, and is always named.
+///
+/// fault: S7, S8
+#[test]
+fn every_flipped_bit_of_either_copy_is_healed() {
+    let disk = SimulatedDisk::new(1);
+    workload(&disk);
+    let whole = disk.image();
+    for name in ["store.a", "store.b"] {
+        for bit in (0..4096 * 8).step_by(7) {
+            let mut image = whole.clone();
+            image.flip(at(name), bit).unwrap();
+            let report = look(&SimulatedDisk::from_image(image, 1), &layer(1)).unwrap();
+            assert_eq!(report.exit_code(), exit::HEALED, "bit {bit} of {name}");
+            assert_eq!(report.findings[0].place.file, name);
+        }
+    }
+}
+
+/// Every call can fail; the failure names what was being done, and the next start succeeds.
+///
+/// fault: S15, S16, S17
+#[test]
+fn every_failing_call_is_an_io_failure() {
+    const CALLS: [OperationKind; 8] = [
+        OperationKind::Open,
+        OperationKind::Read,
+        OperationKind::List,
+        OperationKind::Write,
+        OperationKind::Create,
+        OperationKind::CreateDir,
+        OperationKind::SyncData,
+        OperationKind::SyncDir,
+    ];
+    for call in CALLS {
+        for nth in 1..20 {
+            let disk = SimulatedDisk::new(1);
+            let (store, _) = open(&disk, &layer(1)).unwrap();
+            if nth % 2 == 0 {
+                disk.open_write(&at("store.b")).unwrap().set_len(0).unwrap();
+            }
+            let fresh = SimulatedDisk::new(2);
+            for disk in [&disk, &fresh] {
+                let eio = FaultError::Kind(std::io::ErrorKind::Other);
+                disk.inject(Fault::error(call, eio).nth(nth));
+                let failed = open(disk, &layer(1)).map(|_| ());
+                if let Err(failure) = failed {
+                    assert_eq!(failure.exit_code(), exit::IO, "{failure}");
+                    assert!(failure.to_string().contains(DIRECTORY), "{failure}");
+                }
+                disk.clear_faults();
+                open(disk, &layer(1)).unwrap();
+            }
+            let (reopened, _) = open(&disk, &layer(3)).unwrap();
+            assert_eq!(reopened, store);
+        }
+    }
+}
+
+/// A look uses the reading half of a disk only, so it can be handed to anybody.
+#[test]
+fn a_look_changes_nothing() {
+    let disk = SimulatedDisk::new(1);
+    let before = disk.operations();
+    look(&disk as &dyn ReadDisk, &layer(1)).unwrap();
+    assert_eq!(disk.operations(), before);
+}
