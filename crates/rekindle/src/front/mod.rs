@@ -9,3 +9,7 @@ pub mod grpc;
 pub mod http;
 pub mod limits;
 pub mod origin;
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests;
