@@ -85,7 +85,11 @@ pub fn create_dir_all(disk: &dyn Disk, path: &Path) -> io::Result<()> {
     }
     if missing.is_empty() {
         // Whoever created it may have died before its entry was durable.
-        return if level.parent().is_some() { sync_parent(disk, path) } else { Ok(()) };
+        return match sync_parent(disk, path) {
+            // Whoever may not open the parent did not create anything in it.
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Ok(()),
+            synced => synced,
+        };
     }
     for level in missing.iter().rev() {
         match disk.create_dir(level) {

@@ -18,6 +18,7 @@ mod image;
 mod machine;
 mod operation;
 mod trace;
+mod transfer;
 
 use std::fmt;
 use std::io;
@@ -25,6 +26,7 @@ use std::ops::Range;
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use self::durability::Durability;
 use self::entries::EntryChange;
 use self::file::{SimulatedFile, SimulatedLock};
 use self::image::NodeId;
@@ -74,6 +76,10 @@ impl SimulatedDisk {
         Trace::new(self.machine().operations.clone())
     }
 
+    fn at(live: Image, durability: Durability, seed: u64) -> Self {
+        Self { machine: Arc::new(Mutex::new(Machine::at(live, durability, seed))) }
+    }
+
     /// Stops recording (and drops the record), for runs too long to be kept in memory.
     pub fn stop_recording(&self) {
         let mut machine = self.machine();
@@ -97,6 +103,19 @@ impl SimulatedDisk {
         crashed.available = machine.available;
         crashed.unreadable.clone_from(&machine.unreadable);
         Self { machine: Arc::new(Mutex::new(crashed)) }
+    }
+
+    /// The disk after the program was killed while the machine goes on, as a new disk: everything
+    /// is there to be read, but what was not synced still waits and may be lost in a later crash.
+    /// ([`Survival::All`] is the luckier case, in which it reached the medium.) Nested crashes go
+    /// by [`Self::stop_after`] and [`Self::crash`]: its trace does not begin at an image.
+    #[must_use]
+    pub fn kill(&self, seed: u64) -> Self {
+        let machine = self.machine();
+        let mut killed = Machine::at(machine.image(), machine.durability.clone(), seed);
+        killed.available = machine.available;
+        killed.unreadable.clone_from(&machine.unreadable);
+        Self { machine: Arc::new(Mutex::new(killed)) }
     }
 
     /// Turns the machine off when it has done so many operations since it was made: the next one

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::time::Instant;
 
-use rekindle_env::{Disk, Image, OperationKind, SimulatedDisk, Survival, durable};
+use rekindle_env::{Disk, Image, LockMode, OperationKind, SimulatedDisk, Survival, durable};
 
 fn path(text: &str) -> &Path {
     Path::new(text)
@@ -52,6 +52,9 @@ fn walking_a_trace_equals_stopping_the_run() {
             let crashed = stopped.crash(survival, performed).image();
             assert!(image == crashed, "{survival:?} after {performed} operations");
             assert!(image == points.survivors(survival, performed), "a function of the seed");
+            let killed = points.after_kill(0);
+            assert!(killed.image() == stopped.image());
+            assert!(image == killed.crash(survival, performed).image(), "a kill syncs nothing");
         }
         if finished {
             break;
@@ -65,6 +68,30 @@ fn walking_a_trace_equals_stopping_the_run() {
         performed += 1;
     }
     assert_eq!(performed, whole.operations());
+}
+
+/// A kill leaves the page cache: what was not synced is read by the next process, and may still be
+/// lost when the power goes later.
+#[test]
+fn a_kill_keeps_what_waits_and_a_later_crash_may_lose_it() {
+    let disk = SimulatedDisk::new(0);
+    durable::create_file(&disk, path("file"), b"old").unwrap();
+    let file = disk.open_write(path("file")).unwrap();
+    let owner = disk.lock(path("."), LockMode::Exclusive).unwrap();
+    file.write_at(b"new", 0).unwrap();
+    disk.create(path("other")).unwrap().sync_all().unwrap();
+    let mut points = disk.trace().crash_points(Image::new());
+    while points.advance().is_some() {}
+    for killed in [disk.kill(1), points.after_kill(1)] {
+        assert_eq!(killed.image(), disk.image());
+        assert_eq!(killed.crash(Survival::None, 0).image().files().len(), 1);
+        assert_eq!(killed.crash(Survival::None, 0).image().read("file").unwrap(), b"old");
+        assert!(killed.lock(path("."), LockMode::Exclusive).unwrap().is_some());
+        killed.open_write(path("file")).unwrap().sync_data().unwrap();
+        killed.sync_dir(path(".")).unwrap();
+        assert_eq!(killed.crash(Survival::None, 0).image(), disk.image());
+    }
+    drop((file, owner));
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use std::io::ErrorKind;
 
-use rekindle_env::{Image, SimulatedDisk};
+use rekindle_env::{Image, RealDisk, SimulatedDisk};
 
 fn image() -> Image {
     let mut image = Image::new();
@@ -54,4 +54,16 @@ fn images_are_equal_to_a_reader_whatever_made_them() {
     assert_eq!(other, image(), "zeros that were written and zeros that were not");
     let disk = SimulatedDisk::from_image(other, 0);
     assert_eq!(disk.image(), image());
+}
+
+#[test]
+fn an_image_goes_to_a_real_directory_and_comes_back() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut image = image();
+    image.create_dir_all("store/empty").unwrap();
+    image.save(&RealDisk, &dir.path().join("x")).unwrap();
+    assert_eq!(Image::load(&RealDisk, &dir.path().join("x")).unwrap(), image);
+    std::os::unix::fs::symlink("a", dir.path().join("x/link")).unwrap();
+    let error = Image::load(&RealDisk, &dir.path().join("x")).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::InvalidInput);
 }

@@ -54,6 +54,7 @@ impl<'a> Crash<'a> {
         }
         self.trim();
         self.image.collect(&BTreeSet::new());
+        self.image.validate();
         self.image
     }
 

@@ -91,16 +91,22 @@ impl Image {
     /// Gives a file this content; creates it and its directories where they are missing.
     pub fn write_file(&mut self, path: impl AsRef<Path>, bytes: &[u8]) -> io::Result<()> {
         let path = path.as_ref();
-        let parents = path.ancestors().skip(1).filter(|parent| parent.file_name().is_some());
-        for parent in parents.collect::<Vec<_>>().into_iter().rev() {
-            self.create_if_missing(parent, true)?;
-        }
+        self.create_dir_all(path.parent().unwrap_or(Path::new("")))?;
         self.create_if_missing(path, false)?;
         self.change(path, |content| {
             content.set_len(0);
             content.set_len(widen(bytes.len()));
             content.store(0, bytes);
         })
+    }
+
+    /// Creates a directory and its parents where they are missing.
+    pub fn create_dir_all(&mut self, path: impl AsRef<Path>) -> io::Result<()> {
+        let levels: Vec<&Path> = path.as_ref().ancestors().collect();
+        for level in levels.into_iter().rev().filter(|level| level.file_name().is_some()) {
+            self.create_if_missing(level, true)?;
+        }
+        Ok(())
     }
 
     /// Inverts one bit; bit 0 is the lowest of the first byte.
@@ -233,6 +239,23 @@ impl Image {
         }
         self.nodes.retain(|node, _| reached.contains(node));
         debug_assert!(self.nodes.contains_key(&ROOT), "the root is always reached");
+    }
+
+    /// Checks in debug builds that every name leads to something and everything has one name.
+    pub(super) fn validate(&self) {
+        if !cfg!(debug_assertions) {
+            return;
+        }
+        assert!(self.is_directory(ROOT), "the root is a directory");
+        let mut named = BTreeSet::from([ROOT]);
+        for node in self.nodes.values() {
+            let Node::Directory(entries) = node else { continue };
+            for child in entries.values() {
+                assert!(self.nodes.contains_key(child), "an entry names a node that exists");
+                assert!(named.insert(*child), "a node has one name");
+                assert!(*child < self.next, "numbers are given once");
+            }
+        }
     }
 
     /// Calls `with` for everything below `node`, in the order of paths.

@@ -44,10 +44,17 @@ pub(super) struct Machine {
 }
 
 impl Machine {
+    /// A machine whose disk holds this image.
     pub(super) fn new(image: Image, seed: u64) -> Self {
+        Self::at(image.clone(), Durability::new(image), seed)
+    }
+
+    /// A machine with changes that still wait for a sync.
+    pub(super) fn at(live: Image, durability: Durability, seed: u64) -> Self {
+        live.validate();
         Self {
-            live: image.clone(),
-            durability: Durability::new(image),
+            live,
+            durability,
             operations: Vec::new(),
             recording: true,
             count: 0,
@@ -93,16 +100,9 @@ impl Machine {
             self.off = true;
             return Err(off());
         }
-        match &change {
-            Change::Data { file, change } => self.live.content_mut(*file)?.apply(change),
-            Change::Entry(change) => {
-                self.live.apply(change);
-                change.unlinked().into_iter().for_each(|node| self.forget(node));
-            }
-            Change::Flip { file, offset, bit } => {
-                self.live.content_mut(*file)?.flip(*offset, *bit);
-            }
-            _ => {}
+        change.show(&mut self.live)?;
+        if let Change::Entry(change) = &change {
+            change.unlinked().into_iter().for_each(|node| self.forget(node));
         }
         self.durability.apply(&change);
         self.count += u64::from(kind != OperationKind::Mark);

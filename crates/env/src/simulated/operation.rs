@@ -4,12 +4,13 @@
 //! that grows its file is two (the size, then the bytes).
 
 use std::fmt;
+use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
 use super::content::DataChange;
 use super::entries::EntryChange;
-use super::image::NodeId;
+use super::image::{Image, NodeId};
 
 /// The kinds of calls and operations; faults are set on them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -70,6 +71,24 @@ pub(super) enum Change {
     SyncDir { dir: NodeId },
     Flip { file: NodeId, offset: u64, bit: u8 },
     Mark(u64),
+}
+
+impl Change {
+    /// Does it to the image that the running program sees; syncs change nothing there.
+    pub(super) fn show(&self, live: &mut Image) -> io::Result<()> {
+        match self {
+            Self::Data { file, change } => live.content_mut(*file)?.apply(change),
+            Self::Entry(change) => live.apply(change),
+            Self::Flip { file, offset, bit } => {
+                live.content_mut(*file)?.flip(*offset, *bit);
+            }
+            Self::SyncFile { .. }
+            | Self::FailedSync { .. }
+            | Self::SyncDir { .. }
+            | Self::Mark(_) => {}
+        }
+        Ok(())
+    }
 }
 
 impl Operation {

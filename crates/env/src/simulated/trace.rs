@@ -3,8 +3,10 @@
 //! Invariant: the crash points of a trace are those that the live disk went through; walking them
 //! costs one step for each operation, not one run.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use super::SimulatedDisk;
 use super::durability::Durability;
 use super::image::Image;
 use super::operation::Operation;
@@ -12,7 +14,7 @@ use super::operation::Operation;
 /// What a crash leaves of the changes that were not synced.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Survival {
-    /// Everything, as after a kill of the process.
+    /// Everything: the power went after the kernel had written it all by itself.
     All,
     /// Nothing.
     None,
@@ -50,7 +52,8 @@ impl Trace {
     /// of ([`Image::new`] for a new one).
     #[must_use]
     pub fn crash_points(&self, start: Image) -> CrashPoints {
-        CrashPoints { trace: self.clone(), done: 0, durability: Durability::new(start) }
+        let durability = Durability::new(start.clone());
+        CrashPoints { trace: self.clone(), done: 0, live: start, durability }
     }
 }
 
@@ -59,6 +62,7 @@ impl Trace {
 pub struct CrashPoints {
     trace: Trace,
     done: usize,
+    live: Image,
     durability: Durability,
 }
 
@@ -66,6 +70,10 @@ impl CrashPoints {
     /// Performs the next operation and returns it; `None` at the end.
     pub fn advance(&mut self) -> Option<&Operation> {
         let operation = self.trace.operations.get(self.done)?;
+        operation
+            .change
+            .show(&mut self.live)
+            .expect("`start` is the image that the disk was made of");
         self.durability.apply(&operation.change);
         self.done += 1;
         Some(operation)
@@ -81,5 +89,14 @@ impl CrashPoints {
     #[must_use]
     pub fn survivors(&self, survival: Survival, seed: u64) -> Image {
         self.durability.survivors(survival, seed)
+    }
+
+    /// The disk after the program was killed right here while the machine went on; see
+    /// [`SimulatedDisk::kill`].
+    #[must_use]
+    pub fn after_kill(&self, seed: u64) -> SimulatedDisk {
+        let mut live = self.live.clone();
+        live.collect(&BTreeSet::new());
+        SimulatedDisk::at(live, self.durability.clone(), seed)
     }
 }
