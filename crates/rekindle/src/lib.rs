@@ -5,6 +5,7 @@
 pub mod boot;
 pub mod config;
 pub mod front;
+pub mod listen;
 mod log;
 pub mod metrics;
 pub mod progress;

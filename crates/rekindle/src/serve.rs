@@ -9,21 +9,19 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use rekindle_env::{Env, LockMode};
+use rekindle_env::Env;
 use rekindle_recovery::exit;
-use tokio::net::{TcpListener, TcpSocket};
 
 use crate::boot::{self, Recovered, Refused};
 use crate::config::Config;
 use crate::front::access::Principal;
 use crate::front::{grpc, http};
+use crate::listen::{self, Addresses, Bound};
 use crate::log;
 use crate::progress::Stage;
 use crate::shutdown::{self, Signals};
 use crate::state::Server;
 
-/// Connections that the system holds until they are accepted.
-const BACKLOG: u32 = 1_024;
 /// How often a server that anybody may reach says so.
 const INSECURE_WARNING: Duration = Duration::from_secs(60);
 /// How often the journal is asked whether it is poisoned; the process is gone within a second.
@@ -77,7 +75,17 @@ pub fn run(args: ServeArgs) -> i32 {
             return complain(&Refused { code: exit::IO, message });
         }
     };
-    let result = runtime.block_on(serve(Server::new(config, &Env::real())));
+    let result = runtime.block_on(async {
+        let signals = Signals::listen().map_err(|error| Refused {
+            code: exit::IO,
+            message: format!("signals cannot be listened to: {error}"),
+        })?;
+        let server = Server::new(config, &Env::real());
+        tokio::select! {
+            ended = serve(&server) => ended,
+            ended = watch_signals(Arc::clone(&server), signals) => Err(ended),
+        }
+    });
     // Connections that are still open must not delay the end: all that matters is synced.
     runtime.shutdown_background();
     match result {
@@ -93,113 +101,50 @@ fn complain(refused: &Refused) -> i32 {
     refused.code
 }
 
-/// A start, a life and an end.
-async fn serve(server: Arc<Server>) -> Result<(), Refused> {
-    let mut signals = Signals::listen().map_err(|error| Refused {
-        code: exit::IO,
-        message: format!("signals cannot be listened to: {error}"),
-    })?;
-    let config = &server.config;
-    let http_listener = bind(config, "--http", config.http)
-        .and_then(|socket| listen(config, "--http", config.http, socket))?;
-    // Bound and not listened to: the address is ours, and nobody gets through before recovery.
-    let grpc_socket = bind(config, "--grpc", config.grpc)?;
-    let http_address = local(http_listener.local_addr())?;
-    let router = http::router(&server, Principal::Local);
-    tokio::spawn(http::serve(http_listener, router, Arc::clone(&server)));
+/// Waits for SIGTERM or SIGINT and begins the shutdown; a second one ends the process at once.
+async fn watch_signals(server: Arc<Server>, mut signals: Signals) -> Refused {
+    signals.next().await;
+    tracing::info!("asked to end");
+    server.progress.enter(Stage::Shutdown);
+    signals.next().await;
+    let message = "ended by a second signal, before everything was synced and closed; the next \
+                   start recovers";
+    Refused { code: exit::IO, message: message.to_owned() }
+}
 
-    let starting = Arc::clone(&server);
+/// A start, a life and an end. It ends when [`Stage::Shutdown`] is entered, or when the store fails.
+pub async fn serve(server: &Arc<Server>) -> Result<(), Refused> {
+    let config = &server.config;
+    let http_listener = Bound::new(config, "--http", config.http)?.listen(config)?;
+    // Bound and not listened to: the address is ours, and nobody gets through before recovery.
+    let grpc_bound = Bound::new(config, "--grpc", config.grpc)?;
+    let addresses = Addresses { grpc: grpc_bound.local()?, http: listen::local(&http_listener)? };
+    server.bind(addresses);
+    let router = http::router(server, Principal::Local);
+    tokio::spawn(http::serve(http_listener, router, Arc::clone(server)));
+
+    let starting = Arc::clone(server);
     let start = tokio::task::spawn_blocking(move || {
         boot::boot(&starting.config, &starting.env, &starting.progress)
     });
     let recovered = tokio::select! {
         started = start => started.map_err(|error| failed(&error))??,
         // Whoever stops a start wants it stopped: recovery is repeatable, so it may end anywhere.
-        () = signals.next() => {
-            tracing::info!("stopped while starting");
-            return Ok(());
-        }
+        () = server.progress.reached(Stage::Shutdown) => return Ok(()),
     };
     let recovered = server.recover(recovered);
 
-    let grpc_listener = listen(config, "--grpc", config.grpc, grpc_socket)?;
-    let grpc_address = local(grpc_listener.local_addr())?;
-    let serving = tokio::spawn(grpc::serve(grpc_listener, Arc::clone(&server), recovered.clone()));
+    let grpc_listener = grpc_bound.listen(config)?;
+    let serving = tokio::spawn(grpc::serve(grpc_listener, Arc::clone(server), recovered.clone()));
     server.progress.enter(Stage::Ready);
-    announce(config, grpc_address, http_address, recovered);
-    warn_when_insecure(&server);
+    announce(config, addresses, recovered);
+    warn_when_insecure(server);
 
     tokio::select! {
-        () = signals.next() => tracing::info!("shutting down"),
+        () = server.progress.reached(Stage::Shutdown) => {}
         reason = poisoned(recovered) => return Err(poison(reason).await),
     }
-    tokio::select! {
-        ended = shutdown::gracefully(&server, recovered, serving) => ended,
-        () = signals.next() => Err(Refused {
-            code: exit::IO,
-            message: "ended by a second signal, before everything was synced and closed; the next \
-                      start recovers"
-                .to_owned(),
-        }),
-    }
-}
-
-/// Binds an address, without listening.
-fn bind(config: &Config, flag: &str, address: std::net::SocketAddr) -> Result<TcpSocket, Refused> {
-    let socket = match address {
-        std::net::SocketAddr::V4(_) => TcpSocket::new_v4(),
-        std::net::SocketAddr::V6(_) => TcpSocket::new_v6(),
-    };
-    let bound = socket.and_then(|socket| {
-        // A restart must not wait until the last connections of the run before are forgotten.
-        socket.set_reuseaddr(true)?;
-        socket.bind(address)?;
-        Ok(socket)
-    });
-    bound.map_err(|error| not_bound(config, flag, address, &error))
-}
-
-/// Listens on a bound address.
-fn listen(
-    config: &Config,
-    flag: &str,
-    address: std::net::SocketAddr,
-    socket: TcpSocket,
-) -> Result<TcpListener, Refused> {
-    socket.listen(BACKLOG).map_err(|error| not_bound(config, flag, address, &error))
-}
-
-/// Why an address cannot be had. When the directory is in use as well, that is the reason to name: it
-/// is the same server, started twice.
-fn not_bound(
-    config: &Config,
-    flag: &str,
-    address: std::net::SocketAddr,
-    error: &io::Error,
-) -> Refused {
-    if error.kind() != io::ErrorKind::AddrInUse {
-        return Refused::configuration(format!("cannot listen on {address} ({flag}): {error}"));
-    }
-    let data = config.data.display();
-    if let Ok(None) = Env::real().disk.lock(&config.data, LockMode::Shared) {
-        let message = format!(
-            "{data} is locked by another process, which serves it already; stop that one first, or \
-             use another directory (--data) and other addresses"
-        );
-        return Refused { code: exit::LOCKED, message };
-    }
-    Refused::configuration(format!(
-        "{address} is in use by another process. Choose another address with {flag} (port 0 picks \
-         a free one), or stop that process"
-    ))
-}
-
-/// A listener's own address.
-fn local(address: io::Result<std::net::SocketAddr>) -> Result<std::net::SocketAddr, Refused> {
-    address.map_err(|error| Refused {
-        code: exit::IO,
-        message: format!("a listener does not know its own address: {error}"),
-    })
+    shutdown::gracefully(server, recovered, serving).await
 }
 
 /// A start that panicked; the panic hook has ended the process unless a test replaced it.
@@ -209,12 +154,8 @@ fn failed(error: &tokio::task::JoinError) -> Refused {
 
 /// Says on standard output what a person and a script want to know. Scripts read the lines that begin
 /// with a word and a colon.
-fn announce(
-    config: &Config,
-    grpc: std::net::SocketAddr,
-    http: std::net::SocketAddr,
-    recovered: &Recovered,
-) {
+fn announce(config: &Config, addresses: Addresses, recovered: &Recovered) {
+    let Addresses { grpc, http } = addresses;
     let data = std::path::absolute(&config.data).unwrap_or_else(|_| config.data.clone());
     let data = data.display();
     let durability = config.loss_window();

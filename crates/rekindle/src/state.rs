@@ -1,6 +1,6 @@
 //! What the parts of one server share.
 //!
-//! Invariant: `recovered` is set once, before anything is served from it.
+//! Invariant: what is learned at the start is set once, before anything is served from it.
 
 use std::sync::{Arc, OnceLock};
 
@@ -10,6 +10,7 @@ use crate::boot::Recovered;
 use crate::config::Config;
 use crate::front::connections::Doorman;
 use crate::front::grpc::budget::Budget;
+use crate::listen::Addresses;
 use crate::metrics::Counters;
 use crate::metrics::disk::DiskTimes;
 use crate::progress::{Progress, Stage};
@@ -33,6 +34,7 @@ pub struct Server {
     pub grpc_doorman: Arc<Doorman>,
     /// Bytes and calls in flight on the gRPC front.
     pub budget: Arc<Budget>,
+    addresses: OnceLock<Addresses>,
     recovered: OnceLock<Recovered>,
 }
 
@@ -51,9 +53,21 @@ impl Server {
             http_doorman: doorman(),
             grpc_doorman: doorman(),
             budget: Budget::new(limits),
+            addresses: OnceLock::new(),
             recovered: OnceLock::new(),
             config,
         })
+    }
+
+    /// Notes where it can be reached; the first note counts.
+    pub fn bind(&self, addresses: Addresses) {
+        self.addresses.get_or_init(|| addresses);
+    }
+
+    /// Where it can be reached, once that is known.
+    #[must_use]
+    pub fn addresses(&self) -> Option<Addresses> {
+        self.addresses.get().copied()
     }
 
     /// Hands over what was recovered.
