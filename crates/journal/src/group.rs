@@ -406,12 +406,11 @@ impl<W: Writer> Group<W> {
         if !self.hand_on(&batch, durable, spent) {
             return self.lock();
         }
-        let applied = apply_batch(&**apply, &batch);
-        drop(apply);
-        match applied {
-            Ok(()) => self.resolve(batch),
-            Err(reason) => self.fail(reason),
+        if let Err(reason) = apply_batch(&**apply, &batch) {
+            drop(apply);
+            return self.fail(reason);
         }
+        self.resolve(batch, apply)
     }
 
     /// A leader of a busy journal waits for the clients that were just acknowledged, at most a
@@ -482,8 +481,9 @@ impl<W: Writer> Group<W> {
         true
     }
 
-    /// Step 9: one wake for the batch's threads, wakers drained outside the lock.
-    fn resolve(&self, batch: Batch) -> Guard<'_> {
+    /// Step 9: one wake for the batch's threads, wakers drained outside the locks. The right to
+    /// apply is held until the batch is resolved, so that the next one cannot overtake it.
+    fn resolve(&self, batch: Batch, applying: MutexGuard<'_, Arc<dyn Apply>>) -> Guard<'_> {
         let number = batch.number;
         let mut state = self.lock();
         let empty = batch.is_empty();
@@ -493,6 +493,7 @@ impl<W: Writer> Group<W> {
         }
         debug_assert_eq!(state.resolved + 1, number, "batches resolve in order");
         state.resolved = number;
+        drop(applying);
         let due = drain_wakers(&mut state.wakers, number);
         self.waiting(number).notify_all();
         if due.is_empty() {

@@ -42,12 +42,6 @@ impl MetaStore {
         Self { disk, layout, meta, segments }
     }
 
-    /// What was written last.
-    #[must_use]
-    pub(crate) fn meta(&self) -> &Meta {
-        &self.meta
-    }
-
     /// The segments in use, oldest first.
     #[must_use]
     pub(crate) fn segments(&self) -> &[SegmentRef] {
@@ -81,6 +75,11 @@ impl MetaStore {
         }
         self.write(meta)?;
         Ok(self.segments.drain(..given_up).map(|segment| segment.seq).collect())
+    }
+
+    /// Writes the same again, over the copy that is not the newest.
+    pub(crate) fn write_again(&mut self) -> io::Result<()> {
+        self.write(self.meta)
     }
 
     /// Marks a clean end.

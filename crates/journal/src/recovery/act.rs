@@ -58,6 +58,12 @@ impl JournalLayer {
         steps: &[Step],
     ) -> Result<Recovered, Failure> {
         io_context("making directories", self.make_directories())?;
+        let mut meta = self.meta_store(trusted);
+        if self.known().is_some() && !self.meta.intact {
+            // First of all: a segment whose making is interrupted is told from a lost one by two
+            // whole copies that do not name it.
+            io_context("writing the bad meta copy again", meta.write_again())?;
+        }
         let mut recovered = None;
         for step in steps {
             match step {
@@ -74,12 +80,14 @@ impl JournalLayer {
                     io_context("copying a torn tail to the quarantine", copied)?;
                 }
                 Step::Open { reason } => {
-                    let opened = self.open(trusted, *reason);
+                    let opened = self.open(trusted, *reason, &mut meta);
                     recovered = Some(io_context("opening a new segment", opened)?);
                 }
             }
         }
-        recovered.ok_or_else(|| Failure::Refused("the plan opens no segment".to_owned()))
+        let none = || Failure::Refused("the plan opens no segment".to_owned());
+        let (header, file, end) = recovered.ok_or_else(none)?;
+        Ok(self.recovered(trusted, header, file, end, meta))
     }
 
     fn make_directories(&self) -> io::Result<()> {
@@ -123,25 +131,37 @@ impl JournalLayer {
     }
 
     /// Opens the new segment, carrying the unproven frames, and names it.
-    fn open(&self, trusted: &TrustedJournal, reason: OpenReason) -> io::Result<Recovered> {
-        let incarnation = trusted.incarnation + 1;
-        let header = self.new_header(trusted, reason, incarnation);
+    fn open(
+        &self,
+        trusted: &TrustedJournal,
+        reason: OpenReason,
+        meta: &mut MetaStore,
+    ) -> io::Result<(SegmentHeader, Box<dyn WriteFile>, Joint)> {
+        let header = self.new_header(trusted, reason);
         let file = create_segment(self.disk(), &self.layout, &header)?;
         let end = self.carry(trusted, &header, &*file)?;
         sync_segment(self.disk(), &self.layout, &*file)?;
-        let mut meta = self.meta_store(trusted);
         let named = SegmentRef { seq: header.seq, first_position: header.first_position };
-        meta.name_segment(named, incarnation)?;
-        let chain = end.chain.unwrap_or(0);
-        let position = end.position.unwrap_or(1) - 1;
-        let durable = Durable { lsn: end.lsn, position };
-        let tip = Tip { seq: header.seq, durable_lsn: end.lsn, chain };
-        self.write_tip(&tip)?;
+        meta.name_segment(named, header.incarnation)?;
+        self.write_tip(&tip_at(&header, &end))?;
         if let Some(last) = trusted.segments.last() {
             let old = self.disk().open_write(&last.path)?;
             let used = header.prev_end_lsn - last.header.base_lsn;
             release_rest(&*old, used, last.header.file_size)?;
         }
+        Ok((header, file, end))
+    }
+
+    fn recovered(
+        &self,
+        trusted: &TrustedJournal,
+        header: SegmentHeader,
+        file: Box<dyn WriteFile>,
+        end: Joint,
+        meta: MetaStore,
+    ) -> Recovered {
+        let (tip, incarnation) = (tip_at(&header, &end), header.incarnation);
+        let position = end.position.unwrap_or(1) - 1;
         let writer = SegmentWriter {
             env: self.env.clone(),
             layout: self.layout.clone(),
@@ -153,20 +173,14 @@ impl JournalLayer {
             file,
             header,
             end_lsn: end.lsn,
-            chain,
+            chain: tip.chain,
             position,
-            durable,
+            durable: Durable { lsn: end.lsn, position },
         };
-        let carried_frames = trusted.unproven.len() as u64;
-        Ok(Recovered { writer, incarnation, carried_frames })
+        Recovered { writer, incarnation, carried_frames: trusted.unproven.len() as u64 }
     }
 
-    fn new_header(
-        &self,
-        trusted: &TrustedJournal,
-        open_reason: OpenReason,
-        incarnation: u64,
-    ) -> SegmentHeader {
+    fn new_header(&self, trusted: &TrustedJournal, open_reason: OpenReason) -> SegmentHeader {
         let last = trusted.segments.last();
         let carried = trusted.unproven.iter().map(|place| place.header.frame_len()).sum::<u64>();
         let start = Joint { lsn: 0, chain: Some(0), position: Some(1) };
@@ -190,7 +204,7 @@ impl JournalLayer {
             prev_chain: proved.chain.unwrap_or(0),
             open_reason,
             carried_len: u32::try_from(carried).expect("a segment is smaller than 4 GiB"),
-            incarnation,
+            incarnation: trusted.incarnation + 1,
             wall_ms: self.env.clock.wall_ms(),
         }
     }
@@ -258,6 +272,11 @@ impl JournalLayer {
             None => durable::create_file(self.disk(), &path, &bytes),
         }
     }
+}
+
+/// What `tip` says once everything up to `end` is synced.
+fn tip_at(header: &SegmentHeader, end: &Joint) -> Tip {
+    Tip { seq: header.seq, durable_lsn: end.lsn, chain: end.chain.unwrap_or(0) }
 }
 
 /// The frame that is carried must still be what was validated.
