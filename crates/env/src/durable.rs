@@ -1,7 +1,7 @@
 //! File operations that last: the one place that knows which syncs a change needs.
 //!
-//! Invariant: when a function here returns `Ok`, a power loss at any later moment leaves its effect;
-//! when it fails or the power goes in the middle, the old or the new state is there, except for
+//! Invariant: once a function here returned `Ok`, a power loss at any later moment leaves its
+//! effect; when it fails or the power goes in the middle, the old or the new state is there, except for
 //! [`overwrite`] and [`create_file`], whose file may be incomplete and must carry its own checksum.
 //! After a failed sync the caller must give the file up: the kernel may have dropped its pages.
 
@@ -19,6 +19,7 @@ const COPY_BUFFER_BYTES: usize = 1 << 20;
 /// The directory that holds the entry of `path`; `.` for a bare name.
 #[must_use]
 pub fn parent(path: &Path) -> &Path {
+    debug_assert!(path.parent().is_none_or(|parent| parent != path), "a parent is shorter");
     match path.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => parent,
         _ => Path::new("."),
@@ -42,6 +43,7 @@ pub fn create_file(disk: &dyn Disk, path: &Path, bytes: &[u8]) -> io::Result<()>
 /// Gives `path` this content, whether it exists or not: a crash leaves the old or the new content,
 /// whole. A leftover `.tmp` beside it is replaced.
 pub fn replace_file(disk: &dyn Disk, path: &Path, bytes: &[u8]) -> io::Result<()> {
+    assert!(path.file_name().is_some(), "a file has a name");
     let temporary = temporary(path);
     match disk.remove_file(&temporary) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
@@ -108,6 +110,7 @@ pub fn remove_file(disk: &dyn Disk, path: &Path) -> io::Result<()> {
 
 /// Renames for good, replacing a file at `to`. The content must have been synced before.
 pub fn rename(disk: &dyn Disk, from: &Path, to: &Path) -> io::Result<()> {
+    assert!(from != to, "a rename to the same name would sync nothing that matters");
     disk.rename(from, to)?;
     sync_parent(disk, to)?;
     if parent(from) == parent(to) { Ok(()) } else { sync_parent(disk, from) }
@@ -125,6 +128,7 @@ pub fn copy_file(disk: &dyn Disk, from: &Path, to: &Path) -> io::Result<()> {
         target.write_at(part, offset)?;
         offset += length(part);
     }
+    debug_assert_eq!(target.len()?, offset, "copied to the end");
     target.sync_all()?;
     sync_parent(disk, to)
 }
@@ -143,6 +147,7 @@ pub fn read_file(disk: &(impl ReadDisk + ?Sized), path: &Path, limit: u64) -> io
     }
     let mut bytes = vec![0; usize::try_from(len).map_err(|_| too_large())?];
     let read = file.read_at(&mut bytes, 0)?;
+    assert!(read <= bytes.len(), "a disk never reads more than was asked for");
     bytes.truncate(read);
     Ok(bytes)
 }
@@ -155,6 +160,7 @@ pub fn read_exact_at(
 ) -> io::Result<()> {
     let wanted = buf.len();
     let read = file.read_at(buf, offset)?;
+    assert!(read <= wanted, "a disk never reads more than was asked for");
     if read == wanted {
         return Ok(());
     }

@@ -1,7 +1,8 @@
 //! The outside world as a parameter: disk, clocks, randomness.
 //!
-//! Invariant: this crate is the only one that touches `std::fs`, system clocks or operating-system
-//! randomness. Everything above takes an [`Env`], so that the simulator can stand in for the machine.
+//! Invariant: this crate is the only one that touches `std::fs`, system clocks or the operating
+//! system's randomness. Everything above takes an [`Env`], so that the simulator can stand in for
+//! the machine.
 
 pub mod clock;
 mod delay;

@@ -27,7 +27,8 @@ impl Locks {
             (LockMode::Shared, Some(Holders::Readers(count))) => Holders::Readers(count + 1),
             _ => return false,
         };
-        self.held.insert(directory, next);
+        let before = self.held.insert(directory, next);
+        assert!(before != Some(Holders::Owner), "an owner is alone");
         true
     }
 

@@ -42,6 +42,7 @@ pub(crate) fn spans(offset: u64, len: usize, unit_bytes: usize) -> impl Iterator
         let span =
             Span { unit: at / unit_len, inside: start..start + count, buffer: done..done + count };
         done += count;
+        debug_assert!(count > 0 && span.inside.end <= unit_bytes, "a span is inside its unit");
         Some(span)
     })
 }

@@ -61,6 +61,7 @@ impl ReadFile for RealFile {
                 Err(error) => return Err(error),
             }
         }
+        assert!(filled <= buf.len(), "the kernel never reads more than was asked for");
         Ok(filled)
     }
 }
@@ -76,6 +77,7 @@ impl WriteFile for RealFile {
                 Err(error) => return Err(error),
             }
         }
+        assert_eq!(written, buf.len(), "a write is never short");
         Ok(())
     }
 
@@ -89,10 +91,14 @@ impl WriteFile for RealFile {
         }
         let fd = self.file.as_fd();
         match retry_on_intr(|| rustix::fs::fallocate(fd, FallocateFlags::empty(), 0, len)) {
-            // The size still has to be final before the first write; only the space is not promised.
+            // The size still has to be final before the first write; only the space is no promise.
             Err(Errno::OPNOTSUPP | Errno::NOSYS) if self.len()? < len => self.set_len(len),
             Err(Errno::OPNOTSUPP | Errno::NOSYS) => Ok(()),
-            other => Ok(other?),
+            other => {
+                other?;
+                debug_assert!(self.len()? >= len, "allocated up to its length");
+                Ok(())
+            }
         }
     }
 

@@ -57,7 +57,8 @@ pub(crate) fn step() -> impl Strategy<Value = Step> {
         3 => (slot.clone(), place(), size()).prop_map(|(slot, at, len)| Step::Read(slot, at, len)),
         2 => (slot.clone(), place()).prop_map(|(slot, len)| Step::SetLen(slot, len)),
         1 => (slot.clone(), place()).prop_map(|(slot, len)| Step::Allocate(slot, len)),
-        2 => (slot.clone(), place(), place()).prop_map(|(slot, at, len)| Step::Punch(slot, at, len)),
+        2 => (slot.clone(), place(), place())
+            .prop_map(|(slot, at, len)| Step::Punch(slot, at, len)),
         2 => slot.prop_map(Step::Sync),
         1 => name().prop_map(Step::Stat),
         1 => name().prop_map(Step::List),

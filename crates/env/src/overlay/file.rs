@@ -1,7 +1,8 @@
 //! One file of an overlay: pages that were written, over the file underneath.
 //!
-//! Invariants: a byte comes from its page if there is one, else from the file underneath if it lies
-//! below `base_len`, else it is zero; `base_len` only shrinks, so a cut never lets old bytes return.
+//! Invariants: a byte comes from its page if there is one, else from the file underneath if it
+//! lies below `base_len`, else it is zero; `base_len` only shrinks, so a cut never lets old bytes
+//! return.
 
 use std::io;
 use std::path::PathBuf;
@@ -71,6 +72,7 @@ impl FileState {
             self.base.as_ref().expect("bytes show through only where there is a file");
         let handle = handle.as_ref().expect("opened with the first handle of the overlay");
         let read = handle.read_at(base, offset)?;
+        assert!(read <= base.len(), "a disk never reads more than was asked for");
         piece_mut(base, read..base.len()).fill(0);
         Ok(())
     }
@@ -98,6 +100,7 @@ impl FileState {
         if !buf.is_empty() {
             self.len = self.len.max(end);
         }
+        self.validate();
         Ok(())
     }
 
@@ -105,8 +108,10 @@ impl FileState {
         end_of(len, 0)?;
         if len < self.len {
             self.zero(len, self.len)?;
+            self.pages.split_off(&len.div_ceil(widen(PAGE_BYTES)));
         }
         self.len = len;
+        self.validate();
         Ok(())
     }
 
@@ -141,6 +146,15 @@ impl FileState {
         let shown = self.base_len.div_ceil(widen(PAGE_BYTES));
         self.pages.extend((whole..last.min(shown)).map(|page| (page, Arc::clone(&ZEROS))));
         Ok(())
+    }
+
+    /// What holds between any two calls.
+    fn validate(&self) {
+        assert!(self.base_len <= self.len, "nothing shows through behind the end");
+        assert!(self.base_len == 0 || self.base.is_some(), "what shows through has a file");
+        let last = self.pages.last_key_value().map(|(number, _)| *number);
+        let pages = self.len.div_ceil(widen(PAGE_BYTES));
+        assert!(last.is_none_or(|last| last < pages), "no page lies behind the end");
     }
 
     fn zero_inside(&mut self, page: u64, from: usize, to: usize) -> io::Result<()> {

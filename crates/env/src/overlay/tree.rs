@@ -108,6 +108,7 @@ impl Tree {
             (_, Some(Slot::Directory(_))) => return Err(Errno::ISDIR.into()),
             _ => {}
         }
+        assert!(!matches!(slot, Slot::Gone), "what is gone cannot be renamed");
         self.put(to_dir, to_name, slot);
         self.put(from_dir, from_name, Slot::Gone);
         Ok(())
@@ -262,11 +263,13 @@ impl Tree {
     fn add(&mut self, base: Option<PathBuf>) -> DirectoryId {
         let id = self.next;
         self.next += 1;
-        self.directories.insert(id, Directory { base, known: BTreeMap::new() });
+        let before = self.directories.insert(id, Directory { base, known: BTreeMap::new() });
+        assert!(before.is_none(), "numbers are given once");
         id
     }
 
     fn put(&mut self, dir: DirectoryId, name: OsString, slot: Slot) {
+        assert!(!name.is_empty(), "an entry has a name");
         let directory = self.directories.get_mut(&dir).expect("directories are never dropped");
         directory.known.insert(name, slot);
     }

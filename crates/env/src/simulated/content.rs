@@ -92,6 +92,7 @@ impl Content {
                     self.zero(*to, u64::MAX);
                 }
                 self.len = *to;
+                assert!(i64::try_from(self.len).is_ok(), "callers refuse what Linux refuses");
             }
             DataChange::Punch { offset, len } => self.zero(*offset, offset.saturating_add(*len)),
         }
@@ -100,6 +101,7 @@ impl Content {
     /// Drops what lies behind the length.
     pub(super) fn trim(&mut self) {
         self.zero(self.len, u64::MAX);
+        debug_assert!(!self.overhangs(), "nothing is left behind the length");
     }
 
     /// Whether pages hold anything behind the length.
@@ -115,11 +117,12 @@ impl Content {
 
     /// Inverts one bit of the byte at `offset`; false behind the end.
     pub(super) fn flip(&mut self, offset: u64, bit: u8) -> bool {
+        assert!(bit < 8, "a byte has bits 0 to 7");
         let mut byte = [0];
         if self.read(&mut byte, offset) == 0 {
             return false;
         }
-        self.store(offset, &byte.map(|byte| byte ^ (1 << (bit % 8))));
+        self.store(offset, &byte.map(|byte| byte ^ (1 << bit)));
         true
     }
 

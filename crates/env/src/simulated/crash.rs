@@ -34,6 +34,7 @@ impl<'a> Crash<'a> {
     pub(super) fn new(before: &'a Durability, survival: Survival, seed: u64) -> Self {
         let mut random = fastrand::Rng::with_seed(seed);
         let chance = random.u8(1..CERTAIN);
+        assert!((1..CERTAIN).contains(&chance), "everything and nothing are models of their own");
         Self { before, survival, random, chance, image: before.image.clone() }
     }
 
@@ -64,6 +65,7 @@ impl<'a> Crash<'a> {
         let entries = self.before.entries.iter().map(|pending| pending.sequence);
         let mut sequences: Vec<u64> = data.chain(entries).collect();
         sequences.sort_unstable();
+        debug_assert!(sequences.is_sorted_by(|a, b| a < b), "no two changes share a number");
         let kept = self.random.usize(..=sequences.len());
         sequences.get(kept).copied().unwrap_or(u64::MAX)
     }
@@ -145,6 +147,7 @@ struct Choice {
 
 impl Choice {
     fn apply(&self, content: &mut Content, pending: &[Pending<DataChange>]) {
+        assert_eq!(self.whole.len(), pending.len(), "a choice for each change");
         for (index, (pending, whole)) in pending.iter().zip(&self.whole).enumerate() {
             match &pending.change {
                 DataChange::Write { offset, data } => {

@@ -42,7 +42,9 @@ impl Durability {
             Change::Data { file, .. } if !self.image.nodes.contains_key(file) => {}
             Change::Data { file, change } => {
                 let pending = Pending { sequence: self.sequence, change: change.clone() };
-                self.data.entry(*file).or_default().push(pending);
+                let waiting = self.data.entry(*file).or_default();
+                assert!(waiting.last().is_none_or(|last| last.sequence < self.sequence));
+                waiting.push(pending);
             }
             Change::Entry(change) => {
                 if let EntryChange::Create { node, directory, .. } = change {
@@ -50,6 +52,7 @@ impl Durability {
                     self.image.admit(*node, *directory);
                 }
                 let pending = Pending { sequence: self.sequence, change: change.clone() };
+                assert!(self.entries.last().is_none_or(|last| last.sequence < self.sequence));
                 self.entries.push(pending);
             }
             Change::SyncFile { file } => self.sync_file(*file),
@@ -103,6 +106,8 @@ impl Durability {
             }
             !durable
         });
+        assert!(chosen.next().is_none(), "one choice for each change");
+        debug_assert!(!self.entries.iter().any(concerns), "nothing of a synced directory waits");
         if self.image.nodes.len() > self.collect_above {
             self.collect();
         }
@@ -120,6 +125,8 @@ impl Durability {
         let nodes = &self.image.nodes;
         self.data.retain(|file, _| nodes.contains_key(file));
         self.collect_above = collect_above(&self.image);
+        assert!(self.image.nodes.len() < self.collect_above, "the next collection is far");
+        self.image.validate();
     }
 }
 

@@ -34,6 +34,7 @@ impl EntryChange {
         if image.entry(at.dir, &at.name).is_some() {
             return Err(Errno::EXIST.into());
         }
+        assert!(!image.nodes.contains_key(&image.next), "numbers are given once");
         Ok(Self::Create { at, node: image.next, directory })
     }
 
@@ -67,6 +68,7 @@ impl EntryChange {
                 _ => {}
             }
         }
+        assert!(from != to, "one name is one entry");
         Ok(Some(Self::Rename { from, to, node, replaced }))
     }
 
@@ -130,9 +132,11 @@ impl Image {
     pub(super) fn admit(&mut self, node: NodeId, directory: bool) {
         self.nodes.entry(node).or_insert_with(|| Node::empty(directory));
         self.next = self.next.max(node + 1);
+        assert_eq!(self.is_directory(node), directory, "a node stays what it is");
     }
 
     fn link(&mut self, at: &Place, node: NodeId) {
+        assert!(!at.name.is_empty() && at.dir != node, "a place is a name in another directory");
         if self.nodes.contains_key(&node)
             && let Ok(entries) = self.directory_mut(at.dir)
         {

@@ -15,7 +15,7 @@ use super::content::{Content, DataChange};
 use super::durability::Durability;
 use super::entries::EntryChange;
 use super::fault::{Effect, FaultError, Faults};
-use super::image::{Image, NodeId};
+use super::image::{Image, NodeId, ROOT};
 use super::operation::{Change, Operation, OperationKind};
 use crate::locks::Locks;
 use crate::pages::{piece, widen};
@@ -100,6 +100,7 @@ impl Machine {
             self.off = true;
             return Err(off());
         }
+        assert!(!self.off, "a machine that is off does nothing");
         change.show(&mut self.live)?;
         if let Change::Entry(change) = &change {
             change.unlinked().into_iter().for_each(|node| self.forget(node));
@@ -137,6 +138,7 @@ impl Machine {
             }
             let change = DataChange::Write { offset, data: landing.into() };
             self.record(OperationKind::Write, path, Change::Data { file, change })?;
+            assert_eq!(self.content(file)?.len(), len.max(end), "the size was there first");
         }
         error.map_or(Ok(()), Err)
     }
@@ -192,12 +194,14 @@ impl Machine {
 
     /// One more handle on a file.
     pub(super) fn open(&mut self, file: NodeId) {
+        assert!(self.content(file).is_ok(), "only files are opened");
         *self.handles.entry(file).or_default() += 1;
     }
 
     /// One handle less; a file without name and handle is gone.
     pub(super) fn close(&mut self, file: NodeId) {
         let count = self.handles.get_mut(&file).expect("only open files are closed");
+        assert!(*count > 0, "a file without handles is not listed");
         *count -= 1;
         if *count == 0 {
             self.handles.remove(&file);
@@ -208,6 +212,7 @@ impl Machine {
     }
 
     fn forget(&mut self, node: NodeId) {
+        assert!(node != ROOT, "the root is never removed");
         if self.handles.contains_key(&node) {
             self.unlinked.insert(node);
         } else {

@@ -76,6 +76,7 @@ impl CrashPoints {
             .expect("`start` is the image that the disk was made of");
         self.durability.apply(&operation.change);
         self.done += 1;
+        assert!(self.done <= self.trace.operations.len(), "a walk ends with its trace");
         Some(operation)
     }
 
