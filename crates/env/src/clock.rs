@@ -36,6 +36,7 @@ impl Clock for SystemClock {
         let now = clock_gettime(ClockId::Boottime);
         let seconds = u64::try_from(now.tv_sec).expect("boot time starts at zero");
         let nanoseconds = u64::try_from(now.tv_nsec).expect("0 to 999,999,999 by definition");
+        assert!(nanoseconds < 1_000_000_000, "clock_gettime carries into the seconds");
         seconds * 1_000_000_000 + nanoseconds
     }
 }

@@ -187,6 +187,7 @@ impl Tree {
                 None => return Err(Errno::NOENT.into()),
             }
         }
+        assert!(stack.first().is_some_and(|start| *start <= ROOT), "a walk begins at a start");
         Ok(stack)
     }
 

@@ -148,6 +148,7 @@ impl Faults {
 
     /// Counts the call for every fault that matches it; the first injected one that strikes wins.
     pub(super) fn strike(&mut self, kind: OperationKind, paths: &[&Path]) -> Option<Effect> {
+        debug_assert!(!paths.is_empty(), "a call has a path");
         let mut effect = None;
         for (fault, seen) in &mut self.waiting {
             if fault.matches(kind, paths) {

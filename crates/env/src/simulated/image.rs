@@ -138,6 +138,7 @@ impl Image {
     pub fn swap(&mut self, a: impl AsRef<Path>, b: impl AsRef<Path>) -> io::Result<()> {
         let (a, b) = (self.walk(a.as_ref())?, self.walk(b.as_ref())?);
         let (in_a, in_b) = (self.content(a)?.clone(), self.content(b)?.clone());
+        assert!(self.nodes.contains_key(&a) && self.nodes.contains_key(&b), "both were read");
         self.nodes.insert(a, Node::File(in_b));
         self.nodes.insert(b, Node::File(in_a));
         Ok(())
@@ -184,6 +185,7 @@ impl Image {
         let name = path.file_name().ok_or(Errno::INVAL)?;
         let dir = self.walk(path.parent().unwrap_or(Path::new("")))?;
         self.directory(dir)?;
+        assert!(name != "." && name != "..", "names are resolved before they are used");
         Ok((dir, name.to_os_string()))
     }
 

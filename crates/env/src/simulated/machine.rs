@@ -167,7 +167,9 @@ impl Machine {
         if self.unreadable.iter().any(hit) {
             return Err(FaultError::EIO.error());
         }
-        Ok(content.read(buf, offset))
+        let read = content.read(buf, offset);
+        assert!(read == buf.len() || offset.saturating_add(widen(read)) >= content.len());
+        Ok(read)
     }
 
     pub(super) fn content(&self, file: NodeId) -> io::Result<&Content> {
