@@ -1,10 +1,10 @@
 //! File operations that last: the one place that knows which syncs a change needs.
 //!
 //! Invariant: once a function here returned `Ok`, a power loss at any later moment leaves its
-//! effect; when it fails or the power goes in the middle, the old or the new state is there, except
-//! for [`overwrite`], [`create_file`] and [`copy_file`], whose file may be incomplete and must carry
-//! its own checksum. After a failed sync the caller must give the file up: the kernel may have
-//! dropped its pages.
+//! effect; when it fails or the power goes in the middle, the old or the new state is there,
+//! except for [`overwrite`], [`create_file`] and [`copy_file`], whose file may be incomplete and
+//! must carry its own checksum. After a failed sync the caller must give the file up: the kernel
+//! may have dropped its pages.
 
 use std::io;
 use std::path::{Path, PathBuf};

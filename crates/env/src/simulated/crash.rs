@@ -91,6 +91,7 @@ impl<'a> Crash<'a> {
             self.before.entries.iter().map(|pending| &pending.change).collect();
         let mut chosen: Vec<bool> = entries.iter().map(|_| self.survives()).collect();
         close(entries.iter().copied().zip(chosen.iter_mut()));
+        assert_eq!(chosen.len(), entries.len(), "a choice for each change");
         for (change, _) in entries.iter().zip(chosen).filter(|(_, chosen)| *chosen) {
             self.image.apply(change);
         }
