@@ -87,19 +87,25 @@ pub enum EngineError {
 }
 
 /// Versioned, sorted keyspaces. Readers never wait for writers longer than one bounded batch.
+///
+/// A version can be read when it is at or above [`Engine::floor`], or pinned. Reading above the
+/// applied version reads the applied one, so nobody sees a part of a transaction.
 pub trait Engine: Send + Sync {
     /// Applies the changes of one committed transaction at `mark`. Marks rise; a transaction whose
     /// version is at or below the applied one changes nothing (replay repeats).
     fn apply(&self, mark: Mark, operations: &mut dyn Iterator<Item = Operation<'_>>);
 
-    /// Moves the mark over a record that changes nothing.
+    /// Moves the mark over a record that changes nothing; a position at or below the applied one
+    /// changes nothing at all. Its version and log time count only where they are higher (an
+    /// accepted loss skips versions).
     fn advance(&self, mark: Mark);
 
     /// Where it stands.
     fn mark(&self) -> Mark;
 
     /// The newest value of a key at or below version `at`; a deletion answers `value: None` with its
-    /// version while it is remembered.
+    /// version while it is remembered: certainly while its version is above the floor. Deleting what
+    /// is not there need not be remembered.
     fn get(
         &self,
         keyspace: KeyspaceId,
@@ -121,12 +127,16 @@ pub trait Engine: Send + Sync {
     fn pin(&self, at: u64) -> Result<(), EngineError>;
 
     /// Ends one [`Engine::pin`] of that version.
+    ///
+    /// # Panics
+    /// When that version is not pinned: somebody else's pin would be lost.
     fn unpin(&self, at: u64);
 
-    /// Versions below `floor` need not be readable any more (pins still hold theirs).
+    /// Versions below `floor` need not be readable any more (pins still hold theirs). The floor only
+    /// rises, and never above the applied version.
     fn set_floor(&self, floor: u64);
 
-    /// The oldest readable version.
+    /// From here on every version can be read; below it only pinned ones.
     fn floor(&self) -> u64;
 
     /// Bytes of the newest state (keys, values, overhead), and of history kept for older versions.
@@ -135,7 +145,7 @@ pub trait Engine: Send + Sync {
     /// Number of live keys of a keyspace.
     fn len(&self, keyspace: KeyspaceId) -> u64;
 
-    /// A hash over keyspace, key, version and value of all live rows in order (XXH3, 128 bits).
-    /// Equal states on any engine have equal hashes.
+    /// A hash over keyspace, key, version and value of all live rows in order (XXH3, 128 bits, over
+    /// the row encoding of docs/format.md). Equal states on any engine have equal hashes.
     fn state_hash(&self) -> u128;
 }

@@ -1,0 +1,53 @@
+//! Building an engine from rows that come in order: how a checkpoint is loaded.
+//!
+//! Invariant: rows ascend strictly by keyspace and key (the reader of the file refuses others), so
+//! every row is appended and nothing is searched.
+
+use super::MemoryEngine;
+use super::key::Key;
+use super::slot::{Slot, Tally};
+use super::space::Spaces;
+use super::tree::Tree;
+use crate::api::{KeyspaceId, Mark};
+use crate::row::EncodedRow;
+
+/// An engine that is being built.
+pub(crate) struct Bulk {
+    spaces: Spaces,
+    totals: Tally,
+    /// The keyspace that is being filled.
+    open: Option<(u16, Tree)>,
+}
+
+impl Bulk {
+    pub(crate) fn new() -> Self {
+        Self { spaces: Spaces::new(), totals: Tally::default(), open: None }
+    }
+
+    /// Adds the next row.
+    pub(crate) fn push(&mut self, row: &EncodedRow<'_>) {
+        let (_, tree) = match &mut self.open {
+            Some(open) if open.0 == row.keyspace => open,
+            _ => {
+                self.close();
+                self.open.insert((row.keyspace, Tree::new()))
+            }
+        };
+        let mut tally = Tally::default();
+        let slot = Slot::new(Key::new(row.key), row.version, row.value.into(), &mut tally);
+        self.totals.add(tally);
+        tree.append(slot);
+    }
+
+    fn close(&mut self) {
+        let Some((id, tree)) = self.open.take() else { return };
+        assert!(self.spaces.get(KeyspaceId(id)).is_none(), "keyspaces come in order");
+        self.spaces.make_with(KeyspaceId(id), || tree);
+    }
+
+    /// The engine, standing at `mark`, whose past begins there.
+    pub(crate) fn finish(mut self, mark: Mark) -> MemoryEngine {
+        self.close();
+        MemoryEngine::with_spaces(self.spaces, mark, self.totals)
+    }
+}

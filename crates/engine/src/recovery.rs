@@ -1,0 +1,409 @@
+//! The layer `engine`: which checkpoint the state is loaded from.
+//!
+//! Reads top-down as scan, validate, plan, act; the situations are in [`table`]. The journal's meta
+//! names up to two checkpoints; the newest whole one that the journal reaches is used. Loading needs
+//! no writable disk, so that replay can be judged before any layer acts ([`Trusted::load`]).
+//!
+//! Invariants: nothing that meta names is ever removed, and nothing at all while the plan refuses; a
+//! read that the disk refuses stops the start (70) and is never taken for damage; a checkpoint is
+//! used only after every byte of it was verified.
+
+mod findings;
+mod scan;
+pub mod table;
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
+
+use rekindle_env::{Disk, EntryKind, ReadDisk};
+use rekindle_recovery::{Action, ActionKind, Failure, Finding, Label, Layer, Plan};
+
+use crate::api::Mark;
+use crate::checkpoint::{self, FileName, file_name, parse_name};
+use crate::memory::MemoryEngine;
+pub use scan::{Piece, Pieces};
+use table::{Leftover, LeftoverThen, Named, Owner, Reach, Situation, Then};
+
+/// How much is read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Depth {
+    /// For a start: the checkpoint that is used, every byte, loaded on the way; of the other one the
+    /// header and the footer.
+    Open,
+    /// For `verify` and dry runs: every byte of both. Memory stays bounded; [`Trusted::load`] reads
+    /// the used one again.
+    Everything,
+}
+
+/// The layer that finds the state.
+#[derive(Clone, Debug)]
+pub struct EngineLayer {
+    dir: PathBuf,
+    shard: String,
+    store_id: [u8; 16],
+    named: [u64; 2],
+    journal_from: Option<u64>,
+    depth: Depth,
+}
+
+impl EngineLayer {
+    /// The engine of the shard in `dir/shard` (`shard` as in `shards/0`), whose meta names the
+    /// checkpoints `named`, newest first, 0 for none.
+    #[must_use]
+    pub fn new(
+        dir: impl Into<PathBuf>,
+        shard: impl Into<String>,
+        store_id: [u8; 16],
+        named: [u64; 2],
+        depth: Depth,
+    ) -> Self {
+        let named = match named {
+            [0, only] => [only, 0],
+            [newest, older] if newest == older => [newest, 0],
+            other => other,
+        };
+        let (dir, shard) = (dir.into(), shard.into());
+        Self { dir, shard, store_id, named, journal_from: None, depth }
+    }
+
+    /// Tells the first position that the journal still holds (1: all of them). With it a checkpoint
+    /// that the journal does not reach is noticed here, and a whole journal heals the loss of all
+    /// checkpoints; without it, replay has to notice the gap.
+    #[must_use]
+    pub fn with_journal_from(mut self, position: u64) -> Self {
+        self.journal_from = Some(position);
+        self
+    }
+
+    /// The folder of the checkpoints.
+    #[must_use]
+    pub fn folder(&self) -> PathBuf {
+        self.dir.join(&self.shard).join(checkpoint::DIRECTORY)
+    }
+
+    /// A file of it as findings name it.
+    fn relative(&self, name: &str) -> String {
+        format!("{}/{}/{name}", self.shard, checkpoint::DIRECTORY)
+    }
+
+    /// Whether replay on top of this checkpoint can begin.
+    fn reaches(&self, usable: &Usable) -> bool {
+        self.journal_from.is_none_or(|from| from <= usable.replay_from)
+    }
+
+    fn reach(&self) -> Reach {
+        match self.journal_from {
+            None => Reach::Unknown,
+            Some(0 | 1) => Reach::Whole,
+            Some(_) => Reach::Cut,
+        }
+    }
+}
+
+/// A verified checkpoint that the journal reaches.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Usable {
+    /// Its id.
+    pub id: u64,
+    /// Where its state stands.
+    pub mark: Mark,
+    /// Where replay on top of it begins.
+    pub replay_from: u64,
+    /// Length of its file.
+    pub bytes: u64,
+    /// Its rows.
+    pub rows: u64,
+    /// The state hash that it promises.
+    pub state_hash: u128,
+}
+
+/// What the pieces are worth.
+#[derive(Debug)]
+pub struct Trusted {
+    situation: Situation,
+    /// The named checkpoints that can be used, newest first.
+    usable: Vec<Usable>,
+    leftovers: Vec<(String, Leftover)>,
+    next_id: u64,
+    folder: PathBuf,
+    store_id: [u8; 16],
+    loaded: Mutex<Loaded>,
+}
+
+#[derive(Debug)]
+enum Loaded {
+    NotYet,
+    Ready(Box<MemoryEngine>),
+    HandedOut,
+}
+
+impl Trusted {
+    /// The checkpoint that the state is loaded from; `None`: the state begins empty.
+    #[must_use]
+    pub fn chosen(&self) -> Option<&Usable> {
+        self.usable.first()
+    }
+
+    /// Where the engine will stand before replay.
+    #[must_use]
+    pub fn mark(&self) -> Mark {
+        self.chosen().map(|chosen| chosen.mark).unwrap_or_default()
+    }
+
+    /// The position from which on records must be replayed.
+    #[must_use]
+    pub fn replay_from(&self) -> u64 {
+        self.chosen().map_or(1, |chosen| chosen.replay_from)
+    }
+
+    /// The engine at [`Self::mark`], without changing anything. Refused when the plan refuses.
+    pub fn load(&self, disk: &dyn ReadDisk) -> Result<MemoryEngine, Failure> {
+        let decision = table::SITUATIONS.decide(&self.situation);
+        if decision.then.refuses() {
+            return Err(Failure::Refused(format!("no state to load ({})", decision.label)));
+        }
+        let mut loaded = self.loaded.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Loaded::Ready(engine) = std::mem::replace(&mut *loaded, Loaded::HandedOut) {
+            return Ok(*engine);
+        }
+        let Some(chosen) = self.chosen() else { return Ok(MemoryEngine::new()) };
+        let path = self.folder.join(file_name(chosen.id));
+        let context = || format!("read {}", path.display());
+        let file = disk.open_read(&path).map_err(|error| Failure::io(context(), error))?;
+        match checkpoint::load(&*file, &self.store_id, chosen.id) {
+            Ok((_, engine)) => Ok(engine),
+            Err(checkpoint::ReadError::Io { source, .. }) => Err(Failure::io(context(), source)),
+            Err(changed) => {
+                let text = format!("it changed since it was verified: {changed}");
+                Err(Failure::io(context(), io::Error::new(io::ErrorKind::InvalidData, text)))
+            }
+        }
+    }
+}
+
+/// A step of the plan.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Step {
+    /// Removes a file of the folder that nothing names.
+    Remove(String),
+}
+
+/// What the layer hands on.
+#[derive(Debug)]
+pub struct Recovered {
+    /// The engine before replay; `None` when [`Trusted::load`] handed it out before.
+    pub engine: Option<MemoryEngine>,
+    /// The usable checkpoints, newest first; the state was loaded from the first. The journal must
+    /// keep everything from the last one's `replay_from` (from 1 when there is none).
+    pub checkpoints: Vec<Usable>,
+    /// Where the engine stands.
+    pub mark: Mark,
+    /// Where replay begins.
+    pub replay_from: u64,
+    /// The id of the next checkpoint: above every id that this folder has seen.
+    pub next_id: u64,
+}
+
+impl Layer for EngineLayer {
+    const NAME: &'static str = "engine";
+    type Source = dyn ReadDisk;
+    type Sink = dyn Disk;
+    type Pieces = Pieces;
+    type Trusted = Trusted;
+    type Step = Step;
+    type Recovered = Recovered;
+
+    fn scan(&self, source: &dyn ReadDisk) -> Result<Pieces, Failure> {
+        scan::scan(self, source)
+    }
+
+    fn validate(&self, pieces: Pieces) -> (Trusted, Vec<Finding>) {
+        let situation = Situation {
+            newest: self.judge(&pieces.newest),
+            older: self.judge(&pieces.older),
+            reach: self.reach(),
+        };
+        let decision = table::SITUATIONS.decide(&situation);
+        let mut findings = findings::of_named(self, decision, &pieces);
+        let refused = decision.then.refuses();
+        let leftovers: Vec<_> = self.leftovers(&pieces, refused).collect();
+        findings.extend(leftovers.iter().map(|(name, leftover)| {
+            findings::of_leftover(self.relative(name), table::LEFTOVERS.decide(leftover))
+        }));
+        let usable = [&pieces.newest, &pieces.older].into_iter().filter_map(|piece| match piece {
+            Piece::Whole(usable) if self.reaches(usable) => Some(*usable),
+            _ => None,
+        });
+        let usable: Vec<Usable> = if refused { vec![] } else { usable.collect() };
+        let loaded = match (pieces.loaded, usable.first()) {
+            (Some(engine), Some(chosen)) if engine.0 == chosen.id => Loaded::Ready(engine.1),
+            _ => Loaded::NotYet,
+        };
+        let trusted = Trusted {
+            situation,
+            usable,
+            leftovers,
+            next_id: self.next_id(&pieces.entries),
+            folder: self.folder(),
+            store_id: self.store_id,
+            loaded: Mutex::new(loaded),
+        };
+        (trusted, findings)
+    }
+
+    fn plan(&self, trusted: &Trusted, findings: &[Finding]) -> Plan<Step> {
+        let decision = table::SITUATIONS.decide(&trusted.situation);
+        let mut plan = Plan {
+            steps: vec![],
+            actions: vec![self.main_action(decision.label, decision.then, trusted, findings)],
+        };
+        for (name, leftover) in &trusted.leftovers {
+            let row = table::LEFTOVERS.decide(leftover);
+            let (kind, detail) = match row.then {
+                LeftoverThen::Remove => (ActionKind::Cut, "removed: nothing names it"),
+                LeftoverThen::Leave => (ActionKind::Keep, "not a checkpoint: left alone"),
+                LeftoverThen::Evidence => (ActionKind::Keep, "kept while the start is refused"),
+            };
+            if row.then == LeftoverThen::Remove {
+                plan.steps.push(Step::Remove(name.clone()));
+            }
+            let target = self.relative(name);
+            plan.actions.push(Action { kind, label: row.label, target, detail: detail.to_owned() });
+        }
+        plan
+    }
+
+    fn act(
+        &self,
+        trusted: Trusted,
+        steps: Vec<Step>,
+        sink: &dyn Disk,
+    ) -> Result<Recovered, Failure> {
+        let handed_out = {
+            let loaded = trusted.loaded.lock().unwrap_or_else(PoisonError::into_inner);
+            matches!(*loaded, Loaded::HandedOut)
+        };
+        let engine = if handed_out { None } else { Some(trusted.load(sink)?) };
+        let mut removed = false;
+        for Step::Remove(name) in steps {
+            assert!(!self.names(&name), "a named checkpoint is never removed");
+            remove(sink, &trusted.folder.join(name))?;
+            removed = true;
+        }
+        if removed {
+            let context = || format!("sync {}", trusted.folder.display());
+            sink.sync_dir(&trusted.folder).map_err(|error| Failure::io(context(), error))?;
+        }
+        Ok(Recovered {
+            engine,
+            mark: trusted.mark(),
+            replay_from: trusted.replay_from(),
+            next_id: trusted.next_id,
+            checkpoints: trusted.usable,
+        })
+    }
+}
+
+impl EngineLayer {
+    /// What a named checkpoint is worth.
+    fn judge(&self, piece: &Piece) -> Named {
+        match piece {
+            Piece::NotNamed => Named::None,
+            Piece::Whole(usable) if self.reaches(usable) => Named::Whole,
+            Piece::TooNew(_) => Named::TooNew,
+            Piece::Whole(_) | Piece::Damaged(_) | Piece::Missing | Piece::NotAFile => {
+                Named::Unusable
+            }
+        }
+    }
+
+    /// Whether meta names this file.
+    fn names(&self, name: &str) -> bool {
+        matches!(parse_name(name), Some(FileName::Finished(id)) if self.named.contains(&id))
+    }
+
+    /// Everything in the folder that meta does not name.
+    fn leftovers(
+        &self,
+        pieces: &Pieces,
+        refused: bool,
+    ) -> impl Iterator<Item = (String, Leftover)> {
+        let newest = self.named.into_iter().max().unwrap_or(0);
+        let unnamed = pieces.entries.iter().filter(|entry| !self.names(&entry.name));
+        unnamed.map(move |entry| {
+            let (owner, newer) = match parse_name(&entry.name) {
+                _ if entry.kind != EntryKind::File => (Owner::Other, false),
+                Some(FileName::Finished(id)) => (Owner::Finished, id > newest),
+                Some(FileName::Temporary(id)) => (Owner::Temporary, id > newest),
+                None => (Owner::Other, false),
+            };
+            (entry.name.clone(), Leftover { owner, newer, refused })
+        })
+    }
+
+    fn next_id(&self, entries: &[rekindle_env::Entry]) -> u64 {
+        let seen = entries.iter().filter_map(|entry| match parse_name(&entry.name)? {
+            FileName::Finished(id) | FileName::Temporary(id) => Some(id),
+        });
+        // A hostile name must not overflow the counter; ids that far are never reached.
+        let highest = seen.filter(|id| *id < u64::MAX).chain(self.named).max();
+        highest.unwrap_or(0).saturating_add(1)
+    }
+
+    fn main_action(
+        &self,
+        label: Label,
+        then: Then,
+        trusted: &Trusted,
+        findings: &[Finding],
+    ) -> Action {
+        let folder = format!("{}/{}", self.shard, checkpoint::DIRECTORY);
+        let chosen = trusted.chosen();
+        let target = chosen.map_or(folder, |chosen| self.relative(&file_name(chosen.id)));
+        let described = chosen.map(|chosen| {
+            let Usable { mark, rows, replay_from, .. } = chosen;
+            format!("version {}, {rows} rows, replay from {replay_from}", mark.version)
+        });
+        let described = described.unwrap_or_else(|| "replay from 1".to_owned());
+        let (kind, detail) = match then {
+            Then::Empty => (ActionKind::Replay, format!("no checkpoint yet: {described}")),
+            Then::Newest => (ActionKind::Keep, described),
+            Then::NewestAlone => (ActionKind::Keep, format!("the older one is lost: {described}")),
+            Then::Older => (ActionKind::Rebuild, format!("from the older one: {described}")),
+            Then::ReplayAll => {
+                (ActionKind::Rebuild, "all records are still in the journal: replay from 1".into())
+            }
+            Then::Corrupt | Then::Newer => (ActionKind::Refuse, refusal(then, findings)),
+        };
+        Action { kind, label, target, detail }
+    }
+}
+
+/// What the user reads when the start is refused.
+fn refusal(then: Then, findings: &[Finding]) -> String {
+    let of_row = findings.iter().find(|finding| finding.verdict.is_some());
+    let (file, expected, found) = of_row.map_or(("", "", ""), |finding| {
+        (finding.place.file.as_str(), finding.expected.as_str(), finding.found.as_str())
+    });
+    if then == Then::Newer {
+        return format!(
+            "{file} was written by a newer Rekindle: expected {expected}, found {found}; start the \
+             store with the newer program"
+        );
+    }
+    format!(
+        "no usable checkpoint, and the journal no longer holds every record: {file}: expected \
+         {expected}, found {found}; see 'rekindle verify', or restore a copy of the store"
+    )
+}
+
+/// Removes a leftover; one that is gone was removed by an earlier, interrupted act.
+fn remove(disk: &dyn Disk, path: &Path) -> Result<(), Failure> {
+    match disk.remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            Err(Failure::io(format!("remove {}", path.display()), error))
+        }
+        _ => Ok(()),
+    }
+}

@@ -1,0 +1,126 @@
+//! Reading the checkpoints that meta names, and listing what else lies there.
+//!
+//! Invariant: changes nothing; a missing folder is an empty one; a refused read is a [`Failure`],
+//! everything else is a piece.
+
+use std::io;
+
+use rekindle_env::{Entry, EntryKind, ReadDisk, ReadFile};
+use rekindle_recovery::Failure;
+
+use super::{Depth, EngineLayer, Usable};
+use crate::checkpoint::{Damage, ReadError, Summary, check, file_name, load, surface};
+use crate::memory::MemoryEngine;
+
+/// One named checkpoint as it was read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Piece {
+    /// Meta names none here.
+    NotNamed,
+    /// Verified.
+    Whole(Usable),
+    /// Not what was written.
+    Damaged(Damage),
+    /// Of a format that this program does not know.
+    TooNew(Damage),
+    /// No such file.
+    Missing,
+    /// Something else under that name; it was not opened.
+    NotAFile,
+}
+
+/// What the folder holds.
+#[derive(Debug)]
+pub struct Pieces {
+    /// Everything in it.
+    pub entries: Vec<Entry>,
+    /// The newest named checkpoint.
+    pub newest: Piece,
+    /// The older one.
+    pub older: Piece,
+    /// The id of the checkpoint that was loaded on the way, with its engine.
+    pub(super) loaded: Option<(u64, Box<MemoryEngine>)>,
+}
+
+/// How one file is read.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum How {
+    Load,
+    Check,
+    Surface,
+}
+
+pub(super) fn scan(layer: &EngineLayer, source: &dyn ReadDisk) -> Result<Pieces, Failure> {
+    let folder = layer.folder();
+    let entries = match source.list(&folder) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => vec![],
+        Err(error) => return Err(Failure::io(format!("list {}", folder.display()), error)),
+    };
+    let mut loaded = None;
+    let [newest_id, older_id] = layer.named;
+    let thorough = if layer.depth == Depth::Open { How::Load } else { How::Check };
+    let mut examine = |id, how| examine(layer, source, &entries, id, how, &mut loaded);
+    let newest = examine(newest_id, thorough)?;
+    let is_used = matches!(&newest, Piece::Whole(usable) if layer.reaches(usable));
+    let how = if is_used && layer.depth == Depth::Open { How::Surface } else { thorough };
+    let older = examine(older_id, how)?;
+    Ok(Pieces { entries, newest, older, loaded })
+}
+
+fn examine(
+    layer: &EngineLayer,
+    source: &dyn ReadDisk,
+    entries: &[Entry],
+    id: u64,
+    how: How,
+    loaded: &mut Option<(u64, Box<MemoryEngine>)>,
+) -> Result<Piece, Failure> {
+    if id == 0 {
+        return Ok(Piece::NotNamed);
+    }
+    let name = file_name(id);
+    match entries.iter().find(|entry| entry.name == name) {
+        None => return Ok(Piece::Missing),
+        Some(entry) if entry.kind != EntryKind::File => return Ok(Piece::NotAFile),
+        Some(_) => {}
+    }
+    let path = layer.folder().join(&name);
+    let context = || format!("read {}", path.display());
+    let file = source.open_read(&path).map_err(|error| Failure::io(context(), error))?;
+    match read(&*file, layer, id, how, loaded) {
+        Ok(summary) => Ok(Piece::Whole(usable(id, &summary))),
+        Err(ReadError::Io { source, .. }) => Err(Failure::io(context(), source)),
+        Err(ReadError::Damaged(damage)) => Ok(Piece::Damaged(damage)),
+        Err(ReadError::TooNew(damage)) => Ok(Piece::TooNew(damage)),
+    }
+}
+
+fn read(
+    file: &dyn ReadFile,
+    layer: &EngineLayer,
+    id: u64,
+    how: How,
+    loaded: &mut Option<(u64, Box<MemoryEngine>)>,
+) -> Result<Summary, ReadError> {
+    match how {
+        How::Check => check(file, &layer.store_id, id),
+        How::Surface => surface(file, &layer.store_id, id),
+        How::Load => {
+            let (summary, engine) = load(file, &layer.store_id, id)?;
+            *loaded = Some((id, Box::new(engine)));
+            Ok(summary)
+        }
+    }
+}
+
+fn usable(id: u64, summary: &Summary) -> Usable {
+    Usable {
+        id,
+        mark: summary.header.mark,
+        replay_from: summary.header.replay_from,
+        bytes: summary.footer.file_len,
+        rows: summary.footer.rows,
+        state_hash: summary.footer.state_hash,
+    }
+}
