@@ -6,6 +6,7 @@
 mod api;
 pub mod batch;
 pub mod codec;
+pub mod conformance;
 pub mod group;
 mod layout;
 mod local;

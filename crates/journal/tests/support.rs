@@ -103,6 +103,14 @@ impl Setup {
         Ok((layer, findings))
     }
 
+    /// A journal that tells `apply`, without replaying.
+    pub fn open_with(&self, apply: Arc<dyn Apply>) -> Result<LocalJournal, Failure> {
+        let (layer, _) = self.layer(Depth::Start)?;
+        let examined = examine(&layer, &*self.env.disk, &*self.clock)?;
+        let (recovered, _) = perform(&layer, examined, &(), &*self.clock)?;
+        LocalJournal::start(recovered, self.options, apply)
+    }
+
     pub fn open(&self) -> Result<Opened, Failure> {
         let (layer, mut findings) = self.layer(Depth::Start)?;
         let examined = examine(&layer, &*self.env.disk, &*self.clock)?;
