@@ -91,6 +91,21 @@ pub struct Trusted {
     missing: Vec<&'static str>,
 }
 
+impl Trusted {
+    /// The identity that the store has; `None` where it is still to be created. The layers above
+    /// are examined with it before anything is written.
+    #[must_use]
+    pub fn identity(&self) -> Option<&Identity> {
+        self.newest.as_ref().map(|copy| &copy.identity)
+    }
+
+    /// Whether the shard ever began; see [`Store::begun`].
+    #[must_use]
+    pub fn begun(&self) -> bool {
+        self.conditions.begun
+    }
+}
+
 /// A step of the plan.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Step {

@@ -26,7 +26,12 @@ pub(crate) enum Blocks {
     Folder,
     /// ```` ```sh repo ````
     Repository,
+    /// The same without the tests, which the gate runs itself.
+    RepositoryWithoutTests,
 }
+
+/// The README's test command.
+const TEST_COMMAND: &str = "cargo test --workspace";
 
 /// A block of a document.
 #[derive(Debug, PartialEq, Eq)]
@@ -39,7 +44,7 @@ struct Block {
 pub(crate) fn run(root: &Path, blocks: Blocks) -> Result<(), String> {
     let program = match blocks {
         Blocks::Folder => Some(build(root)?),
-        Blocks::Repository => None,
+        Blocks::Repository | Blocks::RepositoryWithoutTests => None,
     };
     let mut count = 0;
     let mut failed = vec![];
@@ -90,8 +95,10 @@ fn documents(root: &Path) -> Result<Vec<PathBuf>, String> {
 fn extract(text: &str, blocks: Blocks) -> Vec<Block> {
     let wanted = match blocks {
         Blocks::Folder => "sh",
-        Blocks::Repository => "sh repo",
+        Blocks::Repository | Blocks::RepositoryWithoutTests => "sh repo",
     };
+    let left_out =
+        |line: &str| blocks == Blocks::RepositoryWithoutTests && line.trim() == TEST_COMMAND;
     let mut found: Vec<Block> = vec![];
     let mut fence: Option<bool> = None;
     for (at, line) in text.lines().enumerate() {
@@ -103,7 +110,7 @@ fn extract(text: &str, blocks: Blocks) -> Vec<Block> {
                 }
             }
             (Some(_), Some(_)) => fence = None,
-            (None, Some(true)) => {
+            (None, Some(true)) if !left_out(line) => {
                 if let Some(block) = found.last_mut() {
                     block.script.push_str(line);
                     block.script.push('\n');
@@ -170,7 +177,7 @@ mod tests {
     use super::*;
 
     const TEXT: &str = "# A\n```sh\nrekindle --version\necho b\n```\n```text\nnot run\n```\n\
-                        ```sh repo\ncargo test\n```\n```\n```\n```sh\ntrue\n```\n";
+                        ```sh repo\ncargo test --workspace\n```\n```\n```\n```sh\ntrue\n```\n";
 
     #[test]
     fn blocks_are_told_apart() {
@@ -179,7 +186,9 @@ mod tests {
             extract(TEXT, Blocks::Folder),
             [block(2, "rekindle --version\necho b\n"), block(14, "true\n")]
         );
-        assert_eq!(extract(TEXT, Blocks::Repository), [block(9, "cargo test\n")]);
+        let tests = format!("{TEST_COMMAND}\n");
+        assert_eq!(extract(TEXT, Blocks::Repository), [block(9, &tests)]);
+        assert_eq!(extract(TEXT, Blocks::RepositoryWithoutTests), [block(9, "")]);
     }
 
     #[test]

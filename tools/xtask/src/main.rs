@@ -27,7 +27,8 @@ usage: cargo xtask <chore>
 
   tidy                       sizes, headers, arrows between crates, labels, sources, words
   requirements [--group B]   which test proves which point; fails on gaps in finished groups
-  docs [--repo]              runs the `sh` blocks of the documents (--repo: the `sh repo` blocks)
+  docs [--repo]              runs the `sh` blocks of the documents (--repo: the `sh repo` blocks;
+                             --without-tests leaves `cargo test --workspace` out)
   campaign [NAME] [--seed N] crash, corruption, kill, strace, planted, coverage or all
 ";
 
@@ -53,6 +54,9 @@ fn run(arguments: &[&str]) -> Result<(), String> {
         }
         ["docs"] => docs::run(&root, docs::Blocks::Folder),
         ["docs", "--repo"] => docs::run(&root, docs::Blocks::Repository),
+        ["docs", "--repo", "--without-tests"] => {
+            docs::run(&root, docs::Blocks::RepositoryWithoutTests)
+        }
         ["campaign"] => campaign::run(&root, "all", None),
         ["campaign", "--seed", seed] => campaign::run(&root, "all", Some(seed)),
         ["campaign", name] => campaign::run(&root, name, None),

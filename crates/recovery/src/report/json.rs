@@ -9,8 +9,8 @@
 //!    "stages":[{"stage":"scan","micros":100}]}]}
 //! ```
 //!
-//! Invariants: `findings` holds exactly the findings with a verdict, so it is empty when the code is
-//! 0; `notes` holds the others, with the same keys and `"verdict":null`. Scripts rely on both.
+//! Invariants: `findings` holds exactly the findings with a verdict, so it is empty when the code
+//! is 0; `notes` holds the others, with the same keys and `"verdict":null`. Scripts rely on both.
 
 use std::collections::BTreeMap;
 

@@ -199,7 +199,8 @@ mod tests {
     #[test]
     fn tests_may_reach_further_down_and_never_up() {
         let allowed = messages(
-            "[package]\nname = \"rekindle-services\"\n[dev-dependencies]\nrekindle-journal = \"1\"\n",
+            "[package]\nname = \"rekindle-services\"\n\
+             [dev-dependencies]\nrekindle-journal = \"1\"\n",
         );
         assert!(allowed.is_empty(), "{allowed:?}");
         let refused = messages(
@@ -226,8 +227,9 @@ mod tests {
     #[test]
     fn features_are_counted_over_the_workspace() {
         let found = messages(
-            "[package]\nname = \"rekindle-bench\"\n[features]\ndefault = []\na = [\"dep:p\"]\nb = []\n\
-             c = []\n[dependencies]\np = { version = \"1\", optional = true }\n\
+            "[package]\nname = \"rekindle-bench\"\n\
+             [features]\ndefault = []\na = [\"dep:p\"]\nb = []\nc = []\n\
+             [dependencies]\np = { version = \"1\", optional = true }\n\
              q = { version = \"1\", optional = true }\nr = { version = \"1\", optional = true }\n",
         );
         assert_eq!(found.len(), 1);

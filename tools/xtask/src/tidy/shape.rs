@@ -4,7 +4,7 @@
 
 use super::Violation;
 use crate::source::Source;
-use crate::workspace::Workspace;
+use crate::workspace::{Crate, Workspace};
 
 const FILE_LINES_MAX: usize = 500;
 const LIB_LINES_MAX: usize = 150;
@@ -15,7 +15,30 @@ const LINE_COLUMNS_MAX: usize = 100;
 const GRAVITY_WELLS: [&str; 3] = ["common", "types", "utils"];
 
 pub(super) fn check(workspace: &Workspace) -> Vec<Violation> {
-    workspace.sources.iter().flat_map(of_file).collect()
+    let files = workspace.sources.iter().flat_map(of_file);
+    files.chain(workspace.crates.iter().filter_map(|each| test_binaries(workspace, each))).collect()
+}
+
+/// One test binary per crate: each further one is linked again, whole, for every build.
+fn test_binaries(workspace: &Workspace, each: &Crate) -> Option<Violation> {
+    let folder = format!("{}/tests/", each.dir);
+    let scenarios = workspace
+        .sources
+        .iter()
+        .filter(|source| source.path.strip_prefix(&folder).is_some_and(|name| !name.contains('/')));
+    let discovered = each
+        .manifest
+        .get("package")
+        .and_then(|package| package.get("autotests"))
+        .and_then(toml::Value::as_bool)
+        .unwrap_or(true);
+    let count = scenarios.count();
+    (count > 1 && discovered).then(|| {
+        let message = format!(
+            "{count} test binaries: say `autotests = false` and name tests/main.rs as [[test]]"
+        );
+        Violation::new(&format!("{}/Cargo.toml", each.dir), 0, message)
+    })
 }
 
 fn of_file(source: &Source) -> Vec<Violation> {
@@ -98,6 +121,20 @@ mod tests {
         assert_eq!(messages("crates/a/src/b.rs", &long), ["2: `f` has 71 lines, at most 70"]);
         let wide = format!("//! {}\n", "ä".repeat(97));
         assert_eq!(messages("crates/a/src/b.rs", &wide), ["1: 101 columns, at most 100"]);
+    }
+
+    #[test]
+    fn a_crate_has_one_test_binary() {
+        let check = |package: &str| {
+            let (_dir, workspace) = crate::workspace::fixture(&[
+                ("crates/a/Cargo.toml", package),
+                ("crates/a/tests/main.rs", "//! Tests.\nmod b;\n"),
+                ("crates/a/tests/b.rs", "//! B.\n"),
+            ]);
+            check(&workspace).len()
+        };
+        assert_eq!(check("[package]\nname = \"a\"\n"), 1);
+        assert_eq!(check("[package]\nname = \"a\"\nautotests = false\n"), 0);
     }
 
     #[test]
