@@ -120,3 +120,26 @@ async fn blocking(
         Err(error) => Err(error.to_string()),
     }
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    /// A panic of any thread ends the whole process with 70. The panicking process is this test
+    /// again, told so by a variable.
+    #[test]
+    fn a_panic_of_a_thread_ends_the_process() {
+        const CHILD: &str = "REKINDLE_TEST_PANICS";
+        if std::env::var_os(CHILD).is_some() {
+            end_on_panic();
+            let thread = std::thread::spawn(|| panic!("as the test wants it"));
+            let _ = thread.join();
+            return;
+        }
+        let mut child = std::process::Command::new(std::env::current_exe().unwrap());
+        child.args(["--exact", "shutdown::tests::a_panic_of_a_thread_ends_the_process"]);
+        let output = child.env(CHILD, "1").output().unwrap();
+        assert_eq!(output.status.code(), Some(exit::IO), "{output:?}");
+    }
+}

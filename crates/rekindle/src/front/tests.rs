@@ -118,8 +118,7 @@ fn the_table_holds_every_method_of_the_protocol() {
     }
     assert!(declared.len() > 10, "{declared:?}");
     let paths = METHODS.iter().map(|method| method.path().to_owned());
-    let ours: BTreeSet<String> =
-        paths.filter(|path| path.starts_with("/rekindle.v1.")).collect();
+    let ours: BTreeSet<String> = paths.filter(|path| path.starts_with("/rekindle.v1.")).collect();
     assert_eq!(ours, declared);
 }
 
@@ -153,8 +152,14 @@ async fn before_recovery_only_probes_answer() {
     assert_eq!(alive.status, StatusCode::OK);
     let limits = ask(Principal::Local, Method::GET, "/v1/limits", LOCAL).await;
     assert_eq!(limits.status, StatusCode::OK);
-    let not_yet =
-        ["/startupz", "/readyz", "/v1/recoveries/latest", "/v1/stats", "/v1/queues", "/v1/queues/q"];
+    let not_yet = [
+        "/startupz",
+        "/readyz",
+        "/v1/recoveries/latest",
+        "/v1/stats",
+        "/v1/queues",
+        "/v1/queues/q",
+    ];
     for path in not_yet {
         let answer = ask(Principal::Local, Method::GET, path, LOCAL).await;
         assert_eq!(answer.status, StatusCode::SERVICE_UNAVAILABLE, "{path}");

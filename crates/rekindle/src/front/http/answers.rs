@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 
 use super::table::{Parameters, error, json_answer, unavailable};
 use crate::metrics;
+use crate::progress::Stage;
 use crate::state::Server;
 
 /// Most queues of one page.
@@ -15,6 +16,15 @@ const QUEUES_PAGE: usize = 1_000;
 /// The process lives.
 pub(super) fn alive(_: &Server, _: &Parameters) -> Response {
     json_answer(StatusCode::OK, &json!({ "alive": true }))
+}
+
+/// Whether the start is over; it stays so to the end.
+pub(super) fn started(server: &Server, _: &Parameters) -> Response {
+    let status = server.progress.status();
+    if status.stage >= Stage::Ready {
+        return json_answer(StatusCode::OK, &status);
+    }
+    unavailable(server)
 }
 
 /// Whether work is accepted; otherwise how far the start is.

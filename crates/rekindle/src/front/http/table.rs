@@ -68,7 +68,7 @@ const READ_QUEUE: Permission = Permission::Needs(Subject::Queue, Verb::Read);
 /// All routes.
 pub static ROUTES: &[Route] = &[
     Route::get("/livez", Permission::Probe, When::Always, answers::alive),
-    Route::get("/startupz", Permission::Probe, When::Always, answers::ready),
+    Route::get("/startupz", Permission::Probe, When::Always, answers::started),
     Route::get("/readyz", Permission::Probe, When::Always, answers::ready),
     Route::get("/healthz", READ_SERVER, When::Always, answers::health),
     Route::get("/metrics", READ_SERVER, When::Always, answers::metrics),

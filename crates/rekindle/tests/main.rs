@@ -1,0 +1,19 @@
+//! Integration tests of the program `rekindle`: one binary, a module per scenario.
+#![allow(
+    missing_docs,
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::disallowed_methods,
+    clippy::disallowed_types,
+    clippy::cast_possible_truncation,
+    unreachable_pub
+)]
+
+mod harness;
+mod hooked_disk;
+mod server_damage;
+mod server_http;
+mod server_inside;
+mod server_life;
+mod server_limits;
+mod server_start;

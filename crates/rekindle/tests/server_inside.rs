@@ -1,0 +1,203 @@
+//! A server inside the test's process, where the disk can be held or made to fail.
+
+use std::net::{SocketAddr, TcpStream};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use rekindle::boot::Refused;
+use rekindle::config::Config;
+use rekindle::front::connections::Peer;
+use rekindle::listen::Addresses;
+use rekindle::progress::Stage;
+use rekindle::serve::serve;
+use rekindle::state::Server;
+use rekindle_wire::error::kind;
+use rekindle_wire::v1::queues_client::QueuesClient;
+use rekindle_wire::v1::{Kind, SendBatch, SendRequest};
+use tokio::task::JoinHandle;
+use tokio_stream::StreamExt;
+use tokio_stream::wrappers::ReceiverStream;
+
+use super::harness::{Answer, DEADLINE, create, get, message};
+use super::hooked_disk::Hooks;
+
+/// A server that begins to start in this process.
+struct Inside {
+    server: Arc<Server>,
+    running: JoinHandle<Result<(), Refused>>,
+    addresses: Addresses,
+    _dir: tempfile::TempDir,
+}
+
+impl Inside {
+    async fn start(hooks: &Arc<Hooks>, change: impl FnOnce(&mut Config)) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let free: SocketAddr = ([127, 0, 0, 1], 0).into();
+        let data = dir.path().to_path_buf();
+        let mut config = Config { data, grpc: free, http: free, ..Config::default() };
+        change(&mut config);
+        let server = Server::new(config, &hooks.env());
+        let started = Arc::clone(&server);
+        let running = tokio::spawn(async move { serve(&started).await });
+        while server.addresses().is_none() {
+            assert!(!running.is_finished());
+            tokio::task::yield_now().await;
+        }
+        let addresses = server.addresses().unwrap();
+        Self { server, running, addresses, _dir: dir }
+    }
+
+    async fn get(&self, path: &'static str) -> Answer {
+        let http = self.addresses.http;
+        let ask = move || get(http, path, &[("Host", "localhost")]).unwrap();
+        tokio::task::spawn_blocking(ask).await.unwrap()
+    }
+
+    async fn queues(&self) -> QueuesClient<tonic::transport::Channel> {
+        self.server.progress.reached(Stage::Ready).await;
+        QueuesClient::connect(format!("http://{}", self.addresses.grpc)).await.unwrap()
+    }
+
+    async fn stop(self) {
+        self.server.progress.enter(Stage::Shutdown);
+        self.running.await.unwrap().unwrap();
+    }
+}
+
+fn run(test: impl Future<Output = ()>) {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .unwrap();
+    runtime.block_on(async { tokio::time::timeout(3 * DEADLINE, test).await.unwrap() });
+}
+
+/// While the start is held: HTTP answers, says that it is not ready, how far it is and when to ask
+/// again, and gRPC connections are refused. Ready is said only once gRPC accepts.
+///
+/// proves: B6
+#[test]
+fn grpc_accepts_only_after_recovery() {
+    run(async {
+        let hooks = Arc::new(Hooks::default());
+        hooks.hold();
+        let inside = Inside::start(&hooks, |_| {}).await;
+        let grpc = inside.addresses.grpc;
+        inside.server.progress.reached(Stage::Open).await;
+        for _ in 0..3 {
+            assert_eq!(inside.get("/livez").await.status, 200);
+            assert_eq!(inside.get("/startupz").await.status, 503);
+            let ready = inside.get("/readyz").await;
+            assert_eq!((ready.status, &ready.json()["stage"]), (503, &"open".into()));
+            assert!(ready.head.to_lowercase().contains("retry-after"), "{}", ready.head);
+            assert_eq!(inside.get("/v1/queues").await.status, 503);
+            let refused = TcpStream::connect(grpc).unwrap_err();
+            assert_eq!(refused.kind(), std::io::ErrorKind::ConnectionRefused);
+        }
+        hooks.release();
+        // From the first moment at which it says that it is ready, gRPC accepts.
+        while inside.get("/readyz").await.status != 200 {
+            assert!(!inside.running.is_finished());
+        }
+        TcpStream::connect(grpc).unwrap();
+        assert_eq!(inside.get("/startupz").await.status, 200);
+        inside.stop().await;
+    });
+}
+
+/// A failed sync: nobody hears that it was done, every waiting writer hears *unknown*, and the server
+/// ends with 70 within a second.
+///
+/// fault: S15
+#[test]
+fn a_failed_sync_ends_the_server() {
+    run(async {
+        let hooks = Arc::new(Hooks::default());
+        let inside = Inside::start(&hooks, |_| {}).await;
+        let mut queues = inside.queues().await;
+        create(&mut queues, "q").await;
+        hooks.fail_syncs();
+        let began = Instant::now();
+        let messages = vec![message("lost or kept, nobody knows"); 3];
+        let request = SendRequest { queue: "q".into(), messages, identity: None };
+        let answer = queues.send(request).await;
+        let kinds: Vec<Kind> = match answer {
+            Ok(answer) => answer.into_inner().errors.iter().map(|error| error.kind()).collect(),
+            Err(status) => vec![kind(&status).unwrap_or(Kind::Unknown)],
+        };
+        assert_eq!(kinds.first(), Some(&Kind::Unknown), "{kinds:?}");
+        let ended = inside.running.await.unwrap().unwrap_err();
+        assert_eq!(ended.code, 70, "{ended}");
+        assert!(ended.message.contains("injected"), "{ended}");
+        assert!(began.elapsed() < Duration::from_secs(1), "{:?}", began.elapsed());
+    });
+}
+
+/// A stream is answered batch by batch in its order, refused messages included; it is read no further
+/// than its bound while nothing is answered, and ends when the sender ends.
+#[test]
+fn a_stream_is_answered_in_order() {
+    run(async {
+        let inside = Inside::start(&Arc::new(Hooks::default()), |_| {}).await;
+        let mut queues = inside.queues().await;
+        create(&mut queues, "q").await;
+        let (batches, receiver) = tokio::sync::mpsc::channel(4);
+        let stream = ReceiverStream::new(receiver);
+        let mut acks = queues.send_stream(stream).await.unwrap().into_inner();
+        let sender = tokio::spawn(async move {
+            for sequence in 0..200_u64 {
+                let large = if sequence % 7 == 3 { (1 << 20) + 1 } else { 10 };
+                let messages = vec![message("small"), message(vec![1; large])];
+                // The queue of the batch before is used where none is named.
+                let queue = if sequence == 0 { "q".to_owned() } else { String::new() };
+                let batch = SendBatch { sequence, queue, messages, identity: None };
+                batches.send(batch).await.unwrap();
+            }
+        });
+        for sequence in 0..200_u64 {
+            let ack = acks.next().await.unwrap().unwrap();
+            assert_eq!((ack.sequence, ack.ids.len()), (sequence, 2));
+            assert!(!ack.ids[0].is_empty());
+            let refused = sequence % 7 == 3;
+            assert_eq!(ack.ids[1].is_empty(), refused);
+            assert_eq!(ack.errors.len(), usize::from(refused));
+        }
+        sender.await.unwrap();
+        assert!(acks.next().await.is_none());
+        assert_eq!(inside.server.budget.inflight_bytes(), 0);
+        inside.stop().await;
+    });
+}
+
+/// Bytes in flight are bounded: when others hold them all, a call is refused as full and a stream
+/// waits; both go on once there is room.
+#[test]
+fn bytes_in_flight_are_bounded() {
+    run(async {
+        let inside = Inside::start(&Arc::new(Hooks::default()), |config| {
+            config.limits.inflight_bytes = 16 << 20;
+        })
+        .await;
+        let mut queues = inside.queues().await;
+        create(&mut queues, "q").await;
+        let others: Vec<_> = (0..2)
+            .map(|_| {
+                let flight = inside.server.budget.begin(Peer::default());
+                assert!(flight.take(8 << 20));
+                flight
+            })
+            .collect();
+        let messages = vec![message("x")];
+        let request = SendRequest { queue: "q".into(), messages: messages.clone(), identity: None };
+        let refused = queues.send(request.clone()).await.unwrap_err();
+        assert_eq!(kind(&refused), Some(Kind::Full), "{refused}");
+        let batch = SendBatch { sequence: 9, queue: "q".into(), messages, identity: None };
+        let stream = tokio_stream::once(batch);
+        let mut acks = queues.clone().send_stream(stream).await.unwrap().into_inner();
+        drop(others);
+        assert_eq!(acks.next().await.unwrap().unwrap().sequence, 9);
+        queues.send(request).await.unwrap();
+        inside.stop().await;
+    });
+}
