@@ -1,158 +1,352 @@
-//! The handle of an open database.
-use std::path::Path;
-use std::sync::Arc;
+//! The handle of an open database: opening, handing out transactions and snapshots, closing.
+//!
+//! Invariant: `open` answers only after recovery is complete; until then nothing can be read.
 
-use rekindle_engine::{KeyspaceId, Operation};
-use rekindle_env::Env;
+use std::path::Path;
+use std::sync::{Arc, PoisonError};
+
+use rekindle_engine::{Engine, KeyspaceId, MemoryEngine};
+use rekindle_env::{DirectoryLock, Env, LockMode};
+use rekindle_journal::{Apply, Journal, LocalJournal, LocalOptions};
 use rekindle_recovery::Report;
 
+use crate::apply::{Observer, State, lock};
+use crate::checkpoint::Checkpoints;
+use crate::core::{Assembly, Core};
 use crate::error::Error;
+use crate::keeper::Keeper;
+use crate::logclock::LogClock;
 use crate::options::{DurabilityMode, Options};
+use crate::recovery::{Depth, Examination, Recovered, lock_directory};
+use crate::replay::Replay;
+use crate::sequencer::Sequencer;
 use crate::snapshot::Snapshot;
 use crate::stats::{ReplayStats, Stats};
 use crate::transaction::Transaction;
 
-/// Derived state that follows the transactions.
-pub trait Observer: Send + Sync {
-    /// A transaction was applied; called in version order under the apply lock, before reads see it.
-    fn applied(
-        &self,
-        version: u64,
-        log_time_ms: u64,
-        operations: &mut dyn Iterator<Item = Operation<'_>>,
-    );
-
-    /// The journal is poisoned, or leadership is lost: pending transactions are unknown.
-    fn lost(&self);
-}
+/// Attempts of [`Database::transact`] before it gives the conflict back: somebody commits in each
+/// round, so this many lost rounds mean that the transaction is too long for its keys.
+const TRANSACT_ATTEMPTS_MAX: u32 = 1_000;
 
 /// An open database. Clones share it.
+///
+/// Call [`Database::close`] at the end. Dropping the last handle without it is a crash: nothing that
+/// was acknowledged in strict mode is lost, and the next open recovers.
+///
+/// ```
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let dir = tempfile::tempdir()?;
+/// # let path = dir.path().join("store");
+/// use rekindle_database::Database;
+///
+/// let database = Database::open(&path)?;
+/// let accounts = database.keyspace("accounts")?;
+/// database.transact(|transaction| {
+///     transaction.put(accounts, b"ada", b"100");
+///     transaction.put(accounts, b"bob", b"20");
+///     Ok(())
+/// })?;
+/// let snapshot = database.snapshot()?;
+/// let ada = snapshot.get(accounts, b"ada")?.expect("it was acknowledged, so it is visible");
+/// assert_eq!(&*ada.bytes, b"100");
+/// database.close()?;
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Debug)]
-pub struct Database {}
+pub struct Database {
+    core: Arc<Core>,
+}
 
-#[allow(unused_variables, reason = "the bodies land with the next commit")]
+/// What a database is made of when its journal is not found in a directory: recovered state, and
+/// how the journal behind it is started. For tests, and for journals by quorum.
+#[derive(Debug)]
+pub struct Parts {
+    /// The state, at the position that the journal goes on from.
+    pub engine: Arc<MemoryEngine>,
+    /// The number of this run; above every one before it.
+    pub incarnation: u64,
+    /// The machine.
+    pub env: Env,
+    /// The choices; those about directories and checkpoints have no meaning here.
+    pub options: Options,
+}
+
 impl Database {
-    /// Opens, strict; creates the directory when it is missing.
+    /// Opens, strict; creates the directory when it is missing. Recovery is complete when it answers.
+    ///
+    /// # Errors
+    /// `Corrupt` when acknowledged data is damaged (nothing was changed), `Locked` when another
+    /// process has the directory, `NotAStore` when it holds something else, `Io`.
     pub fn open(path: impl AsRef<Path>) -> Result<Self, Error> {
         Self::open_with(path, Options::default(), Env::real())
     }
 
     /// Opens in this mode.
+    ///
+    /// # Errors
+    /// As [`Database::open`].
     pub fn open_with_mode(path: impl AsRef<Path>, mode: DurabilityMode) -> Result<Self, Error> {
         let options = Options { durability: mode, ..Options::default() };
         Self::open_with(path, options, Env::real())
     }
 
     /// Opens with everything chosen.
+    ///
+    /// # Errors
+    /// As [`Database::open`].
     pub fn open_with(path: impl AsRef<Path>, options: Options, env: Env) -> Result<Self, Error> {
-        unimplemented!("lands with the next commit")
+        let dir = path.as_ref();
+        options.validate()?;
+        let directory = lock_directory(dir, options.create, LockMode::Exclusive, &env)?;
+        let examination = Examination::new(dir, &options, &env, &*env.disk, Depth::Start)?;
+        let recovered = examination.act(&options)?;
+        Self::start(recovered, options, env.clone(), directory)
     }
 
-    /// What recovery saw and did.
+    /// Starts what was recovered.
+    fn start(
+        recovered: Recovered,
+        options: Options,
+        env: Env,
+        directory: Box<dyn DirectoryLock>,
+    ) -> Result<Self, Error> {
+        let Recovered { engine, replayed, journal, found, report } = recovered;
+        let incarnation = report.incarnation;
+        let state = new_state(&engine, replayed.replay, &options, &env);
+        let local = LocalOptions {
+            durability: options.durability,
+            sync_interval: options.sync_interval,
+            background: options.background,
+            ..LocalOptions::default()
+        };
+        let apply = Arc::clone(&state) as Arc<dyn Apply>;
+        let journal = Arc::new(LocalJournal::start(journal, local, apply)?);
+        let checkpoints = Checkpoints::new(found, engine, Arc::clone(&journal));
+        Self::assemble(Assembly {
+            state,
+            journal,
+            checkpoints: Some(checkpoints),
+            directory: Some(directory),
+            report,
+            replay_stats: replayed.stats,
+            incarnation,
+            options,
+            env,
+        })
+    }
+
+    /// A database over any journal: `start` is handed what the journal must apply to.
+    ///
+    /// # Errors
+    /// What `start` answers.
+    pub fn over(
+        parts: Parts,
+        start: impl FnOnce(Arc<dyn Apply>) -> Result<Arc<dyn Journal>, Error>,
+    ) -> Result<Self, Error> {
+        let Parts { engine, incarnation, env, options } = parts;
+        options.validate()?;
+        let final_version = engine.mark().version;
+        let state = new_state(&engine, Replay::new(engine.mark()), &options, &env);
+        let journal = start(Arc::clone(&state) as Arc<dyn Apply>)?;
+        Self::assemble(Assembly {
+            state,
+            journal,
+            checkpoints: None,
+            directory: None,
+            report: Report { incarnation, ..Report::default() },
+            replay_stats: ReplayStats { final_version, ..ReplayStats::default() },
+            incarnation,
+            options,
+            env,
+        })
+    }
+
+    fn assemble(assembly: Assembly) -> Result<Self, Error> {
+        let core = Arc::new(Core::new(assembly)?);
+        if core.options.background {
+            *lock(&core.keeper) = Some(Keeper::start(&core)?);
+        }
+        Ok(Self { core })
+    }
+
+    /// What recovery saw, decided and did.
     #[must_use]
     pub fn report(&self) -> &Report {
-        unimplemented!("lands with the next commit")
+        &self.core.report
     }
 
     /// What replay did.
     #[must_use]
     pub fn replay_stats(&self) -> ReplayStats {
-        unimplemented!("lands with the next commit")
+        self.core.replay_stats
     }
 
-    /// The number of this run.
+    /// The number of this run; grows with every open.
     #[must_use]
     pub fn incarnation(&self) -> u64 {
-        unimplemented!("lands with the next commit")
+        self.core.incarnation
     }
 
-    /// The environment it runs in.
+    /// The machine that it runs on.
     #[must_use]
     pub fn env(&self) -> &Env {
-        unimplemented!("lands with the next commit")
+        &self.core.env
+    }
+
+    /// How it was opened.
+    #[must_use]
+    pub fn options(&self) -> &Options {
+        &self.core.options
     }
 
     /// The keyspace with this name; created durably when it is new.
+    ///
+    /// # Errors
+    /// As a commit; `Invalid` for a name that is empty or too long.
     pub fn keyspace(&self, name: &str) -> Result<KeyspaceId, Error> {
-        unimplemented!("lands with the next commit")
+        self.core.keyspace(name)
     }
 
-    /// A read-write transaction.
+    /// A read-write transaction. It costs nothing before its first read or write.
     #[must_use]
     pub fn begin(&self) -> Transaction {
-        unimplemented!("lands with the next commit")
+        Transaction::new(&self.core)
     }
 
-    /// A read view of what is visible now.
+    /// A read view of what is visible now: everything that was acknowledged, and nothing that could
+    /// still be lost.
+    ///
+    /// # Errors
+    /// In `relaxed` mode it writes what was acknowledged first, which may fail.
     pub fn snapshot(&self) -> Result<Snapshot, Error> {
-        unimplemented!("lands with the next commit")
+        self.core.show_acknowledged()?;
+        Snapshot::new(&self.core, None)
     }
 
     /// A read view of an older version.
+    ///
+    /// # Errors
+    /// `Compacted` when that past is gone, `Invalid` for a version that does not exist yet.
     pub fn snapshot_at(&self, version: u64) -> Result<Snapshot, Error> {
-        unimplemented!("lands with the next commit")
+        self.core.show_acknowledged()?;
+        Snapshot::new(&self.core, Some(version))
     }
 
-    /// Runs `body` in transactions until one commits without a conflict.
+    /// Runs `body` in a transaction and commits it; again while another one was first. `body` may
+    /// run many times: it should change nothing but the transaction.
+    ///
+    /// # Errors
+    /// What `body` answers (nothing is committed then), or as a commit.
     pub fn transact<T>(
         &self,
-        body: impl FnMut(&mut Transaction) -> Result<T, Error>,
+        mut body: impl FnMut(&mut Transaction) -> Result<T, Error>,
     ) -> Result<T, Error> {
-        unimplemented!("lands with the next commit")
+        let mut attempts = 0;
+        loop {
+            attempts += 1;
+            let mut transaction = self.begin();
+            let outcome = body(&mut transaction);
+            let committed = match outcome {
+                Ok(value) => transaction.commit().map(|_| value),
+                // An error may tell of what it read, so that must be durable too.
+                Err(error) => match transaction.settle() {
+                    Ok(()) => Err(error),
+                    Err(unknown) => Err(unknown),
+                },
+            };
+            match committed {
+                Err(Error::Conflict { .. }) if attempts < TRANSACT_ATTEMPTS_MAX => {
+                    std::thread::yield_now();
+                }
+                other => return other,
+            }
+        }
     }
 
-    /// The version that reads see.
+    /// The version that reads see: that of the last acknowledged transaction, or a later one.
     #[must_use]
     pub fn current_version(&self) -> u64 {
-        unimplemented!("lands with the next commit")
+        self.core.acknowledged_version()
     }
 
-    /// Log time now, milliseconds.
+    /// Log time now, milliseconds since the Unix epoch: never goes back, never jumps.
     #[must_use]
     pub fn log_time_ms(&self) -> u64 {
-        unimplemented!("lands with the next commit")
+        self.core.state.sequencer().clock.now_ms()
     }
 
     /// Writes and syncs everything that was submitted, whatever the mode.
+    ///
+    /// # Errors
+    /// `Poisoned` when the journal failed.
     pub fn flush(&self) -> Result<(), Error> {
-        unimplemented!("lands with the next commit")
+        self.core.journal.sync()?;
+        Ok(())
     }
 
-    /// Writes a checkpoint now.
+    /// Writes a checkpoint now, unless nothing happened since the last. Writers go on meanwhile.
+    ///
+    /// # Errors
+    /// `Io` when the disk refused; the checkpoints before it are untouched.
     pub fn checkpoint(&self) -> Result<(), Error> {
-        unimplemented!("lands with the next commit")
+        self.core.checkpoint()
     }
 
-    /// Does background work that is due; for `background: false`.
+    /// Does what is due by the clock: syncs of the lazy modes, old readers, checkpoints. Threads do
+    /// it, unless the database was opened without ([`Options::background`]).
+    ///
+    /// # Errors
+    /// What the work answers; the next call tries again.
     pub fn tick(&self) -> Result<(), Error> {
-        unimplemented!("lands with the next commit")
+        self.core.tick()
     }
 
-    /// Flushes, marks a clean end and stops. Repeatable.
+    /// Syncs everything, marks a clean end and stops; reads go on, commits answer `Poisoned`. Writes a
+    /// checkpoint first where the next start would otherwise have much to replay. Repeatable.
+    ///
+    /// # Errors
+    /// `Poisoned` when the journal failed: recovery will decide what is there.
     pub fn close(&self) -> Result<(), Error> {
-        unimplemented!("lands with the next commit")
+        self.core.close()
     }
 
-    /// A hash over the visible state.
+    /// A hash over the visible state: equal states have equal hashes, on any engine. Linear.
     #[must_use]
     pub fn state_hash(&self) -> u128 {
-        unimplemented!("lands with the next commit")
+        self.core.state.engine.state_hash()
     }
 
     /// How it stands.
     #[must_use]
     pub fn stats(&self) -> Stats {
-        unimplemented!("lands with the next commit")
+        self.core.stats()
     }
 
     /// Why it is poisoned, if it is.
     #[must_use]
     pub fn poisoned(&self) -> Option<String> {
-        unimplemented!("lands with the next commit")
+        self.core.poisoned()
     }
 
-    /// Adds derived state that follows the transactions from the next one on.
+    /// Adds derived state that follows the transactions from the next one on. Make it of a snapshot
+    /// while nobody commits, or before the first commit.
     pub fn observe(&self, observer: Arc<dyn Observer>) {
-        unimplemented!("lands with the next commit")
+        let observers = self.core.state.observers.write();
+        observers.unwrap_or_else(PoisonError::into_inner).push(observer);
     }
+}
+
+/// What is behind the journal, at the engine's mark.
+fn new_state(
+    engine: &Arc<MemoryEngine>,
+    replay: Replay,
+    options: &Options,
+    env: &Env,
+) -> Arc<State> {
+    let mark = engine.mark();
+    let clock = LogClock::new(Arc::clone(&env.clock), mark.log_time_ms);
+    let sequencer = Sequencer::new(mark.version, clock);
+    let engine = Arc::clone(engine) as Arc<dyn Engine>;
+    Arc::new(State::new(engine, sequencer, replay, options.max_history_bytes))
 }

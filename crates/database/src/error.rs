@@ -197,6 +197,7 @@ impl From<Failure> for Error {
             Failure::Refused(message) => {
                 Self::Refused { message, report: Box::new(Report::default()) }
             }
+            Failure::Config(message) => Self::NotAStore(message),
             Failure::Locked(path) => Self::Locked(path),
         }
     }

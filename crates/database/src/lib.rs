@@ -2,26 +2,61 @@
 //!
 //! Invariants: versions are dense and in commit order; what is acknowledged is visible; reads see one
 //! version; the state is what the journal says, and one function turns the journal into it.
+//!
+//! A [`Database`] is opened on a directory and recovers before it answers. [`Transaction`]s are
+//! optimistic and serializable; [`Snapshot`]s read one version; [`verify`], [`dry_run`] and [`dump`]
+//! look at a directory and change no byte of it.
 
+mod apply;
+mod checkpoint;
+mod classify;
+mod codec;
+mod conflicts;
+mod core;
 mod database;
+mod dump;
+mod encode;
 mod error;
+mod explain;
+mod growth;
+mod keeper;
+mod keyspaces;
+mod latest;
+mod layer;
+mod logclock;
+mod lookback;
+mod memory;
 mod namespace;
 mod options;
+mod overlay;
+mod own;
+mod past;
+mod readers;
+mod recovery;
+mod replay;
+mod sequencer;
 mod snapshot;
 mod stats;
 mod transaction;
+mod verify;
 
-pub use database::{Database, Observer};
+pub use apply::Observer;
+pub use classify::FEATURE_LEVEL;
+pub use database::{Database, Parts};
+pub use dump::{DumpLine, DumpSink, dump};
 pub use error::{Error, Kind};
 pub use namespace::{Key, Namespace, RunId, TypeTag};
 pub use options::{
     DurabilityMode, KEY_BYTES_MAX, KEYSPACE_NAME_BYTES_MAX, Options, ROOM_WAIT_MAX,
-    TRANSACTION_BYTES_MAX,
+    SEGMENT_BYTES_MIN, TRANSACTION_BYTES_MAX,
 };
+pub use past::{Past, PastOptions};
 pub use rekindle_engine::{KeyspaceId, Operation, Row};
 pub use rekindle_env::Env;
 pub use rekindle_journal::Outcome;
 pub use rekindle_recovery::Report;
+pub use replay::{NOTES_MAX, OPEN_BYTES_MAX};
 pub use snapshot::Snapshot;
 pub use stats::{ReplayStats, Stats};
 pub use transaction::{Commit, Pending, Transaction, Value};
+pub use verify::{dry_run, verify};

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use crate::error::Error;
+
 /// What an acknowledgement promises; a mode of the whole store.
 pub use rekindle_journal::Durability as DurabilityMode;
 
@@ -16,6 +18,9 @@ pub const KEYSPACE_NAME_BYTES_MAX: usize = 249;
 
 /// How long a commit waits for room in the journal before it answers `Full`.
 pub const ROOM_WAIT_MAX: Duration = Duration::from_secs(30);
+
+/// Smallest segment: a header and a few frames.
+pub const SEGMENT_BYTES_MIN: u64 = 16 * 1024;
 
 /// The choices of [`Database::open_with`](crate::Database::open_with).
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -43,6 +48,22 @@ pub struct Options {
     /// Whether threads work in the background. Without them the owner calls
     /// [`Database::tick`](crate::Database::tick), and everything is deterministic on one thread.
     pub background: bool,
+}
+
+impl Options {
+    /// Refuses what cannot work.
+    pub(crate) fn validate(&self) -> Result<(), Error> {
+        if self.segment_bytes < SEGMENT_BYTES_MIN || !self.segment_bytes.is_multiple_of(4_096) {
+            return Err(Error::Invalid(format!(
+                "a segment has at least {SEGMENT_BYTES_MIN} bytes, and a multiple of 4096; not {}",
+                self.segment_bytes
+            )));
+        }
+        if self.sync_interval.is_zero() {
+            return Err(Error::Invalid("the sync interval must not be zero".to_owned()));
+        }
+        Ok(())
+    }
 }
 
 impl Default for Options {

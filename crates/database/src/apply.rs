@@ -1,0 +1,275 @@
+//! Applying: the ONE function that turns a committed transaction into state, and what is behind the
+//! journal while the database runs.
+//!
+//! Live commits, replay and (later) followers and snapshot installs all go through
+//! [`apply_transaction`]. It only hands puts and deletes on and reads nothing; the engine ignores
+//! what is at or below its mark, so repeating it changes nothing. Invariant: the engine and every
+//! observer have a transaction before `visible` shows it, and the overlay keeps it until then.
+
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+
+use rekindle_engine::{Engine, Mark, Operation};
+use rekindle_journal::{Apply, Event, Record};
+use rekindle_recovery::Place;
+
+use crate::readers::Snapshots;
+use crate::replay::Replay;
+use crate::sequencer::{Halt, Sequencer};
+
+/// Derived state that follows the transactions.
+pub trait Observer: Send + Sync {
+    /// A transaction was applied. Called in version order under the apply lock, before reads see
+    /// it: it must be quick and must not commit.
+    fn applied(
+        &self,
+        version: u64,
+        log_time_ms: u64,
+        operations: &mut dyn Iterator<Item = Operation<'_>>,
+    );
+
+    /// The journal is poisoned, or leadership is lost: what was pending is unknown.
+    fn lost(&self);
+}
+
+/// Observers in the order in which they came.
+pub(crate) type Observers = Vec<Arc<dyn Observer>>;
+
+/// Where committed transactions go.
+#[derive(Clone, Copy)]
+pub(crate) struct Target<'a> {
+    /// The state.
+    pub(crate) engine: &'a dyn Engine,
+    /// Derived state.
+    pub(crate) observers: &'a [Arc<dyn Observer>],
+    /// Which operations count; all of them unless somebody looks at a part of the past.
+    pub(crate) only: Option<&'a dyn Fn(&Operation<'_>) -> bool>,
+}
+
+/// What one transaction changed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Changes {
+    /// Keys set.
+    pub(crate) writes: u64,
+    /// Keys and ranges removed.
+    pub(crate) deletes: u64,
+}
+
+/// Turns one committed transaction into state.
+pub(crate) fn apply_transaction<'a>(
+    target: &Target<'_>,
+    mark: Mark,
+    operations: impl Iterator<Item = Operation<'a>> + Clone,
+) -> Changes {
+    let mut changes = Changes::default();
+    let counted = operations.clone().inspect(|operation| match operation {
+        Operation::Put { .. } => changes.writes += 1,
+        Operation::Delete { .. } | Operation::DeleteRange { .. } => changes.deletes += 1,
+    });
+    match target.only {
+        None => target.engine.apply(mark, &mut { counted }),
+        Some(only) => target.engine.apply(mark, &mut counted.filter(only)),
+    }
+    for observer in target.observers {
+        observer.applied(mark.version, mark.log_time_ms, &mut operations.clone());
+    }
+    changes
+}
+
+/// Locks, also after a panic of another holder: every critical section here leaves the data whole
+/// or asserts, and an assertion that failed poisons the journal.
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// What the journal applies to, and what readers read.
+pub(crate) struct State {
+    /// What is durable and applied.
+    pub(crate) engine: Arc<dyn Engine>,
+    /// What is ordered.
+    pub(crate) sequencer: Mutex<Sequencer>,
+    /// Open snapshots.
+    pub(crate) snapshots: Mutex<Snapshots>,
+    /// Derived state.
+    pub(crate) observers: RwLock<Observers>,
+    /// Classifies records; only the journal's apply lock holder touches it.
+    replay: Mutex<Replay>,
+    visible: AtomicU64,
+    /// Bytes of the newest state after the last record.
+    state_bytes: AtomicU64,
+    /// Bytes of what is ordered and not yet applied, about.
+    pending_bytes: AtomicU64,
+    /// Whether the disk is nearly full.
+    pub(crate) disk_low: AtomicBool,
+    /// Most bytes of history before the floor moves.
+    max_history_bytes: u64,
+    /// The version that the older checkpoint holds: the past reaches back to it.
+    pub(crate) history_floor: AtomicU64,
+}
+
+impl State {
+    /// The state that recovery left.
+    pub(crate) fn new(
+        engine: Arc<dyn Engine>,
+        sequencer: Sequencer,
+        replay: Replay,
+        max_history_bytes: u64,
+    ) -> Self {
+        let visible = engine.mark().version;
+        let state_bytes = engine.state_bytes().0;
+        Self {
+            history_floor: AtomicU64::new(engine.floor()),
+            engine,
+            sequencer: Mutex::new(sequencer),
+            snapshots: Mutex::default(),
+            observers: RwLock::default(),
+            replay: Mutex::new(replay),
+            visible: AtomicU64::new(visible),
+            state_bytes: AtomicU64::new(state_bytes),
+            pending_bytes: AtomicU64::new(0),
+            disk_low: AtomicBool::new(false),
+            max_history_bytes,
+        }
+    }
+
+    /// The version that reads see.
+    pub(crate) fn visible(&self) -> u64 {
+        self.visible.load(Ordering::Acquire)
+    }
+
+    /// Bytes of the newest applied state.
+    pub(crate) fn state_bytes(&self) -> u64 {
+        self.state_bytes.load(Ordering::Relaxed)
+    }
+
+    /// Bytes of what is ordered and not yet applied, about.
+    pub(crate) fn pending_bytes(&self) -> u64 {
+        self.pending_bytes.load(Ordering::Relaxed)
+    }
+
+    /// Notes them; under the sequencer's mutex.
+    pub(crate) fn note_pending(&self, bytes: u64) {
+        self.pending_bytes.store(bytes, Ordering::Relaxed);
+    }
+
+    /// Runs `work` between two records, with nothing half applied.
+    pub(crate) fn between_records<T>(&self, work: impl FnOnce(&mut Replay) -> T) -> T {
+        work(&mut lock(&self.replay))
+    }
+
+    /// The sequencer, locked.
+    pub(crate) fn sequencer(&self) -> MutexGuard<'_, Sequencer> {
+        lock(&self.sequencer)
+    }
+
+    /// Shows what was applied and forgets the overlay's copy of it.
+    fn publish(&self) {
+        let version = self.engine.mark().version;
+        let before = self.visible.swap(version, Ordering::AcqRel);
+        assert!(before <= version, "visible never goes back");
+        let (state, history) = self.engine.state_bytes();
+        self.state_bytes.store(state, Ordering::Relaxed);
+        {
+            let mut sequencer = self.sequencer();
+            sequencer.prune(version);
+            self.note_pending(sequencer.overlay.bytes());
+        }
+        if history > self.max_history_bytes {
+            self.shorten_history();
+        }
+    }
+
+    /// Lets go of the past that is no more than a courtesy: below the oldest running reader.
+    fn shorten_history(&self) {
+        let oldest = self.sequencer().readers.oldest().unwrap_or(u64::MAX);
+        // The same floor again still sweeps.
+        self.engine.set_floor(oldest.min(self.visible()).max(self.engine.floor()));
+    }
+
+    /// Gives up readers that came before `before_ms`. While the history is larger than its limit it
+    /// lets go of what no reader needs, and when that is not enough of the oldest reader: one each
+    /// time, because what a reader held goes away over the next transactions.
+    pub(crate) fn sweep(&self, before_ms: u64) {
+        let visible = self.visible();
+        self.sequencer().readers.expire(visible, before_ms);
+        let expired = lock(&self.snapshots).expire(visible, before_ms);
+        expired.into_iter().for_each(|version| self.engine.unpin(version));
+        if self.history_is_large() && !self.reclaim() {
+            let snapshot = lock(&self.snapshots).expire_oldest(visible);
+            match snapshot {
+                Some(version) => self.engine.unpin(version),
+                None => {
+                    self.sequencer().readers.expire_oldest(visible);
+                }
+            }
+            self.reclaim();
+        }
+        self.sequencer().prune(visible);
+        self.keep_past();
+    }
+
+    fn history_is_large(&self) -> bool {
+        self.engine.state_bytes().1 > self.max_history_bytes
+    }
+
+    /// Raises the floor and sweeps, as long as that helps; whether the history is small enough.
+    fn reclaim(&self) -> bool {
+        loop {
+            let before = self.engine.state_bytes().1;
+            self.shorten_history();
+            let after = self.engine.state_bytes().1;
+            if after <= self.max_history_bytes || after >= before {
+                return after <= self.max_history_bytes;
+            }
+        }
+    }
+
+    /// Moves the floor to the older checkpoint, but not above a running reader.
+    pub(crate) fn keep_past(&self) {
+        let oldest = self.sequencer().readers.oldest().unwrap_or(u64::MAX);
+        let wanted = self.history_floor.load(Ordering::Relaxed).min(oldest).min(self.visible());
+        if wanted > self.engine.floor() {
+            self.engine.set_floor(wanted);
+        }
+    }
+}
+
+impl std::fmt::Debug for State {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("State").field("visible", &self.visible()).finish_non_exhaustive()
+    }
+}
+
+impl Apply for State {
+    fn apply(&self, record: &Record<'_>) -> Result<(), String> {
+        let observers = self.observers.read().unwrap_or_else(PoisonError::into_inner);
+        let mut target = Target { engine: &*self.engine, observers: &observers, only: None };
+        let mut replay = lock(&self.replay);
+        let place = Place::default();
+        let refused = replay.record(record, &place, &mut target);
+        if let Some(finding) = refused {
+            return Err(format!(
+                "{}: record {} cannot be applied: expected {}, found {}",
+                finding.label, record.position, finding.expected, finding.found
+            ));
+        }
+        self.publish();
+        Ok(())
+    }
+
+    fn event(&self, event: Event) {
+        match event {
+            Event::Leading { .. } => self.sequencer().lead(self.visible()),
+            Event::Applied { .. } => {}
+            Event::Lost { term } => {
+                let halt = match term {
+                    0 => Halt::Poisoned("its journal failed".to_owned()),
+                    _ => Halt::NotLeading,
+                };
+                self.sequencer().lose(self.visible(), halt);
+                let observers = self.observers.read().unwrap_or_else(PoisonError::into_inner);
+                observers.iter().for_each(|observer| observer.lost());
+            }
+        }
+    }
+}

@@ -1,0 +1,291 @@
+//! Checkpoints: when one is due, and the order in which it becomes the truth.
+//!
+//! Writers go on meanwhile. Order: freeze between two records; sync the journal, so that nothing
+//! above durable is written; write the file; name it in the journal's meta, which gives back segments
+//! below the *older* checkpoint's `replay_from`; only then remove older files and let the past go.
+//! Invariants: one at a time; two are kept; a failed one leaves the ones before it as they were.
+
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use rekindle_engine::MemoryEngine;
+use rekindle_engine::checkpoint::{self, Policy, Since, Stamp, WriteError, Written};
+use rekindle_journal::{Journal, LocalJournal};
+
+use crate::apply::{State, lock};
+use crate::classify::FEATURE_LEVEL;
+use crate::core::Core;
+use crate::error::Error;
+
+/// After a failure, how long until the next attempt, milliseconds.
+const RETRY_MS: u64 = 5_000;
+
+/// A clean stop leaves no more replay than this; otherwise it writes a checkpoint first.
+const CLEAN_REPLAY: Duration = Duration::from_millis(150);
+
+/// A named checkpoint.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Named {
+    /// Its id; 0: none.
+    pub(crate) id: u64,
+    /// The version that it holds.
+    pub(crate) version: u64,
+    /// The position that it holds.
+    pub(crate) position: u64,
+    /// Where replay on top of it begins.
+    pub(crate) replay_from: u64,
+    /// Length of its file.
+    pub(crate) bytes: u64,
+}
+
+/// What is known of the checkpoints on disk.
+#[derive(Debug)]
+struct Known {
+    policy: Policy,
+    /// Newest first.
+    named: [Named; 2],
+    next_id: u64,
+    /// Bytes that the journal had written when the newest was frozen.
+    journal_bytes: u64,
+    /// Bytes of journal that recovery replayed on top of the newest.
+    replayed_bytes: u64,
+    retry_at_ms: u64,
+}
+
+/// What recovery hands over.
+#[derive(Debug)]
+pub(crate) struct Found {
+    /// Where they are.
+    pub(crate) folder: PathBuf,
+    /// The store.
+    pub(crate) store_id: [u8; 16],
+    /// Newest first.
+    pub(crate) named: [Named; 2],
+    /// Above every id ever used.
+    pub(crate) next_id: u64,
+    /// What was learned from this start.
+    pub(crate) policy: Policy,
+    /// Bytes that were replayed.
+    pub(crate) replayed_bytes: u64,
+}
+
+/// The checkpoints of a shard.
+pub(crate) struct Checkpoints {
+    folder: PathBuf,
+    store_id: [u8; 16],
+    engine: Arc<MemoryEngine>,
+    /// The local journal behind the database's: its meta names the checkpoints.
+    pub(crate) journal: Arc<LocalJournal>,
+    known: Mutex<Known>,
+    /// Held while one is written.
+    writing: Mutex<()>,
+    stop: AtomicBool,
+    written: AtomicU64,
+    failed: AtomicU64,
+}
+
+impl Checkpoints {
+    /// The checkpoints that recovery found.
+    pub(crate) fn new(found: Found, engine: Arc<MemoryEngine>, journal: Arc<LocalJournal>) -> Self {
+        let journal_bytes = journal.counters().bytes.load(Ordering::Relaxed);
+        Self {
+            folder: found.folder,
+            store_id: found.store_id,
+            engine,
+            journal,
+            known: Mutex::new(Known {
+                policy: found.policy,
+                named: found.named,
+                next_id: found.next_id,
+                journal_bytes,
+                replayed_bytes: found.replayed_bytes,
+                retry_at_ms: 0,
+            }),
+            writing: Mutex::default(),
+            stop: AtomicBool::new(false),
+            written: AtomicU64::new(0),
+            failed: AtomicU64::new(0),
+        }
+    }
+
+    /// How many were written, and how many failed.
+    pub(crate) fn counts(&self) -> (u64, u64) {
+        (self.written.load(Ordering::Relaxed), self.failed.load(Ordering::Relaxed))
+    }
+
+    /// Makes a running one give up.
+    pub(crate) fn stop(&self) {
+        self.stop.store(true, Ordering::Relaxed);
+    }
+
+    /// Takes [`Checkpoints::stop`] back.
+    pub(crate) fn go_on(&self) {
+        self.stop.store(false, Ordering::Relaxed);
+    }
+
+    /// Bytes of the newest one: what the next one will need on disk.
+    pub(crate) fn newest_bytes(&self) -> u64 {
+        let [newest, _] = lock(&self.known).named;
+        newest.bytes
+    }
+
+    /// What a start would have to replay now.
+    fn since(&self, state: &State) -> Since {
+        let known = lock(&self.known);
+        let [newest, _] = known.named;
+        let written = self.journal.counters().bytes.load(Ordering::Relaxed);
+        let records = state.visible().saturating_sub(newest.version);
+        let bytes = written.saturating_sub(known.journal_bytes) + known.replayed_bytes;
+        // A journal that only opened segments has nothing to replay.
+        Since { records, bytes: if records == 0 { 0 } else { bytes } }
+    }
+
+    /// Whether one is due now.
+    pub(crate) fn is_due(&self, state: &State, now_ms: u64) -> bool {
+        let since = self.since(state);
+        let known = lock(&self.known);
+        let [newest, _] = known.named;
+        let history = state.engine.state_bytes().1;
+        now_ms >= known.retry_at_ms && known.policy.is_due(since, newest.bytes, history)
+    }
+
+    /// Whether a clean stop should write one, so that the next start is quick.
+    pub(crate) fn is_worth_at_close(&self, state: &State) -> bool {
+        let since = self.since(state);
+        let known = lock(&self.known);
+        let [newest, _] = known.named;
+        known.policy.predict(since, newest.bytes).replay > CLEAN_REPLAY
+    }
+
+    /// Writes one, unless nothing happened since the last.
+    pub(crate) fn write(&self, core: &Core) -> Result<(), Error> {
+        let _one_at_a_time = lock(&self.writing);
+        let outcome = self.write_one(core);
+        if let Err(error) = &outcome {
+            self.failed.fetch_add(1, Ordering::Relaxed);
+            lock(&self.known).retry_at_ms = core.env.clock.boot_ms() + RETRY_MS;
+            tracing::warn!("the checkpoint failed, the ones before it stay: {error}");
+        }
+        outcome
+    }
+
+    fn write_one(&self, core: &Core) -> Result<(), Error> {
+        let (frozen, replay_from) =
+            core.state.between_records(|replay| (self.engine.freeze(), replay.replay_from()));
+        let mark = frozen.mark();
+        let journal_bytes = self.journal.counters().bytes.load(Ordering::Relaxed);
+        let [newest, _] = lock(&self.known).named;
+        if mark.position == 0 || mark.position == newest.position {
+            return Ok(());
+        }
+        let durable = self.journal.sync()?;
+        let id = self.take_id();
+        let stamp = Stamp {
+            id,
+            store_id: self.store_id,
+            replay_from,
+            feature_level: FEATURE_LEVEL,
+            membership: Vec::new(),
+        };
+        let disk = &*core.env.disk;
+        let mut go_on = |_| !self.stop.load(Ordering::Relaxed);
+        let written =
+            checkpoint::write(disk, &self.folder, &frozen, &stamp, durable.position, &mut go_on)
+                .map_err(failed)?;
+        drop(frozen);
+        self.name(&written, journal_bytes)?;
+        let [newest, older] = lock(&self.known).named;
+        checkpoint::retire(disk, &self.folder, [newest.id, older.id])
+            .map_err(|source| Error::io("removing older checkpoints", source))?;
+        if older.id != 0 {
+            core.state.history_floor.fetch_max(older.version, Ordering::Relaxed);
+        }
+        core.state.keep_past();
+        self.written.fetch_add(1, Ordering::Relaxed);
+        let (version, rows) = (mark.version, written.footer.rows);
+        tracing::info!(id, version, rows, bytes = written.footer.file_len, "checkpoint written");
+        Ok(())
+    }
+
+    /// An id that was never used, even by an attempt that failed.
+    fn take_id(&self) -> u64 {
+        let mut known = lock(&self.known);
+        known.next_id += 1;
+        known.next_id - 1
+    }
+
+    /// Makes a written one the newest.
+    fn name(&self, written: &Written, journal_bytes: u64) -> Result<(), Error> {
+        let header = &written.header;
+        let newest = Named {
+            id: header.id,
+            version: header.mark.version,
+            position: header.mark.position,
+            replay_from: header.replay_from,
+            bytes: written.footer.file_len,
+        };
+        let [older, _] = lock(&self.known).named;
+        // With a single checkpoint the whole journal stays: it is the second copy.
+        let keep_from = if older.id == 0 { 1 } else { older.replay_from };
+        self.journal.checkpointed([newest.id, older.id], keep_from)?;
+        let mut known = lock(&self.known);
+        known.named = [newest, older];
+        known.journal_bytes = journal_bytes;
+        known.replayed_bytes = 0;
+        Ok(())
+    }
+}
+
+fn failed(error: WriteError) -> Error {
+    match error {
+        WriteError::Io { context, source } => Error::Io { context, source },
+        WriteError::Stopped => Error::Invalid(error.to_string()),
+    }
+}
+
+impl Core {
+    /// Writes a checkpoint now.
+    pub(crate) fn checkpoint(&self) -> Result<(), Error> {
+        match &self.checkpoints {
+            Some(checkpoints) => checkpoints.write(self),
+            None => Err(Error::Invalid("this database has no place for checkpoints".to_owned())),
+        }
+    }
+
+    /// Does what is due by the clock.
+    pub(crate) fn tick(&self) -> Result<(), Error> {
+        let now_ms = self.env.clock.boot_ms();
+        let max_age = u64::try_from(self.options.max_snapshot_age.as_millis()).unwrap_or(u64::MAX);
+        self.state.sweep(now_ms.saturating_sub(max_age));
+        let Some(checkpoints) = &self.checkpoints else { return Ok(()) };
+        if !self.options.background {
+            checkpoints.journal.tick();
+        }
+        self.look_at_disk(checkpoints)?;
+        if self.journal.poisoned().is_none() && checkpoints.is_due(&self.state, now_ms) {
+            checkpoints.write(self)?;
+        }
+        Ok(())
+    }
+
+    /// Notes whether the disk is nearly full: then only what frees space goes on. The reserve holds
+    /// the next checkpoint and two segments.
+    fn look_at_disk(&self, checkpoints: &Checkpoints) -> Result<(), Error> {
+        let available = self.env.disk.available_bytes(&checkpoints.folder);
+        let available =
+            available.map_err(|source| Error::io("asking for the space on disk", source))?;
+        let reserve = checkpoints.newest_bytes().max(self.state.state_bytes());
+        let reserve = reserve.saturating_add(self.options.segment_bytes.saturating_mul(2));
+        let low = available < reserve;
+        if self.state.disk_low.swap(low, Ordering::Relaxed) != low {
+            if low {
+                tracing::warn!(available, reserve, "the disk is nearly full: growth is refused");
+            } else {
+                tracing::info!(available, "the disk has space again");
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,379 @@
+//! What all handles of one open database share, and the way of a transaction through it.
+//!
+//! Invariants: encoding happens outside every lock; the sequencer's mutex is never held while
+//! waiting; growth is refused before the journal is touched.
+
+use std::collections::HashMap;
+use std::future::poll_fn;
+use std::sync::atomic::{AtomicU16, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, RwLock};
+use std::time::Duration;
+
+use rekindle_engine::KeyspaceId;
+use rekindle_env::{DirectoryLock, Env};
+use rekindle_journal::{Journal, Outcome};
+use rekindle_recovery::Report;
+
+use crate::apply::{State, lock};
+use crate::checkpoint::Checkpoints;
+use crate::encode::{Encoded, EntryBuffer};
+use crate::error::Error;
+use crate::growth;
+use crate::keeper::Keeper;
+use crate::keyspaces::{self, REGISTRY};
+use crate::options::{DurabilityMode, Options};
+use crate::sequencer::{Halt, NotOrdered, Ordered, ReadView};
+use crate::stats::{ReplayStats, Stats};
+use crate::transaction::{Pending, Transaction};
+
+/// Bits of a transaction id that count; those above are the incarnation.
+const COUNTER_BITS: u32 = 40;
+
+/// What all handles of one open database share.
+pub(crate) struct Core {
+    /// Behind the journal.
+    pub(crate) state: Arc<State>,
+    /// The log.
+    pub(crate) journal: Arc<dyn Journal>,
+    /// The machine.
+    pub(crate) env: Env,
+    /// How it was opened.
+    pub(crate) options: Options,
+    /// The most that the state may become, bytes.
+    pub(crate) max_state_bytes: u64,
+    /// The number of this run.
+    pub(crate) incarnation: u64,
+    /// What recovery saw and did.
+    pub(crate) report: Report,
+    /// What replay did.
+    pub(crate) replay_stats: ReplayStats,
+    /// Checkpoints, where there is something to checkpoint to.
+    pub(crate) checkpoints: Option<Checkpoints>,
+    /// The background thread.
+    pub(crate) keeper: Mutex<Option<Keeper>>,
+    /// Names of keyspaces that this handle has met.
+    pub(crate) keyspaces: RwLock<HashMap<String, KeyspaceId>>,
+    /// The highest keyspace in use.
+    pub(crate) highest_keyspace: AtomicU16,
+    /// The directory, until `close`.
+    pub(crate) directory: Mutex<Option<Box<dyn DirectoryLock>>>,
+    /// The last transaction id.
+    pub(crate) transactions: AtomicU64,
+}
+
+/// What a core is made of.
+pub(crate) struct Assembly {
+    /// Behind the journal.
+    pub(crate) state: Arc<State>,
+    /// The log.
+    pub(crate) journal: Arc<dyn Journal>,
+    /// Checkpoints, where there is something to checkpoint to.
+    pub(crate) checkpoints: Option<Checkpoints>,
+    /// The locked directory.
+    pub(crate) directory: Option<Box<dyn DirectoryLock>>,
+    /// What recovery saw and did.
+    pub(crate) report: Report,
+    /// What replay did.
+    pub(crate) replay_stats: ReplayStats,
+    /// The number of this run.
+    pub(crate) incarnation: u64,
+    /// How it was opened.
+    pub(crate) options: Options,
+    /// The machine.
+    pub(crate) env: Env,
+}
+
+impl std::fmt::Debug for Core {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Core").field("state", &self.state).finish_non_exhaustive()
+    }
+}
+
+impl Core {
+    /// Puts it together.
+    pub(crate) fn new(assembly: Assembly) -> Result<Self, Error> {
+        let incarnation = assembly.incarnation;
+        assert!(incarnation < 1 << (64 - COUNTER_BITS), "an incarnation has 24 bits");
+        let highest_keyspace = keyspaces::highest(&*assembly.state.engine)?;
+        let max_state_bytes =
+            growth::max_state_bytes(assembly.options.max_state_bytes, &assembly.env);
+        Ok(Self {
+            state: assembly.state,
+            journal: assembly.journal,
+            env: assembly.env,
+            options: assembly.options,
+            max_state_bytes,
+            incarnation,
+            report: assembly.report,
+            replay_stats: assembly.replay_stats,
+            checkpoints: assembly.checkpoints,
+            keeper: Mutex::default(),
+            keyspaces: RwLock::default(),
+            highest_keyspace: AtomicU16::new(highest_keyspace),
+            directory: Mutex::new(assembly.directory),
+            transactions: AtomicU64::new(incarnation << COUNTER_BITS),
+        })
+    }
+
+    /// A new transaction id: never reused, over any number of restarts.
+    pub(crate) fn next_transaction_id(&self) -> u64 {
+        let id = self.transactions.fetch_add(1, Ordering::Relaxed) + 1;
+        assert!(id >> COUNTER_BITS == self.incarnation, "a run has 2^40 transactions");
+        id
+    }
+
+    /// What an acknowledgement of something already applied promises.
+    pub(crate) fn promise(&self) -> Outcome {
+        match self.options.durability {
+            DurabilityMode::Strict => Outcome::Durable,
+            DurabilityMode::Batched => Outcome::Written,
+            DurabilityMode::Relaxed => Outcome::Memory,
+        }
+    }
+
+    /// Refuses keyspaces that were never created.
+    pub(crate) fn check_keyspace(&self, id: KeyspaceId, privileged: bool) -> Result<(), String> {
+        if id == REGISTRY && !privileged {
+            return Err("keyspace 0 holds the names of the keyspaces; it is read-only".to_owned());
+        }
+        if id.0 > self.highest_keyspace.load(Ordering::Acquire) {
+            let id = id.0;
+            return Err(format!("keyspace {id} does not exist; create it with its name"));
+        }
+        Ok(())
+    }
+
+    /// A transaction reads for the first time.
+    pub(crate) fn begin_reading(&self) -> ReadView {
+        let now_ms = self.env.clock.boot_ms();
+        self.state.sequencer().begin_reading(now_ms)
+    }
+
+    /// A reading transaction ended.
+    pub(crate) fn end_reading(&self, view: ReadView) {
+        self.state.sequencer().end_reading(view, self.state.visible());
+    }
+
+    /// Orders and appends a transaction; blocks only for room in the journal.
+    pub(crate) fn submit(
+        self: &Arc<Self>,
+        transaction: &mut Transaction,
+    ) -> Result<Pending, Error> {
+        let Some(encoded) = self.prepare(transaction)? else {
+            return self.settle(transaction);
+        };
+        let mut waited_until_ns: Option<u64> = None;
+        loop {
+            match self.try_order(transaction, &encoded) {
+                Ok(ordered) => return Ok(self.pending(ordered)),
+                Err(NotOrdered::Refused(error)) => return Err(error),
+                Err(NotOrdered::NoRoom) => {
+                    let left = self.room_wait_left(&mut waited_until_ns);
+                    let room =
+                        !left.is_zero() && self.journal.wait_room(encoded.entry().len(), left);
+                    if !room {
+                        return Err(self.no_room());
+                    }
+                }
+            }
+        }
+    }
+
+    /// The same, awaiting room.
+    pub(crate) async fn submit_async(
+        self: &Arc<Self>,
+        transaction: &mut Transaction,
+    ) -> Result<Pending, Error> {
+        let Some(encoded) = self.prepare(transaction)? else {
+            return self.settle(transaction);
+        };
+        loop {
+            match self.try_order(transaction, &encoded) {
+                Ok(ordered) => return Ok(self.pending(ordered)),
+                Err(NotOrdered::Refused(error)) => return Err(error),
+                Err(NotOrdered::NoRoom) => {
+                    let len = encoded.entry().len();
+                    poll_fn(|context| self.journal.poll_room(len, context.waker())).await;
+                }
+            }
+        }
+    }
+
+    fn pending(self: &Arc<Self>, ordered: Ordered) -> Pending {
+        Pending::new(self, ordered.version, Some(ordered.ticket))
+    }
+
+    /// Encodes what it wrote; `None` for a transaction that wrote nothing.
+    fn prepare(&self, transaction: &mut Transaction) -> Result<Option<Arc<Encoded>>, Error> {
+        if let Some(reason) = transaction.invalid.take() {
+            return Err(Error::Invalid(reason));
+        }
+        let writes = std::mem::take(&mut transaction.writes);
+        if writes.is_empty() {
+            return Ok(None);
+        }
+        let encoded = EntryBuffer::finish(writes, transaction.id);
+        if let Err(full) = self.check_growth(&encoded) {
+            self.state.sequencer().refused_full += 1;
+            return Err(full);
+        }
+        Ok(Some(Arc::new(encoded)))
+    }
+
+    /// One attempt under the sequencer's mutex; ends the transaction's reading when it is ordered.
+    fn try_order(
+        &self,
+        transaction: &mut Transaction,
+        encoded: &Arc<Encoded>,
+    ) -> Result<Ordered, NotOrdered> {
+        let mut sequencer = self.state.sequencer();
+        let reads = &transaction.reads;
+        let ordered = sequencer.order(&*self.journal, transaction.view, reads, encoded)?;
+        self.state.note_pending(sequencer.overlay.bytes());
+        if let Some(view) = transaction.view.take() {
+            sequencer.end_reading(view, self.state.visible());
+        }
+        Ok(ordered)
+    }
+
+    /// How long a commit may still wait for room; the first call starts the time.
+    fn room_wait_left(&self, until_ns: &mut Option<u64>) -> Duration {
+        let now_ns = self.env.clock.boot_ns();
+        let wait = u64::try_from(self.options.max_room_wait.as_nanos()).unwrap_or(u64::MAX);
+        let until = *until_ns.get_or_insert(now_ns.saturating_add(wait));
+        Duration::from_nanos(until.saturating_sub(now_ns))
+    }
+
+    fn no_room(&self) -> Error {
+        self.state.sequencer().refused_full += 1;
+        let waited = self.options.max_room_wait;
+        Error::Full(format!(
+            "the journal had no room for {waited:?}: the disk is slower than the writers; try \
+             again later"
+        ))
+    }
+
+    /// Ends a transaction that wrote nothing: its answer waits for the newest version that it saw.
+    pub(crate) fn settle(
+        self: &Arc<Self>,
+        transaction: &mut Transaction,
+    ) -> Result<Pending, Error> {
+        let visible = self.state.visible();
+        let Some(view) = transaction.view.take() else {
+            return Ok(Pending::new(self, visible, None));
+        };
+        // A row that the engine shows is resolved, but perhaps not yet visible.
+        let applied = self.state.engine.mark().version;
+        let seen = transaction.seen.max(applied).min(view.at);
+        let mut sequencer = self.state.sequencer();
+        sequencer.check_view(view)?;
+        let ticket = (seen > visible).then(|| sequencer.overlay.ticket(seen)).flatten();
+        sequencer.end_reading(view, self.state.visible());
+        drop(sequencer);
+        Ok(Pending::new(self, seen.min(view.at), ticket))
+    }
+
+    /// The version up to which everything acknowledged is.
+    pub(crate) fn acknowledged_version(&self) -> u64 {
+        match self.options.durability {
+            // Acknowledged from memory, applied when written.
+            DurabilityMode::Relaxed => self.state.sequencer().overlay.latest(),
+            DurabilityMode::Strict | DurabilityMode::Batched => self.state.visible(),
+        }
+    }
+
+    /// Makes visible what was acknowledged. Only in `relaxed` mode is that not so by itself.
+    pub(crate) fn show_acknowledged(&self) -> Result<(), Error> {
+        if self.options.durability == DurabilityMode::Relaxed
+            && self.acknowledged_version() > self.state.visible()
+        {
+            self.journal.sync()?;
+        }
+        Ok(())
+    }
+
+    /// Syncs, marks a clean end, stops.
+    pub(crate) fn close(&self) -> Result<(), Error> {
+        if let Some(checkpoints) = &self.checkpoints {
+            checkpoints.stop();
+        }
+        if let Some(keeper) = lock(&self.keeper).take() {
+            keeper.stop();
+        }
+        let closed_before = {
+            let mut sequencer = self.state.sequencer();
+            let closed = sequencer.halted == Some(Halt::Closed);
+            sequencer.halted.get_or_insert(Halt::Closed);
+            closed
+        };
+        if closed_before {
+            return Ok(());
+        }
+        if let Some(reason) = self.journal.poisoned() {
+            self.journal.close().ok();
+            *lock(&self.directory) = None;
+            return Err(Error::Poisoned(reason));
+        }
+        self.last_checkpoint();
+        let closed = self.journal.close();
+        *lock(&self.directory) = None;
+        Ok(closed?)
+    }
+
+    /// Writes a checkpoint where the next start would otherwise have much to replay. A failure only
+    /// means that it has.
+    fn last_checkpoint(&self) {
+        let Some(checkpoints) = &self.checkpoints else { return };
+        if checkpoints.is_worth_at_close(&self.state) {
+            checkpoints.go_on();
+            if let Err(error) = checkpoints.write(self) {
+                tracing::warn!("no checkpoint at the end: {error}");
+            }
+        }
+    }
+
+    /// Why it does not work any more.
+    pub(crate) fn poisoned(&self) -> Option<String> {
+        self.journal.poisoned()
+    }
+
+    /// How it stands.
+    pub(crate) fn stats(&self) -> Stats {
+        let (state_bytes, history_bytes) = self.state.engine.state_bytes();
+        let (snapshots, snapshots_expired) = {
+            let snapshots = lock(&self.state.snapshots);
+            (snapshots.len(), snapshots.expired())
+        };
+        let (checkpoints, checkpoints_failed) =
+            self.checkpoints.as_ref().map_or((0, 0), Checkpoints::counts);
+        let mut sequencer = self.state.sequencer();
+        Stats {
+            visible_version: self.state.visible(),
+            latest_version: sequencer.overlay.latest(),
+            commits: sequencer.commits,
+            conflicts: sequencer.conflicts,
+            refused_full: sequencer.refused_full,
+            state_bytes,
+            max_state_bytes: self.max_state_bytes,
+            history_bytes,
+            window_bytes: sequencer.overlay.bytes(),
+            oldest_version: self.state.engine.floor(),
+            readers: sequencer.readers.len() + snapshots,
+            readers_expired: sequencer.readers.expired() + snapshots_expired,
+            checkpoints,
+            checkpoints_failed,
+            wall_jumps: sequencer.clock.jumps(),
+            log_time_ms: sequencer.clock.now_ms(),
+            durable_position: self.journal.durable().position,
+        }
+    }
+}
+
+impl Drop for Core {
+    fn drop(&mut self) {
+        // Writes nothing: dropping without `close` is a crash, which recovery answers.
+        if let Some(keeper) = lock(&self.keeper).take() {
+            keeper.stop();
+        }
+    }
+}

@@ -1,0 +1,178 @@
+//! The layer `database`: replays the journal into the engine, and judges what it holds.
+//!
+//! Scan streams: records become state in memory while they are read, because a journal may be larger
+//! than memory. So classification (classify.rs) happens in scan, record by record, and validate and
+//! plan see its findings. Nothing on disk changes; a refusal throws the memory away.
+
+use rekindle_engine::{Engine, Operation};
+use rekindle_env::{Clock, ReadDisk};
+use rekindle_journal::{Replayed as Told, TrustedJournal};
+use rekindle_recovery::{Acked, Action, ActionKind, Failure, Finding, Layer, Place, Plan, Verdict};
+
+use crate::apply::Target;
+use crate::classify::WALL_BEHIND;
+use crate::replay::{NOTES_MAX, Replay};
+use crate::stats::ReplayStats;
+
+/// Most bytes of old versions that a replay leaves behind it.
+const HISTORY_BYTES_MAX: u64 = 32 * 1024 * 1024;
+
+/// Which operations count.
+pub(crate) type Only<'a> = &'a dyn Fn(&Operation<'_>) -> bool;
+
+/// The layer that turns a journal into state.
+pub(crate) struct DatabaseLayer<'a> {
+    /// The validated journal.
+    pub(crate) journal: &'a TrustedJournal,
+    /// Where its transactions go; stands at the checkpoint.
+    pub(crate) engine: &'a dyn Engine,
+    /// The first position that is needed.
+    pub(crate) replay_from: u64,
+    /// For the time that replay takes, and the wall clock at start.
+    pub(crate) clock: &'a dyn Clock,
+    /// Stops behind this version, for a look at the past.
+    pub(crate) until: Option<u64>,
+    /// Which operations count, for a look at a part of it.
+    pub(crate) only: Option<Only<'a>>,
+}
+
+/// What replay saw.
+pub(crate) struct Seen {
+    replay: Replay,
+    refused: Option<Finding>,
+    nanos: u64,
+}
+
+/// What replay left.
+pub(crate) struct Replayed {
+    /// Goes on with live records.
+    pub(crate) replay: Replay,
+    /// What it did.
+    pub(crate) stats: ReplayStats,
+    /// How long it took.
+    pub(crate) nanos: u64,
+}
+
+/// Ends a replay early: refused, or far enough.
+const ENOUGH: &str = "enough was replayed";
+
+impl Layer for DatabaseLayer<'_> {
+    const NAME: &'static str = "database";
+    type Source = dyn ReadDisk;
+    type Sink = ();
+    type Pieces = Seen;
+    type Trusted = Seen;
+    type Step = ();
+    type Recovered = Replayed;
+
+    fn scan(&self, disk: &dyn ReadDisk) -> Result<Seen, Failure> {
+        let from = self.replay_from;
+        let mark = self.engine.mark();
+        tracing::info!("Replaying WAL from position {from}, on top of version {}", mark.version);
+        let started = self.clock.boot_ns();
+        let mut seen =
+            Seen { replay: Replay::new(mark).until(self.until), refused: None, nanos: 0 };
+        let mut target = Target { engine: self.engine, observers: &[], only: self.only };
+        let mut expected = from;
+        let told = self.journal.replay(disk, from, &mut |told, place| {
+            let Told::Record(record) = told else { return Ok(()) };
+            seen.refused = seen.replay.gap(expected, record, place);
+            if seen.refused.is_none() && seen.replay.is_enough() {
+                return Err(Failure::Config(ENOUGH.to_owned()));
+            }
+            if seen.refused.is_none() {
+                seen.refused = seen.replay.record(record, place, &mut target);
+            }
+            if seen.refused.is_some() {
+                return Err(Failure::Config(ENOUGH.to_owned()));
+            }
+            expected = seen.replay.position_after(record);
+            self.forget();
+            Ok(())
+        });
+        match told {
+            Err(Failure::Config(text)) if text == ENOUGH => {}
+            other => other?,
+        }
+        if seen.refused.is_none() {
+            seen.replay.end();
+        }
+        seen.nanos = self.clock.boot_ns().saturating_sub(started);
+        Ok(seen)
+    }
+
+    fn validate(&self, mut pieces: Seen) -> (Seen, Vec<Finding>) {
+        let mut findings: Vec<Finding> = pieces.refused.clone().into_iter().collect();
+        findings.extend(pieces.replay.take_notes());
+        findings.extend(self.wall_behind(pieces.replay.mark().log_time_ms));
+        (pieces, findings)
+    }
+
+    fn plan(&self, trusted: &Seen, findings: &[Finding]) -> Plan<()> {
+        let stats = trusted.replay.stats();
+        let mut actions: Vec<Action> = findings.iter().map(action).collect();
+        if trusted.refused.is_none() && stats.txns_applied > 0 {
+            actions.push(Action {
+                kind: ActionKind::Replay,
+                label: rekindle_recovery::Label("database-1"),
+                target: format!("{} transactions", stats.txns_applied),
+                detail: format!("up to version {}", stats.final_version),
+            });
+        }
+        Plan { steps: vec![], actions }
+    }
+
+    fn act(&self, trusted: Seen, _: Vec<()>, _: &()) -> Result<Replayed, Failure> {
+        let Seen { replay, nanos, .. } = trusted;
+        let stats = replay.stats();
+        tracing::info!("Recovery complete: {stats}");
+        Ok(Replayed { replay, stats, nanos })
+    }
+}
+
+impl DatabaseLayer<'_> {
+    /// Keeps the memory of old versions bounded while replaying.
+    fn forget(&self) {
+        if self.engine.state_bytes().1 > HISTORY_BYTES_MAX {
+            self.engine.set_floor(self.engine.mark().version);
+        }
+    }
+
+    /// A wall clock behind log time is told: log time goes on from where it was.
+    fn wall_behind(&self, log_time_ms: u64) -> Option<Finding> {
+        let wall_ms = self.clock.wall_ms();
+        (wall_ms < log_time_ms).then(|| {
+            let behind_ms = log_time_ms - wall_ms;
+            tracing::warn!(behind_ms, "the wall clock is behind log time, which goes on evenly");
+            Finding {
+                label: WALL_BEHIND,
+                place: Place::default(),
+                verdict: None,
+                acked: Acked::No,
+                expected: format!("a wall clock at or behind log time {log_time_ms} ms"),
+                found: format!("{wall_ms} ms, {behind_ms} ms before it"),
+            }
+        })
+    }
+}
+
+/// What follows from a finding, as it is reported.
+fn action(finding: &Finding) -> Action {
+    let (kind, detail) = match (finding.verdict, finding.label.0) {
+        (Some(Verdict::Corrupt), _) => (ActionKind::Refuse, "the journal contradicts itself"),
+        (_, "database-12") => (ActionKind::Refuse, "a newer program wrote this; use that one"),
+        (_, "database-6") => (ActionKind::Keep, "ignored: the part count will prove the whole"),
+        (_, "database-11") => (ActionKind::Keep, "an operator accepted it"),
+        (_, "database-18") => (ActionKind::Keep, "log time goes on from where it was"),
+        _ => (ActionKind::Cut, "discarded whole: it was never acknowledged"),
+    };
+    let detail = match kind {
+        ActionKind::Refuse => {
+            format!("{detail}: expected {}, found {}", finding.expected, finding.found)
+        }
+        _ => detail.to_owned(),
+    };
+    Action { kind, label: finding.label, target: finding.found.clone(), detail }
+}
+
+const _: () = assert!(NOTES_MAX > 1_000, "a report lists a thousand discarded transactions");

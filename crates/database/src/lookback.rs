@@ -1,0 +1,132 @@
+//! Examinations that end in a view instead of a start: the journal alone, and the past rebuilt.
+//!
+//! Invariant: nothing here writes; both read through the layers that a start uses.
+
+use std::path::Path;
+
+use rekindle_engine::{Engine, MemoryEngine};
+use rekindle_env::Env;
+use rekindle_journal::{JournalLayer, Layout, MetaLayer, TrustedJournal, WriterConfig};
+use rekindle_recovery::store::StoreLayer;
+use rekindle_recovery::{Examined, Identity, Report, examine, identity, perform};
+
+use crate::error::Error;
+use crate::layer::{DatabaseLayer, Only};
+use crate::options::Options;
+use crate::recovery::{Depth, Examination, SHARD, engine_layer, journal_begin, refused};
+use crate::stats::ReplayStats;
+
+/// The layers below the engine.
+struct Base {
+    who: Identity,
+    layout: Layout,
+    meta: Examined<MetaLayer>,
+}
+
+impl Base {
+    fn look(dir: &Path, env: &Env) -> Result<Self, Error> {
+        let (clock, disk) = (&*env.clock, &*env.disk);
+        let candidate = Identity::generate(&*env.random, identity::ENGINE_MEMORY);
+        let store = StoreLayer { dir: dir.to_owned(), create: false, candidate };
+        let seen = examine(&store, disk, clock)?;
+        let who = seen.trusted.identity().cloned();
+        let Some(who) = who.filter(|_| seen.refusal().is_none()) else {
+            let mut report = Report::default();
+            report.add(seen.report);
+            return Err(refused(report));
+        };
+        let layout = Layout::new(dir, SHARD);
+        let layer = MetaLayer { layout: layout.clone(), store_id: who.store_id };
+        let meta = examine(&layer, disk, clock)?;
+        if meta.refusal().is_some() {
+            let mut report = Report::default();
+            report.add(meta.report);
+            return Err(refused(report));
+        }
+        Ok(Self { who, layout, meta })
+    }
+
+    fn journal(&self, env: &Env, replay_from: u64) -> Result<Examined<JournalLayer>, Error> {
+        let layer = JournalLayer {
+            layout: self.layout.clone(),
+            store_id: self.who.store_id,
+            node: self.who.node,
+            meta: self.meta.trusted.clone(),
+            replay_from,
+            depth: rekindle_journal::Depth::Full,
+            config: WriterConfig { segment_bytes: Options::default().segment_bytes },
+            env: env.clone(),
+        };
+        Ok(examine(&layer, &*env.disk, &*env.clock)?)
+    }
+}
+
+impl Examination<'_> {
+    /// The journal, every byte, whatever the checkpoints say; and what was found in it.
+    pub(crate) fn journal_alone(dir: &Path, env: &Env) -> Result<(TrustedJournal, Report), Error> {
+        let base = Base::look(dir, env)?;
+        let seen = base.journal(env, 1)?;
+        let mut report = Report::default();
+        report.add(seen.report);
+        Ok((seen.trusted, report))
+    }
+
+    /// The state behind `until`, from the newest checkpoint that is not beyond it.
+    pub(crate) fn rebuild(
+        dir: &Path,
+        env: &Env,
+        until: Option<u64>,
+        only: Option<Only<'_>>,
+    ) -> Result<(MemoryEngine, ReplayStats), Error> {
+        let base = Base::look(dir, env)?;
+        let [newest, older] = base.meta.trusted.meta.map_or([0, 0], |meta| meta.checkpoints);
+        let begin = journal_begin(&*env.disk, &base.layout, &base.meta)?.unwrap_or(1);
+        let mut oldest = u64::MAX;
+        for named in [[newest, older], [older, 0], [0, 0]] {
+            let layer = engine_layer(dir, &base.who, named, Depth::Start);
+            let seen = examine(&layer.with_journal_from(begin), &*env.disk, &*env.clock)?;
+            if seen.refusal().is_some() {
+                continue;
+            }
+            let (mark, replay_from) = (seen.trusted.mark(), seen.trusted.replay_from());
+            if begin > replay_from {
+                continue;
+            }
+            oldest = oldest.min(mark.version);
+            if until.is_some_and(|until| until < mark.version) {
+                continue;
+            }
+            let engine = seen.trusted.load(&*env.disk)?;
+            let stats = replay(&base, env, &engine, replay_from, until, only)?;
+            return Ok((engine, stats));
+        }
+        Err(Error::Compacted { asked: until.unwrap_or(0), oldest })
+    }
+}
+
+fn replay(
+    base: &Base,
+    env: &Env,
+    engine: &MemoryEngine,
+    replay_from: u64,
+    until: Option<u64>,
+    only: Option<Only<'_>>,
+) -> Result<ReplayStats, Error> {
+    let journal = base.journal(env, replay_from)?;
+    let mut report = Report::default();
+    if journal.refusal().is_some() {
+        report.add(journal.report);
+        return Err(refused(report));
+    }
+    let clock = &*env.clock;
+    let journal = &journal.trusted;
+    let layer =
+        DatabaseLayer { journal, engine: engine as &dyn Engine, replay_from, clock, until, only };
+    let seen = examine(&layer, &*env.disk, clock)?;
+    if seen.refusal().is_some() {
+        report.add(seen.report);
+        return Err(refused(report));
+    }
+    let (replayed, _) = perform(&layer, seen, &(), clock)?;
+    Ok(replayed.stats)
+}

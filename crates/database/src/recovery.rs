@@ -1,0 +1,325 @@
+//! Recovery of a whole store, top-down: examine every layer, refuse or go on, then act.
+//!
+//! Order of examining: store, meta, engine, journal, database; nothing is written meanwhile, and a
+//! refusal of any layer leaves every byte as it was. Then each layer acts in the same order. `open`,
+//! the dry run and `verify` share this file: they differ in the disk and in how much is read.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use rekindle_engine::MemoryEngine;
+use rekindle_engine::checkpoint::{Policy, Since};
+use rekindle_engine::recovery::{self as engine_recovery, EngineLayer, Usable};
+use rekindle_env::{DirectoryLock, Env, LockMode, ReadDisk};
+use rekindle_journal::codec::segment::{HEADER_LEN, SegmentHeader, SegmentHeaderRead};
+use rekindle_journal::{self as journal, JournalLayer, Layout, MetaLayer, WriterConfig};
+use rekindle_recovery::store::{self, StoreLayer};
+use rekindle_recovery::{
+    Examined, Failure, Identity, LayerReport, Report, examine, identity, perform,
+};
+
+use crate::checkpoint::{Found, Named};
+use crate::error::Error;
+use crate::layer::{DatabaseLayer, Replayed};
+use crate::options::Options;
+
+/// The one shard of a store on one machine.
+pub(crate) const SHARD: u32 = 0;
+
+/// The same as a path inside the store.
+const SHARD_DIR: &str = "shards/0";
+
+/// How much is read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Depth {
+    /// What a start needs.
+    Start,
+    /// Every byte.
+    Full,
+}
+
+/// A store that was looked at and may be acted on, and its locked directory.
+pub(crate) struct Examination<'a> {
+    dir: PathBuf,
+    env: &'a Env,
+    layers: Option<Layers>,
+    /// What was seen so far.
+    pub(crate) report: Report,
+}
+
+/// All layers of an examination in which none refused.
+struct Layers {
+    store: (StoreLayer, Examined<StoreLayer>),
+    meta: (MetaLayer, Examined<MetaLayer>),
+    engine: (EngineLayer, Examined<EngineLayer>),
+    journal: (JournalLayer, Examined<JournalLayer>),
+    memory: Arc<MemoryEngine>,
+    replayed: Replayed,
+    database: LayerReport,
+}
+
+/// A recovered store whose journal is ready to start.
+pub(crate) struct Recovered {
+    /// The state.
+    pub(crate) engine: Arc<MemoryEngine>,
+    /// What replay left.
+    pub(crate) replayed: Replayed,
+    /// The journal behind it.
+    pub(crate) journal: journal::Recovered,
+    /// Checkpoints on disk.
+    pub(crate) found: Found,
+    /// What was seen, decided and done.
+    pub(crate) report: Report,
+}
+
+/// Locks a store's directory, making it first where that is wanted.
+pub(crate) fn lock_directory(
+    dir: &Path,
+    create: bool,
+    mode: LockMode,
+    env: &Env,
+) -> Result<Box<dyn DirectoryLock>, Error> {
+    let found = env.disk.stat(dir);
+    let absent = match found {
+        Ok(entry) => entry.is_none(),
+        Err(error) => error.kind() == std::io::ErrorKind::NotFound,
+    };
+    if absent && create {
+        store::make_directory(&*env.disk, dir)?;
+    }
+    Ok(store::lock(&*env.disk, dir, mode)?)
+}
+
+impl<'a> Examination<'a> {
+    /// Looks at every layer up to the first that refuses; with [`Depth::Full`] at what lies beyond
+    /// it too, as far as that can be told. Reads from `disk` only.
+    pub(crate) fn new(
+        dir: &Path,
+        options: &Options,
+        env: &'a Env,
+        disk: &(dyn ReadDisk + 'static),
+        depth: Depth,
+    ) -> Result<Self, Error> {
+        let mut examination = Self {
+            dir: dir.to_owned(),
+            env,
+            layers: None,
+            report: Report { started_wall_ms: env.clock.wall_ms(), ..Report::default() },
+        };
+        let started = env.clock.boot_ns();
+        examination.layers = examination.look(options, disk, depth)?;
+        examination.report.micros = env.clock.boot_ns().saturating_sub(started) / 1_000;
+        Ok(examination)
+    }
+
+    /// Examines; `None` when a layer refused. The report has everything that was seen.
+    fn look(
+        &mut self,
+        options: &Options,
+        disk: &(dyn ReadDisk + 'static),
+        depth: Depth,
+    ) -> Result<Option<Layers>, Error> {
+        let clock = &*self.env.clock;
+        let candidate = Identity::generate(&*self.env.random, identity::ENGINE_MEMORY);
+        let store = StoreLayer { dir: self.dir.clone(), create: options.create, candidate };
+        let store_seen = examine(&store, disk, clock)?;
+        if store_seen.refusal().is_some() {
+            self.report.add(store_seen.report);
+            return Ok(None);
+        }
+        let who = store_seen.trusted.identity().unwrap_or(&store.candidate).clone();
+
+        let layout = Layout::new(&self.dir, SHARD);
+        let meta = MetaLayer { layout: layout.clone(), store_id: who.store_id };
+        let meta_seen = examine(&meta, disk, clock)?;
+        let named = meta_seen.trusted.meta.map_or([0, 0], |meta| meta.checkpoints);
+        let engine = engine_layer(&self.dir, &who, named, depth);
+        let engine = match journal_begin(disk, &layout, &meta_seen)? {
+            Some(position) => engine.with_journal_from(position),
+            None => engine,
+        };
+        let engine_seen = examine(&engine, disk, clock)?;
+        let journal = JournalLayer {
+            layout,
+            store_id: who.store_id,
+            node: who.node,
+            meta: meta_seen.trusted.clone(),
+            replay_from: engine_seen.trusted.replay_from(),
+            depth: match depth {
+                Depth::Start => journal::Depth::Start,
+                Depth::Full => journal::Depth::Full,
+            },
+            config: WriterConfig { segment_bytes: options.segment_bytes },
+            env: self.env.clone(),
+        };
+        let journal_seen = examine(&journal, disk, clock)?;
+        let refused = [meta_seen.refusal(), engine_seen.refusal(), journal_seen.refusal()];
+        if refused.iter().any(Option::is_some) {
+            self.add_all([
+                store_seen.report,
+                meta_seen.report,
+                engine_seen.report,
+                journal_seen.report,
+            ]);
+            return Ok(None);
+        }
+
+        let memory = Arc::new(engine_seen.trusted.load(disk)?);
+        let layer = DatabaseLayer {
+            journal: &journal_seen.trusted,
+            engine: &*memory,
+            replay_from: engine_seen.trusted.replay_from(),
+            clock,
+            until: None,
+            only: None,
+        };
+        let seen = examine(&layer, disk, clock)?;
+        if seen.refusal().is_some() {
+            self.add_all([
+                store_seen.report,
+                meta_seen.report,
+                engine_seen.report,
+                journal_seen.report,
+                seen.report,
+            ]);
+            return Ok(None);
+        }
+        // Nothing refused. This layer's own act touches no disk: it says what replay did.
+        let (replayed, database) = perform(&layer, seen, &(), clock)?;
+        Ok(Some(Layers {
+            store: (store, store_seen),
+            meta: (meta, meta_seen),
+            engine: (engine, engine_seen),
+            journal: (journal, journal_seen),
+            memory,
+            replayed,
+            database,
+        }))
+    }
+
+    /// Whether a layer refused.
+    pub(crate) fn refuses(&self) -> bool {
+        self.layers.is_none()
+    }
+
+    fn add_all<const N: usize>(&mut self, layers: [LayerReport; N]) {
+        layers.into_iter().for_each(|layer| self.report.add(layer));
+    }
+
+    /// The report of an examination that is not acted on.
+    pub(crate) fn into_report(mut self) -> Report {
+        if let Some(layers) = self.layers.take() {
+            self.add_all([
+                layers.store.1.report,
+                layers.meta.1.report,
+                layers.engine.1.report,
+                layers.journal.1.report,
+                layers.database,
+            ]);
+        }
+        self.report
+    }
+
+    /// Acts on every layer; files change from here on. An examination that refuses answers why.
+    pub(crate) fn act(mut self, options: &Options) -> Result<Recovered, Error> {
+        let Some(layers) = self.layers.take() else { return Err(refused(self.report)) };
+        let clock = &*self.env.clock;
+        let disk = &*self.env.disk;
+        let started = clock.boot_ns();
+        let (store, report) = perform(&layers.store.0, layers.store.1, disk, clock)?;
+        self.report.add(report);
+        let (_, report) = perform(&layers.meta.0, layers.meta.1, disk, clock)?;
+        self.report.add(report);
+        let (engine_layer, engine_seen) = layers.engine;
+        let (checkpoints, report) = perform(&engine_layer, engine_seen, disk, clock)?;
+        self.report.add(report);
+        let (journal_layer, journal_seen) = layers.journal;
+        let replayed_bytes = journal_seen.trusted.replay_bytes(checkpoints.replay_from);
+        let (journal, report) = perform(&journal_layer, journal_seen, &(), clock)?;
+        self.report.add(report);
+        self.report.add(layers.database);
+        let store = store.begin(disk, &self.dir)?;
+        self.report.incarnation = journal.incarnation;
+        self.report.micros += clock.boot_ns().saturating_sub(started) / 1_000;
+        let found = Found {
+            folder: engine_layer.folder(),
+            store_id: store.identity.store_id,
+            named: named(&checkpoints),
+            next_id: checkpoints.next_id,
+            policy: policy(options, &layers.replayed, replayed_bytes),
+            replayed_bytes,
+        };
+        let (engine, replayed) = (layers.memory, layers.replayed);
+        Ok(Recovered { engine, replayed, journal, found, report: self.report })
+    }
+}
+
+/// What a refused start answers.
+pub(crate) fn refused(report: Report) -> Error {
+    match report.refusal() {
+        Some(Failure::Refused(_)) | None => Error::Corrupt(Box::new(report)),
+        Some(other) => other.into(),
+    }
+}
+
+/// The layer that finds the state.
+pub(crate) fn engine_layer(
+    dir: &Path,
+    who: &Identity,
+    named: [u64; 2],
+    depth: Depth,
+) -> EngineLayer {
+    let depth = match depth {
+        Depth::Start => engine_recovery::Depth::Open,
+        Depth::Full => engine_recovery::Depth::Everything,
+    };
+    EngineLayer::new(dir, SHARD_DIR, who.store_id, named, depth)
+}
+
+/// The first position that the journal still holds, as its oldest segment says; `None` when that
+/// cannot be told here. The journal's own examination judges the segment.
+pub(crate) fn journal_begin(
+    disk: &(dyn ReadDisk + 'static),
+    layout: &Layout,
+    meta: &Examined<MetaLayer>,
+) -> Result<Option<u64>, Error> {
+    let Some(meta) = meta.trusted.meta else { return Ok(Some(1)) };
+    let path = layout.segment(meta.oldest_segment);
+    let file = match disk.open_read(&path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(Error::io(format!("opening {}", path.display()), error)),
+    };
+    let len = usize::try_from(HEADER_LEN).expect("a header fits in memory");
+    let mut header = vec![0; len];
+    let read = file.read_at(&mut header, 0);
+    let read = read.map_err(|error| Error::io(format!("reading {}", path.display()), error))?;
+    if read < len {
+        return Ok(None);
+    }
+    Ok(match SegmentHeader::decode(&header) {
+        SegmentHeaderRead::Valid(header) => Some(header.first_position),
+        _ => None,
+    })
+}
+
+/// The checkpoints that can be used, newest first.
+fn named(recovered: &engine_recovery::Recovered) -> [Named; 2] {
+    let mut named = recovered.checkpoints.iter().map(|usable: &Usable| Named {
+        id: usable.id,
+        version: usable.mark.version,
+        position: usable.mark.position,
+        replay_from: usable.replay_from,
+        bytes: usable.bytes,
+    });
+    [named.next().unwrap_or_default(), named.next().unwrap_or_default()]
+}
+
+/// The checkpoint policy, taught by this start.
+fn policy(options: &Options, replayed: &Replayed, replayed_bytes: u64) -> Policy {
+    let mut policy = Policy::new(options.max_recovery, options.max_history_bytes);
+    let since = Since { records: replayed.stats.txns_applied, bytes: replayed_bytes };
+    policy.replayed(since, Duration::from_nanos(replayed.nanos));
+    policy
+}
