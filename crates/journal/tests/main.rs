@@ -6,6 +6,7 @@
 mod conformance;
 mod crash;
 mod damage;
+mod golden;
 mod model;
 mod modes;
 mod poison;
