@@ -4,17 +4,26 @@
 //! is one transaction; a token is checked inside the transaction that uses it; no answer leaves
 //! before what it rests on is acknowledged.
 
+mod alarm;
+mod bytes;
 pub mod error;
+mod exec;
 pub mod identity;
+pub mod keys;
 pub mod kv;
 pub mod limits;
+mod numbers;
+mod producers;
 pub mod queues;
 pub mod services;
+mod tick;
 mod ticket;
 
+pub use bytes::Malformed;
 pub use error::{Error, Kind};
 pub use identity::Identity;
 pub use kv::Kv;
 pub use queues::Queues;
-pub use services::{Options, Services, Ticked};
+pub use services::{Options, Services};
+pub use tick::Ticked;
 pub use ticket::{Acknowledged, Durability, Ticket};

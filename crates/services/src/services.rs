@@ -1,11 +1,33 @@
 //! All services of a store, from recovery to shutdown.
 
-use rekindle_database::Database;
-use rekindle_recovery::LayerReport;
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+use std::time::Duration;
 
+use rekindle_database::{Database, Error as DatabaseError};
+use rekindle_recovery::{Failure, Layer, LayerReport, examine, perform};
+
+use crate::alarm::Alarm;
 use crate::error::Error;
+use crate::exec::Core;
+use crate::keys::Keyspaces;
 use crate::kv::Kv;
+use crate::numbers::Numbers;
+use crate::producers::recovery::ProducerLayer;
+use crate::producers::table::ProducerTable;
+use crate::queues::Cause;
 use crate::queues::Queues;
+use crate::queues::index::Index;
+use crate::queues::recovery::{QueueLayer, Recovered};
+use crate::tick::{self, Ticked};
+
+/// Longest sleep of the timer thread: log time may be slewed against the clock it sleeps by.
+const SLEEP_MAX: Duration = Duration::from_secs(1);
+
+/// How long the timer thread waits after a tick that failed.
+const RETRY: Duration = Duration::from_millis(100);
 
 /// How services are run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -21,58 +43,189 @@ impl Default for Options {
     }
 }
 
-/// What one tick did.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Ticked {
-    /// Leases whose deadline had passed and whose messages are ready again.
-    pub reclaimed: u64,
-    /// Messages that went to a dead-letter queue instead.
-    pub dead_lettered: u64,
-    /// Delayed messages that became ready.
-    pub due: u64,
-    /// Leases given back because their receiver went away before it had its answer.
-    pub released: u64,
-    /// Milliseconds of log time until there may be something to do again.
-    pub next_in_ms: u64,
+/// All services of a store. Clones share it; the last one to go stops the timer thread.
+#[derive(Clone, Debug)]
+pub struct Services {
+    queues: Queues,
+    kv: Kv,
+    running: Arc<Running>,
 }
 
-/// All services of a store. Clones share it.
-#[derive(Clone, Debug)]
-pub struct Services {}
+/// What ends with the last handle.
+#[derive(Debug)]
+struct Running {
+    core: Arc<Core>,
+    timer: Mutex<Option<JoinHandle<()>>>,
+}
 
-#[allow(unused_variables, reason = "the bodies land with the next commit")]
 impl Services {
     /// Recovers the services of an open database: settles what was in flight, rebuilds the ready
     /// indexes, and takes the lead. Start and promotion call the same.
     pub fn lead(database: &Database, options: Options) -> Result<(Self, Vec<LayerReport>), Error> {
-        unimplemented!("lands with the next commit")
+        let keyspaces = Keyspaces::open(database)?;
+        let alarm = Arc::new(Alarm::default());
+        let core = Arc::new(Core {
+            database: database.clone(),
+            keyspaces,
+            numbers: Numbers::new(database.incarnation())?,
+            index: Arc::new(Index::new(Arc::clone(&alarm))),
+            producers: Arc::new(ProducerTable::default()),
+            alarm,
+            closing: AtomicBool::new(false),
+            abandoned: Mutex::new(VecDeque::new()),
+            ticking: Mutex::new(()),
+        });
+        let reports = recover(&core).map_err(refused)?;
+        let timer = options.background.then(|| start_timer(&core)).transpose()?;
+        let running = Running { core: Arc::clone(&core), timer: Mutex::new(timer) };
+        let services = Self {
+            queues: Queues::new(Arc::clone(&core)),
+            kv: Kv::new(core),
+            running: Arc::new(running),
+        };
+        Ok((services, reports))
     }
 
-    /// What [`Services::lead`] would find and do; changes nothing.
+    /// What [`Services::lead`] would find and do; settles nothing.
     pub fn plan(database: &Database) -> Result<Vec<LayerReport>, Error> {
-        unimplemented!("lands with the next commit")
+        let keyspaces = Keyspaces::open(database)?;
+        let snapshot = database.snapshot()?;
+        let clock = database.env().clock.as_ref();
+        let producers = examine(&ProducerLayer { keyspaces }, &snapshot, clock).map_err(refused)?;
+        let queues = QueueLayer { keyspaces, log_time_ms: database.log_time_ms() };
+        let queues = examine(&queues, &snapshot, clock).map_err(refused)?;
+        Ok(vec![producers.report, queues.report])
     }
 
     /// Queues.
     #[must_use]
     pub fn queues(&self) -> &Queues {
-        unimplemented!("lands with the next commit")
+        &self.queues
     }
 
     /// Keys and values.
     #[must_use]
     pub fn kv(&self) -> &Kv {
-        unimplemented!("lands with the next commit")
+        &self.kv
     }
 
     /// Does what is due at the log time of the database.
     pub fn tick(&self) -> Result<Ticked, Error> {
-        unimplemented!("lands with the next commit")
+        tick::tick(&self.running.core)
     }
 
     /// Stops granting, wakes every waiting receiver (it gets nothing), gives back what was granted
-    /// and not handed out, flushes. Sends, acks and the rest go on until the database is closed.
+    /// and not handed out (cause `shutdown`, not charged), stops the timer thread, flushes. Sends,
+    /// acks and the rest go on until the database is closed. Repeatable.
     pub fn shutdown(&self) -> Result<(), Error> {
-        unimplemented!("lands with the next commit")
+        let core = &self.running.core;
+        core.closing.store(true, Ordering::Release);
+        core.index.wake_all();
+        self.running.stop_timer();
+        tick::release_abandoned(core, Cause::Shutdown)?;
+        core.database.flush()?;
+        Ok(())
     }
+}
+
+impl Running {
+    fn stop_timer(&self) {
+        self.core.alarm.stop();
+        let timer = self.timer.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(timer) = timer
+            && timer.join().is_err()
+        {
+            tracing::error!("the timer thread had panicked; restart the server to expire leases");
+        }
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.stop_timer();
+    }
+}
+
+/// Recovers the layers in their order.
+fn recover(core: &Arc<Core>) -> Result<Vec<LayerReport>, Failure> {
+    let keyspaces = core.keyspaces;
+    let log_time_ms = core.database.log_time_ms();
+    let (results, mut producers) = recover_layer(&ProducerLayer { keyspaces }, core)?;
+    producers.figure("results_kept", results);
+    let (recovered, mut queues) = recover_layer(&QueueLayer { keyspaces, log_time_ms }, core)?;
+    let Recovered { leases_kept, leases_reclaimed, dead_lettered, set_aside, .. } = recovered;
+    queues.figure("queues", recovered.queues);
+    queues.figure("messages", recovered.messages);
+    queues.figure("leases_kept", leases_kept);
+    queues.figure("leases_reclaimed", leases_reclaimed);
+    queues.figure("dead_lettered", dead_lettered);
+    queues.figure("set_aside", set_aside);
+    for finding in producers.findings.iter().chain(&queues.findings) {
+        tracing::warn!(
+            label = finding.label.0,
+            place = finding.place.file,
+            expected = finding.expected,
+            found = finding.found,
+            "left as it is, not served"
+        );
+    }
+    tracing::info!(
+        queues = recovered.queues,
+        messages = recovered.messages,
+        leases_kept,
+        leases_reclaimed,
+        dead_lettered,
+        set_aside,
+        "Queues recovered"
+    );
+    Ok(vec![producers, queues])
+}
+
+fn recover_layer<L>(layer: &L, core: &Arc<Core>) -> Result<(L::Recovered, LayerReport), Failure>
+where
+    L: Layer<Source = rekindle_database::Snapshot, Sink = Core>,
+{
+    let clock = core.database.env().clock.as_ref();
+    let examined = {
+        // Given back before the act: a snapshot holds old versions in memory.
+        let snapshot = core.database.snapshot().map_err(unreadable)?;
+        examine(layer, &snapshot, clock)?
+    };
+    perform(layer, examined, core, clock)
+}
+
+fn unreadable(error: DatabaseError) -> Failure {
+    Failure::io("read the recovered state", std::io::Error::other(error))
+}
+
+fn refused(failure: Failure) -> Error {
+    DatabaseError::from(failure).into()
+}
+
+/// Starts the thread that does what is due.
+fn start_timer(core: &Arc<Core>) -> Result<JoinHandle<()>, Error> {
+    let core = Arc::clone(core);
+    let timer = move || {
+        loop {
+            let duration = match tick::tick(&core) {
+                Ok(ticked) => Duration::from_millis(ticked.next_in_ms).min(SLEEP_MAX),
+                Err(error) => {
+                    if core.index.is_lost() {
+                        return;
+                    }
+                    tracing::warn!(%error, "what was due could not be done; it is tried again");
+                    RETRY
+                }
+            };
+            let ms = u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
+            let until_ms = core.database.log_time_ms().saturating_add(ms);
+            if !core.alarm.sleep(duration, until_ms) {
+                return;
+            }
+        }
+    };
+    let thread = std::thread::Builder::new().name("rekindle-timer".to_owned());
+    thread.spawn(timer).map_err(|source| {
+        DatabaseError::Io { context: "start the timer thread".to_owned(), source }.into()
+    })
 }

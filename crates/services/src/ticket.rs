@@ -6,6 +6,7 @@ use std::task::{Context, Poll, ready};
 use rekindle_database::{Outcome, Pending};
 
 use crate::error::{Error, Kind};
+use crate::exec::Answer;
 
 /// What an acknowledgement promises; never more than what has happened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -72,13 +73,19 @@ impl<T> Acknowledged<T> {
 #[must_use = "the change is not acknowledged before its ticket resolves"]
 pub struct Ticket<T> {
     pending: Pending,
-    answer: Option<Result<T, Error>>,
+    answer: Option<Result<Answer<T>, Error>>,
 }
 
 impl<T> Ticket<T> {
     /// A ticket for `answer`, true once `pending` resolves.
-    pub(crate) fn new(pending: Pending, answer: Result<T, Error>) -> Self {
+    pub(crate) fn new(pending: Pending, answer: Result<Answer<T>, Error>) -> Self {
         Self { pending, answer: Some(answer) }
+    }
+
+    /// The answer, not acknowledged yet.
+    pub(crate) fn peek(&self) -> Option<&T> {
+        let answer = self.answer.as_ref()?.as_ref().ok()?;
+        Some(&answer.value)
     }
 
     /// Blocks until it is acknowledged. Never call this on an asynchronous runtime's thread.
@@ -101,11 +108,11 @@ impl<T: Unpin> Future for Ticket<T> {
 /// The answer, with what is promised for it. A refusal, too, is only told once what it rests on is
 /// acknowledged.
 fn acknowledge<T>(
-    answer: Option<Result<T, Error>>,
+    answer: Option<Result<Answer<T>, Error>>,
     version: u64,
     outcome: Outcome,
 ) -> Result<Acknowledged<T>, Error> {
-    let value = answer.expect("a ticket is not polled again after it resolved")?;
+    let answer = answer.expect("a ticket is not polled again after it resolved")?;
     let durability = Durability::of(outcome).ok_or_else(|| {
         Error::new(
             Kind::Unknown,
@@ -113,5 +120,6 @@ fn acknowledge<T>(
              the same identity after the restart",
         )
     })?;
-    Ok(Acknowledged { value, version, durability })
+    let version = answer.version.unwrap_or(version);
+    Ok(Acknowledged { value: answer.value, version, durability })
 }

@@ -1,12 +1,20 @@
 //! Keys and values in scopes, with versions, scans and transactions.
+//!
+//! A value is the user's bytes as they are, and its version the one that the database keeps. Nothing is
+//! derived and nothing is in flight, so there is nothing to recover beyond the database itself.
+
+mod read;
+mod write;
 
 use std::sync::Arc;
 
 use rekindle_database::{Namespace, TypeTag};
 
 use crate::error::Error;
+use crate::exec::Core;
 use crate::identity::Identity;
 use crate::ticket::{Acknowledged, Ticket};
+use write::{Delete, Put, Transact};
 
 /// Where keys live.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -110,11 +118,15 @@ pub struct Changes<'a> {
 
 /// Keys and values of a store. Clones share it.
 #[derive(Clone, Debug)]
-pub struct Kv {}
+pub struct Kv {
+    core: Arc<Core>,
+}
 
-#[allow(unused_variables, reason = "the bodies land with the next commit")]
-#[allow(clippy::unused_async, reason = "the bodies land with the next commit")]
 impl Kv {
+    pub(crate) fn new(core: Arc<Core>) -> Self {
+        Self { core }
+    }
+
     /// The newest value of a key, or the one at `at_version`.
     pub fn get(
         &self,
@@ -122,12 +134,12 @@ impl Kv {
         key: &[u8],
         at_version: Option<u64>,
     ) -> Result<Option<Entry>, Error> {
-        unimplemented!("lands with the next commit")
+        read::get(&self.core, scope, key, at_version)
     }
 
     /// A page of a range.
     pub fn scan(&self, scope: &Scope, request: &ScanRequest<'_>) -> Result<Page, Error> {
-        unimplemented!("lands with the next commit")
+        read::scan(&self.core, scope, request)
     }
 
     /// Sets a key if it is as expected; [`Kind::Conflict`](crate::Kind::Conflict) otherwise. The
@@ -140,7 +152,7 @@ impl Kv {
         expect: Expect,
         identity: Option<Identity>,
     ) -> Result<Acknowledged<()>, Error> {
-        unimplemented!("lands with the next commit")
+        self.core.submit(&mut Put::new(scope, key, value, expect, identity)?)?.wait()
     }
 
     /// See [`Kv::put`].
@@ -152,7 +164,7 @@ impl Kv {
         expect: Expect,
         identity: Option<Identity>,
     ) -> Result<Ticket<()>, Error> {
-        unimplemented!("lands with the next commit")
+        self.core.submit_async(&mut Put::new(scope, key, value, expect, identity)?).await
     }
 
     /// Removes a key if it is as expected; answers whether it was there.
@@ -163,7 +175,7 @@ impl Kv {
         expect: Expect,
         identity: Option<Identity>,
     ) -> Result<Acknowledged<bool>, Error> {
-        unimplemented!("lands with the next commit")
+        self.core.submit(&mut Delete::new(scope, key, expect, identity)?)?.wait()
     }
 
     /// See [`Kv::delete`].
@@ -174,7 +186,7 @@ impl Kv {
         expect: Expect,
         identity: Option<Identity>,
     ) -> Result<Ticket<bool>, Error> {
-        unimplemented!("lands with the next commit")
+        self.core.submit_async(&mut Delete::new(scope, key, expect, identity)?).await
     }
 
     /// Does all of it, or nothing and answers [`Kind::Conflict`](crate::Kind::Conflict).
@@ -184,7 +196,7 @@ impl Kv {
         changes: &Changes<'_>,
         identity: Option<Identity>,
     ) -> Result<Acknowledged<()>, Error> {
-        unimplemented!("lands with the next commit")
+        self.core.submit(&mut Transact::new(scope, changes, identity)?)?.wait()
     }
 
     /// See [`Kv::transact`].
@@ -194,6 +206,6 @@ impl Kv {
         changes: &Changes<'_>,
         identity: Option<Identity>,
     ) -> Result<Ticket<()>, Error> {
-        unimplemented!("lands with the next commit")
+        self.core.submit_async(&mut Transact::new(scope, changes, identity)?).await
     }
 }

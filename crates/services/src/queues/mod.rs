@@ -3,27 +3,56 @@
 //! Each call that changes something has two forms: `submit_…`, which awaits only room in the journal
 //! and gives a [`Ticket`] to await, and the blocking one of the plain name.
 
+mod attempts;
+mod create;
+mod definition;
+mod delete;
+pub(crate) mod expire;
+pub(crate) mod index;
+mod lease;
+mod message;
+mod receive;
+mod recorded;
+pub(crate) mod recovery;
+mod send;
+mod settle;
+mod state;
+pub(crate) mod tokens;
 mod types;
+mod word;
 
+use std::sync::Arc;
+
+pub use attempts::Cause;
 pub use types::{
     Created, Deleted, Delivery, MessageId, Nack, NewMessage, Purged, QueueInfo, QueueSettings,
     QueueStats, ReceiveRequest, Settled, Token,
 };
 
 use crate::error::Error;
+use crate::exec::Core;
 use crate::identity::Identity;
+use crate::limits::{LIST_QUEUES_MAX, SEND_MESSAGES_MAX};
 use crate::ticket::{Acknowledged, Ticket};
+use create::Create;
+use delete::{Delete, Purge};
+use send::Send as SendOne;
+use tokens::{Action, Tokens};
 
 /// The queues of a store. Clones share it.
 #[derive(Clone, Debug)]
-pub struct Queues {}
+pub struct Queues {
+    core: Arc<Core>,
+}
 
 /// The results of a request with several tokens, in their order.
 pub type PerToken = Vec<Result<Settled, Error>>;
 
-#[allow(unused_variables, reason = "the bodies land with the next commit")]
-#[allow(clippy::unused_async, reason = "the bodies land with the next commit")]
 impl Queues {
+    pub(crate) fn new(core: Arc<Core>) -> Self {
+        Self { core }
+    }
+
     /// Creates a queue, and its dead-letter queue where attempts are limited. Creating it again with
     /// equal settings is no error and changes nothing; with others it is [`Kind::Exists`].
     ///
@@ -34,7 +63,7 @@ impl Queues {
         settings: &QueueSettings,
         identity: Option<Identity>,
     ) -> Result<Acknowledged<Created>, Error> {
-        unimplemented!("lands with the next commit")
+        self.core.submit(&mut Create::new(name, settings, identity)?)?.wait()
     }
 
     /// See [`Queues::create`].
@@ -44,16 +73,17 @@ impl Queues {
         settings: &QueueSettings,
         identity: Option<Identity>,
     ) -> Result<Ticket<Created>, Error> {
-        unimplemented!("lands with the next commit")
+        self.core.submit_async(&mut Create::new(name, settings, identity)?).await
     }
 
-    /// Deletes a queue with all its messages, leases and history; their tokens are fenced.
+    /// Deletes a queue with all its messages, leases and history; their tokens are fenced. A queue
+    /// that is the dead-letter queue of another one stays ([`Kind::Conflict`](crate::Kind)).
     pub fn delete(
         &self,
         name: &str,
         identity: Option<Identity>,
     ) -> Result<Acknowledged<Deleted>, Error> {
-        unimplemented!("lands with the next commit")
+        self.core.submit(&mut Delete::new(name, identity)?)?.wait()
     }
 
     /// See [`Queues::delete`].
@@ -62,7 +92,7 @@ impl Queues {
         name: &str,
         identity: Option<Identity>,
     ) -> Result<Ticket<Deleted>, Error> {
-        unimplemented!("lands with the next commit")
+        self.core.submit_async(&mut Delete::new(name, identity)?).await
     }
 
     /// Deletes all messages of a queue, leased and delayed ones included; their tokens are fenced.
@@ -71,7 +101,7 @@ impl Queues {
         name: &str,
         identity: Option<Identity>,
     ) -> Result<Acknowledged<Purged>, Error> {
-        unimplemented!("lands with the next commit")
+        self.core.submit(&mut Purge::new(name, identity)?)?.wait()
     }
 
     /// See [`Queues::purge`].
@@ -80,18 +110,23 @@ impl Queues {
         name: &str,
         identity: Option<Identity>,
     ) -> Result<Ticket<Purged>, Error> {
-        unimplemented!("lands with the next commit")
+        self.core.submit_async(&mut Purge::new(name, identity)?).await
     }
 
-    /// Up to `limit` queues with names behind `after`, in the order of their names, and whether more
-    /// follow.
+    /// Up to `limit` queues (0: as many as a page may have) with names behind `after`, in the order of
+    /// their names, and whether more follow.
     pub fn list(&self, after: &str, limit: usize) -> Result<(Vec<QueueInfo>, bool), Error> {
-        unimplemented!("lands with the next commit")
+        self.core.alive()?;
+        let limit = if limit == 0 { LIST_QUEUES_MAX } else { limit.min(LIST_QUEUES_MAX) };
+        Ok(self.core.index.list(after, limit, self.core.database.log_time_ms()))
     }
 
     /// One queue.
     pub fn show(&self, name: &str) -> Result<QueueInfo, Error> {
-        unimplemented!("lands with the next commit")
+        self.core.alive()?;
+        definition::check_name(name)?;
+        let queue = self.core.index.definition(name).ok_or_else(|| Error::no_queue(name))?;
+        Ok(self.core.index.info(&queue, self.core.database.log_time_ms()))
     }
 
     /// Sends one message.
@@ -101,28 +136,38 @@ impl Queues {
         message: &NewMessage<'_>,
         identity: Option<Identity>,
     ) -> Result<Acknowledged<MessageId>, Error> {
-        unimplemented!("lands with the next commit")
+        self.core.submit(&mut SendOne::new(&self.core, queue, message, identity)?)?.wait()
     }
 
-    /// See [`Queues::send`]. Messages are in the queue in the order in which these calls return.
+    /// See [`Queues::send`]. Messages are in the queue in the order of these calls: await one before
+    /// the next is made, and await the tickets whenever it suits.
     pub async fn submit_send(
         &self,
         queue: &str,
         message: &NewMessage<'_>,
         identity: Option<Identity>,
     ) -> Result<Ticket<MessageId>, Error> {
-        unimplemented!("lands with the next commit")
+        self.core.submit_async(&mut SendOne::new(&self.core, queue, message, identity)?).await
     }
 
-    /// Sends several messages in their order, each a transaction of its own; a refused one does not
-    /// hinder the others. Item `i` has the identity `identity.item(i)`.
+    /// Sends several messages in their order, each a transaction of its own, all on their way before
+    /// the first is awaited; a refused one does not hinder the others. Item `i` has the identity
+    /// `identity.item(i)`.
     pub fn send_all(
         &self,
         queue: &str,
         messages: &[NewMessage<'_>],
         identity: Option<Identity>,
     ) -> Vec<Result<Acknowledged<MessageId>, Error>> {
-        unimplemented!("lands with the next commit")
+        let mut tickets = Vec::with_capacity(messages.len());
+        for (at, message) in messages.iter().enumerate() {
+            let identity = identity.map(|identity| identity.item(at));
+            let ticket = receive::check_count("messages", messages.len(), SEND_MESSAGES_MAX)
+                .and_then(|()| SendOne::new(&self.core, queue, message, identity))
+                .and_then(|mut send| self.core.submit(&mut send));
+            tickets.push(ticket);
+        }
+        tickets.into_iter().map(|ticket| ticket?.wait()).collect()
     }
 
     /// Leases up to `request.max` ready messages; nothing ready is an empty answer.
@@ -130,7 +175,7 @@ impl Queues {
         &self,
         request: &ReceiveRequest<'_>,
     ) -> Result<Acknowledged<Vec<Delivery>>, Error> {
-        unimplemented!("lands with the next commit")
+        receive::receive(&self.core, request)
     }
 
     /// The same, waiting for the first message until `deadline` resolves (a timer of the caller's
@@ -141,7 +186,7 @@ impl Queues {
         request: &ReceiveRequest<'_>,
         deadline: impl Future<Output = ()>,
     ) -> Result<Acknowledged<Vec<Delivery>>, Error> {
-        unimplemented!("lands with the next commit")
+        receive::receive_wait(&self.core, request, deadline).await
     }
 
     /// Resolves when something may have become ready in this queue since the call, or when the queue
@@ -149,8 +194,8 @@ impl Queues {
     pub fn ready_changed(
         &self,
         queue: &str,
-    ) -> Result<impl Future<Output = ()> + Send + 'static, Error> {
-        Ok(std::future::ready(()))
+    ) -> Result<impl Future<Output = ()> + Send + Unpin + 'static, Error> {
+        receive::listen(&self.core, queue)
     }
 
     /// Finishes messages. `queue` is checked where it is given; a token alone names its message. One
@@ -161,7 +206,7 @@ impl Queues {
         tokens: &[Token],
         identity: Option<Identity>,
     ) -> Result<Acknowledged<PerToken>, Error> {
-        unimplemented!("lands with the next commit")
+        self.settle(queue, tokens, Action::Ack, identity)
     }
 
     /// See [`Queues::ack`].
@@ -171,7 +216,7 @@ impl Queues {
         tokens: &[Token],
         identity: Option<Identity>,
     ) -> Result<Ticket<PerToken>, Error> {
-        unimplemented!("lands with the next commit")
+        self.submit_settle(queue, tokens, Action::Ack, identity).await
     }
 
     /// Gives messages back, ready after `delay_ms`; the attempt failed, with `reason`.
@@ -182,7 +227,7 @@ impl Queues {
         nack: &Nack<'_>,
         identity: Option<Identity>,
     ) -> Result<Acknowledged<PerToken>, Error> {
-        unimplemented!("lands with the next commit")
+        self.settle(queue, tokens, Action::nack(nack)?, identity)
     }
 
     /// See [`Queues::nack`].
@@ -193,7 +238,7 @@ impl Queues {
         nack: &Nack<'_>,
         identity: Option<Identity>,
     ) -> Result<Ticket<PerToken>, Error> {
-        unimplemented!("lands with the next commit")
+        self.submit_settle(queue, tokens, Action::nack(nack)?, identity).await
     }
 
     /// Moves the deadlines of leases to `by_ms` from now; `None`: the visibility of the queue.
@@ -204,7 +249,7 @@ impl Queues {
         by_ms: Option<u64>,
         identity: Option<Identity>,
     ) -> Result<Acknowledged<PerToken>, Error> {
-        unimplemented!("lands with the next commit")
+        self.settle(queue, tokens, Action::extend(by_ms)?, identity)
     }
 
     /// See [`Queues::extend`].
@@ -215,6 +260,28 @@ impl Queues {
         by_ms: Option<u64>,
         identity: Option<Identity>,
     ) -> Result<Ticket<PerToken>, Error> {
-        unimplemented!("lands with the next commit")
+        self.submit_settle(queue, tokens, Action::extend(by_ms)?, identity).await
+    }
+
+    fn settle(
+        &self,
+        queue: Option<&str>,
+        tokens: &[Token],
+        action: Action<'_>,
+        identity: Option<Identity>,
+    ) -> Result<Acknowledged<PerToken>, Error> {
+        let mut command = Tokens::new(&self.core, queue, tokens, action, identity)?;
+        self.core.submit(&mut command)?.wait()
+    }
+
+    async fn submit_settle(
+        &self,
+        queue: Option<&str>,
+        tokens: &[Token],
+        action: Action<'_>,
+        identity: Option<Identity>,
+    ) -> Result<Ticket<PerToken>, Error> {
+        let mut command = Tokens::new(&self.core, queue, tokens, action, identity)?;
+        self.core.submit_async(&mut command).await
     }
 }

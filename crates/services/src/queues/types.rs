@@ -1,10 +1,6 @@
 //! What callers of the queue service hand in and get back.
 
-use std::fmt;
-use std::str::FromStr;
 use std::sync::Arc;
-
-use crate::error::Error;
 
 /// What is chosen when a queue is created.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -173,32 +169,4 @@ pub struct MessageId {
 pub struct Token {
     pub(crate) message: MessageId,
     pub(crate) grant: u64,
-}
-
-impl fmt::Display for MessageId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "m{:016x}{:016x}", self.queue, self.number)
-    }
-}
-
-impl FromStr for MessageId {
-    type Err = Error;
-
-    fn from_str(_word: &str) -> Result<Self, Error> {
-        unimplemented!("lands with the next commit")
-    }
-}
-
-impl fmt::Display for Token {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "t{:016x}{:016x}{:016x}", self.message.queue, self.message.number, self.grant)
-    }
-}
-
-impl FromStr for Token {
-    type Err = Error;
-
-    fn from_str(_word: &str) -> Result<Self, Error> {
-        unimplemented!("lands with the next commit")
-    }
 }

@@ -1,0 +1,165 @@
+//! Performing commands: a service computes a batch in a transaction, and only the database performs
+//! it; a lost race is run again.
+//!
+//! Invariants: a command decides before it writes, so a refusal writes nothing; refusals and repeated
+//! answers, too, wait until what they rest on is acknowledged.
+
+use std::collections::VecDeque;
+use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, Mutex};
+
+use rekindle_database::{Database, Error as DatabaseError, Transaction};
+
+use crate::alarm::Alarm;
+use crate::error::{Error, Kind};
+use crate::keys::Keyspaces;
+use crate::numbers::Numbers;
+use crate::producers::Session;
+use crate::producers::table::ProducerTable;
+use crate::queues::Token;
+use crate::queues::index::Index;
+use crate::ticket::Ticket;
+
+/// Lost races after which a command gives up. Each means that another transaction succeeded.
+const RACES_MAX: usize = 100;
+
+/// Why a command stopped.
+#[derive(Debug)]
+pub(crate) enum Stop {
+    /// The state does not allow it; nothing was written.
+    Refused(Error),
+    /// The database failed.
+    Failed(DatabaseError),
+}
+
+impl From<DatabaseError> for Stop {
+    fn from(error: DatabaseError) -> Self {
+        Self::Failed(error)
+    }
+}
+
+impl From<Error> for Stop {
+    fn from(error: Error) -> Self {
+        Self::Refused(error)
+    }
+}
+
+/// An answer before it is acknowledged.
+#[derive(Debug)]
+pub(crate) struct Answer<T> {
+    /// What is answered.
+    pub(crate) value: T,
+    /// The transaction that had the effect, when it was an earlier one.
+    pub(crate) version: Option<u64>,
+}
+
+impl<T> Answer<T> {
+    /// An answer of this transaction.
+    pub(crate) fn new(value: T) -> Self {
+        Self { value, version: None }
+    }
+}
+
+/// A transaction with a command in it, and the answer, or the refusal, once it is acknowledged.
+type Prepared<T> = (Transaction, Result<Answer<T>, Error>);
+
+/// One change of state.
+pub(crate) trait Command {
+    /// What it answers.
+    type Value;
+
+    /// Reads, decides, writes into the transaction, in this order. Called again after a lost race.
+    fn build(&mut self, core: &Core, txn: &mut Transaction) -> Result<Answer<Self::Value>, Stop>;
+
+    /// Fills in the version that the transaction was given.
+    fn ordered(_value: &mut Self::Value, _version: u64) {}
+}
+
+/// What all services share.
+#[derive(Debug)]
+pub(crate) struct Core {
+    pub(crate) database: Database,
+    pub(crate) keyspaces: Keyspaces,
+    pub(crate) numbers: Numbers,
+    pub(crate) index: Arc<Index>,
+    pub(crate) producers: Arc<ProducerTable>,
+    pub(crate) alarm: Arc<Alarm>,
+    /// Nothing is granted any more.
+    pub(crate) closing: AtomicBool,
+    /// Grants whose receiver went away before it had its answer.
+    pub(crate) abandoned: Mutex<VecDeque<Token>>,
+    /// Held while something is due is done: nobody does it twice.
+    pub(crate) ticking: Mutex<()>,
+}
+
+impl Core {
+    /// A session of request identities for one transaction.
+    pub(crate) fn session(&self, now_ms: u64) -> Session<'_> {
+        Session::new(self.keyspaces.producers, &self.producers, now_ms)
+    }
+
+    /// Refuses when the store stopped: what is known in memory is no longer true.
+    pub(crate) fn alive(&self) -> Result<(), Error> {
+        match self.index.is_lost().then(|| self.database.poisoned()).flatten() {
+            Some(reason) => Err(DatabaseError::Poisoned(reason).into()),
+            None => Ok(()),
+        }
+    }
+
+    /// Orders and appends a command, blocking only for room in the journal.
+    pub(crate) fn submit<C: Command>(&self, command: &mut C) -> Result<Ticket<C::Value>, Error> {
+        for _ in 0..RACES_MAX {
+            let (txn, answer) = self.prepare(command)?;
+            match txn.submit() {
+                Ok(pending) => return Ok(ticket::<C>(pending, answer)),
+                Err(DatabaseError::Conflict { .. }) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Err(gave_up())
+    }
+
+    /// The same; awaits room.
+    pub(crate) async fn submit_async<C: Command>(
+        &self,
+        command: &mut C,
+    ) -> Result<Ticket<C::Value>, Error> {
+        for _ in 0..RACES_MAX {
+            let (txn, answer) = self.prepare(command)?;
+            match txn.submit_async().await {
+                Ok(pending) => return Ok(ticket::<C>(pending, answer)),
+                Err(DatabaseError::Conflict { .. }) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Err(gave_up())
+    }
+
+    /// A transaction with the command in it, and the answer once it is acknowledged.
+    fn prepare<C: Command>(&self, command: &mut C) -> Result<Prepared<C::Value>, Error> {
+        let mut txn = self.database.begin();
+        match command.build(self, &mut txn) {
+            Ok(answer) => Ok((txn, Ok(answer))),
+            Err(Stop::Refused(error)) => Ok((txn, Err(error))),
+            Err(Stop::Failed(error)) => Err(error.into()),
+        }
+    }
+}
+
+fn ticket<C: Command>(
+    pending: rekindle_database::Pending,
+    answer: Result<Answer<C::Value>, Error>,
+) -> Ticket<C::Value> {
+    let version = pending.version();
+    let answer = answer.map(|mut answer| {
+        if answer.version.is_none() {
+            C::ordered(&mut answer.value, version);
+        }
+        answer
+    });
+    Ticket::new(pending, answer)
+}
+
+fn gave_up() -> Error {
+    Error::new(Kind::Retry, "others were faster too often; nothing was done, try again")
+}

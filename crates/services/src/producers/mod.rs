@@ -1,0 +1,247 @@
+//! Request identities: the results of each producer's last requests, so that a retry after an unknown
+//! outcome has one effect.
+//!
+//! A result is written by the transaction that has the effect, so both are there or neither. Kept are
+//! the last 1,024 results of a producer and all of the last 24 hours; what is older is trimmed a little
+//! with each request, and its sequences are answered *unknown*, never run. Above 16 Mi results in all
+//! the busy keep only their last 1,024. A producer that was silent for 7 days is forgotten.
+
+pub(crate) mod chunk;
+pub(crate) mod recovery;
+pub(crate) mod table;
+
+use std::collections::BTreeMap;
+use std::ops::Bound;
+
+use rekindle_database::{KeyspaceId, Transaction};
+use xxhash_rust::xxh3::Xxh3;
+
+use crate::error::{Error, Kind};
+use crate::exec::{Answer, Core, Stop};
+use crate::identity::Identity;
+use crate::keys::producer::{self as key, ProducerKey, RESULTS};
+use crate::limits::PRODUCER_IDLE_MS_MAX;
+use chunk::{Chunk, Entry, encode_floor, parse_floor};
+use table::ProducerTable;
+
+/// Old chunks that go when a new one begins: two, so that a backlog shrinks.
+const TRIM: usize = 2;
+
+/// A result that was kept.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Known {
+    /// The transaction that had the effect.
+    pub(crate) version: u64,
+    /// The answer.
+    pub(crate) answer: Vec<u8>,
+}
+
+/// The results that one transaction looks up and adds.
+#[derive(Debug)]
+pub(crate) struct Session<'a> {
+    keyspace: KeyspaceId,
+    table: &'a ProducerTable,
+    now_ms: u64,
+    chunks: BTreeMap<([u8; 16], u64), (Chunk, bool)>,
+    floors: BTreeMap<[u8; 16], u64>,
+    trims: Vec<([u8; 16], u64)>,
+}
+
+impl<'a> Session<'a> {
+    /// A session of a transaction at this log time.
+    pub(crate) fn new(keyspace: KeyspaceId, table: &'a ProducerTable, now_ms: u64) -> Self {
+        let (chunks, floors) = (BTreeMap::new(), BTreeMap::new());
+        Self { keyspace, table, now_ms, chunks, floors, trims: vec![] }
+    }
+
+    /// The result of this request, if it was run before; a refusal when it cannot be told, or when
+    /// the identity was used for something else.
+    pub(crate) fn find(
+        &mut self,
+        txn: &mut Transaction,
+        identity: Identity,
+        fingerprint: u32,
+    ) -> Result<Option<Known>, Stop> {
+        let Identity { producer, sequence } = identity;
+        let (number, offset) = split(sequence);
+        if !self.chunks.contains_key(&(producer, number)) {
+            self.load(txn, producer, number)?;
+        }
+        if self.floors.get(&producer).is_some_and(|&floor| sequence < floor) {
+            return Err(Stop::Refused(Error::new(
+                Kind::Unknown,
+                format!(
+                    "sequence {sequence} of this producer is older than the results that are kept; \
+                     whether it was done cannot be told, and it was not done now"
+                ),
+            )));
+        }
+        let Some((chunk, _)) = self.chunks.get(&(producer, number)) else { return Ok(None) };
+        let Some(entry) = chunk.entries.iter().find(|entry| entry.offset == offset) else {
+            return Ok(None);
+        };
+        if entry.fingerprint != fingerprint {
+            return Err(Stop::Refused(Error::invalid(format!(
+                "sequence {sequence} of this producer was used for a different request; give each \
+                 request a sequence of its own"
+            ))));
+        }
+        Ok(Some(Known { version: entry.version, answer: entry.answer.clone() }))
+    }
+
+    /// Adds the result of a request that `find` did not know.
+    pub(crate) fn record(&mut self, identity: Identity, fingerprint: u32, answer: Vec<u8>) {
+        let (number, offset) = split(identity.sequence);
+        let (chunk, changed) = self.chunks.entry((identity.producer, number)).or_default();
+        debug_assert!(chunk.entries.iter().all(|entry| entry.offset != offset), "found before");
+        chunk.newest_ms = chunk.newest_ms.max(self.now_ms);
+        chunk.entries.push(Entry { offset, version: 0, fingerprint, answer });
+        *changed = true;
+    }
+
+    /// Puts what was added into the transaction; the last thing that it writes.
+    pub(crate) fn write(self, txn: &mut Transaction) {
+        for ((producer, number), (chunk, changed)) in &self.chunks {
+            if *changed {
+                txn.put(self.keyspace, &key::chunk(producer, *number), &chunk.encode());
+            }
+        }
+        for (producer, number) in &self.trims {
+            txn.delete(self.keyspace, &key::chunk(producer, *number));
+        }
+        for (producer, number) in &self.trims {
+            // Chunks are trimmed oldest first; a floor never goes back.
+            let first_kept = number.saturating_add(1).saturating_mul(RESULTS);
+            let floor = self.floors.get(producer).copied().unwrap_or(0).max(first_kept);
+            txn.put(self.keyspace, &key::floor(producer), &encode_floor(floor));
+        }
+    }
+
+    /// Reads a chunk; where there is none yet, the producer's floor, and what may be trimmed.
+    fn load(&mut self, txn: &mut Transaction, producer: [u8; 16], number: u64) -> Result<(), Stop> {
+        if let Some(row) = txn.get(self.keyspace, &key::chunk(&producer, number))? {
+            let chunk = Chunk::parse(&row.bytes, row.version)
+                .map_err(|malformed| Stop::Refused(Error::corrupt(malformed.to_string())))?;
+            self.chunks.insert((producer, number), (chunk, false));
+            return Ok(());
+        }
+        if !self.table.has_room_for(&producer) {
+            return Err(Stop::Refused(Error::new(
+                Kind::Full,
+                "too many producers are remembered; use one producer id for many requests, or none",
+            )));
+        }
+        if let Some(row) = txn.get(self.keyspace, &key::floor(&producer))? {
+            let floor = parse_floor(&row.bytes)
+                .map_err(|malformed| Stop::Refused(Error::corrupt(malformed.to_string())))?;
+            self.floors.insert(producer, floor);
+        }
+        let trimmable = self.table.trimmable(&producer, self.now_ms, TRIM);
+        let others = trimmable.into_iter().filter(|&old| old != number);
+        self.trims.extend(others.map(|old| (producer, old)));
+        self.chunks.insert((producer, number), (Chunk::default(), false));
+        Ok(())
+    }
+}
+
+/// The chunk of a sequence, and its place in it.
+fn split(sequence: u64) -> (u64, u8) {
+    let offset = u8::try_from(sequence % RESULTS).expect("a chunk has fewer than 256 results");
+    (sequence / RESULTS, offset)
+}
+
+/// Tells requests apart: a hash of what was asked for.
+#[derive(Default)]
+pub(crate) struct Fingerprint(Xxh3);
+
+impl Fingerprint {
+    /// Of a request of this kind.
+    pub(crate) fn of(kind: &str) -> Self {
+        Self::default().bytes(kind.as_bytes())
+    }
+
+    /// Adds a field.
+    pub(crate) fn bytes(mut self, field: &[u8]) -> Self {
+        self.0.update(&(field.len() as u64).to_le_bytes());
+        self.0.update(field);
+        self
+    }
+
+    /// Adds a number.
+    pub(crate) fn number(self, number: u64) -> Self {
+        self.bytes(&number.to_le_bytes())
+    }
+
+    /// The hash.
+    pub(crate) fn finish(&self) -> u32 {
+        let [a, b, c, d, ..] = self.0.digest().to_le_bytes();
+        u32::from_le_bytes([a, b, c, d])
+    }
+}
+
+/// An answer that can be kept for a repeated request.
+pub(crate) trait Recorded: Sized {
+    /// The kept bytes.
+    fn record(&self) -> Vec<u8>;
+    /// The answer in kept bytes.
+    fn recall(bytes: &[u8]) -> Option<Self>;
+}
+
+/// Runs a request with one result: a repeated one is answered as before and not run.
+pub(crate) fn once<T: Recorded>(
+    core: &Core,
+    txn: &mut Transaction,
+    identity: Option<(Identity, u32)>,
+    now_ms: u64,
+    run: impl FnOnce(&mut Transaction) -> Result<T, Stop>,
+) -> Result<Answer<T>, Stop> {
+    let Some((identity, fingerprint)) = identity else { return Ok(Answer::new(run(txn)?)) };
+    let mut session = core.session(now_ms);
+    if let Some(known) = session.find(txn, identity, fingerprint)? {
+        let value = recall(&known)?;
+        return Ok(Answer { value, version: Some(known.version) });
+    }
+    let value = run(txn)?;
+    session.record(identity, fingerprint, value.record());
+    session.write(txn);
+    Ok(Answer::new(value))
+}
+
+/// The answer that was kept.
+pub(crate) fn recall<T: Recorded>(known: &Known) -> Result<T, Error> {
+    T::recall(&known.answer).ok_or_else(|| Error::corrupt("the kept result of this request"))
+}
+
+/// Chunks that are forgotten in one transaction.
+const FORGET: usize = 1_000;
+
+/// Forgets a producer that was silent for too long, oldest results first; not if it spoke in the
+/// meantime. A part at a time: its floor rises until nothing is left.
+pub(crate) fn forget(
+    txn: &mut Transaction,
+    keyspace: KeyspaceId,
+    producer: &[u8; 16],
+    now_ms: u64,
+) -> Result<(), Stop> {
+    let first = key::floor(producer);
+    let behind = crate::keys::user::behind(&first);
+    let range = (Bound::Included(first.as_slice()), Bound::Excluded(behind.as_slice()));
+    let rows = txn.scan(keyspace, range, FORGET, false)?;
+    let newest = rows.iter().filter_map(|row| Some(Chunk::parse_head(&row.value)?.0)).max();
+    if newest.unwrap_or(0).saturating_add(PRODUCER_IDLE_MS_MAX) > now_ms {
+        return Ok(());
+    }
+    for row in rows.iter().filter(|row| row.key.len() > first.len()) {
+        txn.delete(keyspace, &row.key);
+    }
+    let last = rows.last().map(|row| key::parse(&row.key));
+    match last {
+        Some(Ok(ProducerKey::Chunk(_, chunk))) if rows.len() == FORGET => {
+            let first_kept = chunk.saturating_add(1).saturating_mul(RESULTS);
+            txn.put(keyspace, &first, &encode_floor(first_kept));
+        }
+        // Deleted even where there is none: the table in memory follows this event.
+        _ => txn.delete(keyspace, &first),
+    }
+    Ok(())
+}

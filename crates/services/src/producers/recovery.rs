@@ -1,0 +1,127 @@
+//! Recovery of request identities: the table of what may be trimmed is built from the stored results.
+//!
+//! Nothing is settled here. A row that cannot be read stays and is told; requests whose result it may
+//! hold are refused as corrupt, never run.
+
+use std::sync::Arc;
+
+use rekindle_database::{Row as Stored, Snapshot};
+use rekindle_recovery::{
+    Acked, Action, ActionKind, Failure, Finding, Label, Layer, Place, Plan, Row, Table,
+};
+
+use crate::exec::Core;
+use crate::keys::Keyspaces;
+use crate::keys::producer::{ProducerKey, parse};
+use crate::producers::chunk::{Chunk, parse_floor};
+use crate::producers::table::TableObserver;
+use crate::queues::recovery::scan_all;
+
+/// A row: whether its key and its value can be read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Situation {
+    key: bool,
+    value: bool,
+}
+
+/// What a row means.
+static RESULTS: Table<Situation, ActionKind> = Table {
+    rows: &[
+        Row { label: Label("producer-1"), when: |s| s.key && s.value, then: ActionKind::Keep },
+        Row { label: Label("producer-2"), when: |s| !(s.key && s.value), then: ActionKind::Ask },
+    ],
+};
+
+/// The layer of request identities.
+pub(crate) struct ProducerLayer {
+    pub(crate) keyspaces: Keyspaces,
+}
+
+/// A chunk: producer, number, newest result, count.
+type Known = ([u8; 16], u64, u64, u8);
+
+impl Layer for ProducerLayer {
+    const NAME: &'static str = "producer";
+    type Source = Snapshot;
+    type Sink = Core;
+    type Pieces = Vec<Stored>;
+    type Trusted = Vec<Known>;
+    type Step = ();
+    type Recovered = u64;
+
+    fn scan(&self, source: &Snapshot) -> Result<Vec<Stored>, Failure> {
+        scan_all(source, self.keyspaces.producers, "producers")
+    }
+
+    fn validate(&self, pieces: Vec<Stored>) -> (Vec<Known>, Vec<Finding>) {
+        let (mut trusted, mut findings) = (vec![], vec![]);
+        for row in pieces {
+            let key = parse(&row.key);
+            let (known, value) = match &key {
+                Ok(ProducerKey::Chunk(producer, chunk)) => {
+                    match Chunk::parse(&row.value, row.version) {
+                        Ok(read) => {
+                            let count = u8::try_from(read.entries.len()).unwrap_or(u8::MAX);
+                            (Some((*producer, *chunk, read.newest_ms, count)), true)
+                        }
+                        Err(_) => (None, false),
+                    }
+                }
+                Ok(ProducerKey::Floor(_)) => (None, parse_floor(&row.value).is_ok()),
+                Err(_) => (None, false),
+            };
+            let decided = RESULTS.decide(&Situation { key: key.is_ok(), value });
+            if decided.then == ActionKind::Ask {
+                findings.push(finding(decided.label, &row));
+            }
+            trusted.extend(known);
+        }
+        (trusted, findings)
+    }
+
+    fn plan(&self, _: &Vec<Known>, findings: &[Finding]) -> Plan<()> {
+        let ask = |finding: &Finding| Action {
+            kind: ActionKind::Ask,
+            label: finding.label,
+            target: finding.place.file.clone(),
+            detail: "left as it is; its requests are refused, never run".to_owned(),
+        };
+        Plan { steps: vec![], actions: findings.iter().map(ask).collect() }
+    }
+
+    fn act(&self, trusted: Vec<Known>, _: Vec<()>, sink: &Core) -> Result<u64, Failure> {
+        for (producer, chunk, newest_ms, count) in trusted {
+            sink.producers.written(producer, chunk, newest_ms, count);
+        }
+        sink.database.observe(Arc::new(TableObserver {
+            table: Arc::downgrade(&sink.producers),
+            keyspace: self.keyspaces.producers,
+        }));
+        Ok(sink.producers.counts().1)
+    }
+}
+
+fn finding(label: Label, row: &Stored) -> Finding {
+    Finding {
+        label,
+        place: Place { file: "keyspace producers".to_owned(), ..Place::default() },
+        verdict: None,
+        acked: Acked::Unknown,
+        expected: "a producer's key, and a floor or a chunk of results".to_owned(),
+        found: format!("key {}, {} bytes", row.key.escape_ascii(), row.value.len()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Every combination of conditions matches exactly one row.
+    #[test]
+    fn each_situation_has_one_row() {
+        let all = [false, true]
+            .into_iter()
+            .flat_map(|key| [false, true].into_iter().map(move |value| Situation { key, value }));
+        assert!(RESULTS.check(all).is_empty());
+    }
+}

@@ -1,0 +1,95 @@
+//! `delete` and `purge`: all messages of a queue go in one transaction, whatever their number.
+//!
+//! Ranges of messages, leases and attempts are deleted as ranges. The rows of `lease_expiry` begin
+//! with the deadline and are no range: the index names them once the transaction is applied, and the
+//! next tick removes them; after a crash in between, recovery does (`queue-4`).
+
+use rekindle_database::Transaction;
+
+use crate::error::{Error, Kind};
+use crate::exec::{Answer, Command, Core, Stop};
+use crate::identity::Identity;
+use crate::keys::{message, queue as key};
+use crate::producers::{Fingerprint, once};
+use crate::queues::create::load;
+use crate::queues::definition::check_name;
+use crate::queues::{Deleted, Purged};
+
+/// Deletes a queue.
+pub(crate) struct Delete<'a> {
+    name: &'a str,
+    identity: Option<(Identity, u32)>,
+}
+
+/// Deletes the messages of a queue.
+pub(crate) struct Purge<'a> {
+    name: &'a str,
+    identity: Option<(Identity, u32)>,
+}
+
+impl<'a> Delete<'a> {
+    /// Checks what is asked for.
+    pub(crate) fn new(name: &'a str, identity: Option<Identity>) -> Result<Self, Error> {
+        check_name(name)?;
+        Ok(Self { name, identity: identity.map(|id| (id, fingerprint("delete", name))) })
+    }
+}
+
+impl<'a> Purge<'a> {
+    /// Checks what is asked for.
+    pub(crate) fn new(name: &'a str, identity: Option<Identity>) -> Result<Self, Error> {
+        check_name(name)?;
+        Ok(Self { name, identity: identity.map(|id| (id, fingerprint("purge", name))) })
+    }
+}
+
+impl Command for Delete<'_> {
+    type Value = Deleted;
+
+    fn build(&mut self, core: &Core, txn: &mut Transaction) -> Result<Answer<Deleted>, Stop> {
+        let now_ms = core.database.log_time_ms();
+        once(core, txn, self.identity, now_ms, |txn| {
+            let queue = load(core, txn, self.name)?.ok_or_else(|| Error::no_queue(self.name))?;
+            if let Some(source) = core.index.source_of(self.name) {
+                return Err(Stop::Refused(Error::new(
+                    Kind::Conflict,
+                    format!(
+                        "queue \"{}\" is the dead-letter queue of \"{source}\"; delete that first",
+                        self.name
+                    ),
+                )));
+            }
+            let messages = core.index.messages(queue.id);
+            // The definition goes first: the index drops the queue as a whole.
+            txn.delete(core.keyspaces.queues, &key::encode(self.name));
+            clear(core, txn, queue.id);
+            Ok(Deleted { messages })
+        })
+    }
+}
+
+impl Command for Purge<'_> {
+    type Value = Purged;
+
+    fn build(&mut self, core: &Core, txn: &mut Transaction) -> Result<Answer<Purged>, Stop> {
+        let now_ms = core.database.log_time_ms();
+        once(core, txn, self.identity, now_ms, |txn| {
+            let queue = load(core, txn, self.name)?.ok_or_else(|| Error::no_queue(self.name))?;
+            let messages = core.index.messages(queue.id);
+            clear(core, txn, queue.id);
+            Ok(Purged { messages })
+        })
+    }
+}
+
+fn clear(core: &Core, txn: &mut Transaction, queue: u64) {
+    let (first, behind) = message::range(queue);
+    let keyspaces = &core.keyspaces;
+    for keyspace in [keyspaces.messages, keyspaces.leases, keyspaces.attempts] {
+        txn.delete_range(keyspace, &first, &behind);
+    }
+}
+
+fn fingerprint(kind: &str, name: &str) -> u32 {
+    Fingerprint::of(kind).bytes(name.as_bytes()).finish()
+}

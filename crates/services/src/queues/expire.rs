@@ -1,0 +1,77 @@
+//! Leases that ran out: the message is ready again, or goes to the dead-letter queue.
+
+use rekindle_database::Transaction;
+
+use crate::bytes::truncated;
+use crate::exec::{Answer, Command, Core, Stop};
+use crate::keys::lease_expiry::{self, LeaseExpiry};
+use crate::limits::REASON_BYTES_MAX;
+use crate::queues::attempts::Cause;
+use crate::queues::settle::{load_lease, settle};
+use crate::queues::state::Ending;
+use crate::queues::{MessageId, Settled};
+
+/// Takes a lease back whose deadline passed. Repeatable: one that was extended or ended meanwhile is
+/// left alone.
+pub(crate) struct Expire<'a> {
+    pub(crate) message: MessageId,
+    pub(crate) now_ms: u64,
+    /// Rows of `lease_expiry` that recovery found beside the right one.
+    pub(crate) stale: &'a [u64],
+}
+
+impl Command for Expire<'_> {
+    type Value = Option<Settled>;
+
+    fn build(
+        &mut self,
+        core: &Core,
+        txn: &mut Transaction,
+    ) -> Result<Answer<Option<Settled>>, Stop> {
+        let Some(queue) = core.index.definition_of(self.message.queue) else {
+            return Ok(Answer::new(None));
+        };
+        let lease = load_lease(core, txn, self.message)?;
+        let Some(lease) = lease.filter(|lease| lease.deadline_ms <= self.now_ms) else {
+            return Ok(Answer::new(None));
+        };
+        let owner = if lease.owner.is_empty() { "its owner" } else { &lease.owner };
+        let reason = format!("{owner} did not answer before the lease ran out");
+        let ending = Ending {
+            cause: Cause::LeaseExpired,
+            reason: truncated(&reason, REASON_BYTES_MAX),
+            now_ms: self.now_ms,
+            delay_ms: 0,
+        };
+        let settled = settle(core, txn, &queue, self.message, &lease, &ending)?;
+        drop_expiries(core, txn, self.message, self.stale);
+        Ok(Answer::new(Some(settled)))
+    }
+}
+
+/// Removes rows of the index by time.
+pub(crate) fn drop_expiries(
+    core: &Core,
+    txn: &mut Transaction,
+    message: MessageId,
+    deadlines: &[u64],
+) {
+    for &deadline_ms in deadlines {
+        let expiry = LeaseExpiry { deadline_ms, message };
+        txn.delete(core.keyspaces.lease_expiry, &lease_expiry::encode(expiry));
+    }
+}
+
+/// Removes rows of the index by time whose leases went with a whole range.
+pub(crate) struct DropOrphans<'a>(pub(crate) &'a [LeaseExpiry]);
+
+impl Command for DropOrphans<'_> {
+    type Value = ();
+
+    fn build(&mut self, core: &Core, txn: &mut Transaction) -> Result<Answer<()>, Stop> {
+        for expiry in self.0 {
+            txn.delete(core.keyspaces.lease_expiry, &lease_expiry::encode(*expiry));
+        }
+        Ok(Answer::new(()))
+    }
+}

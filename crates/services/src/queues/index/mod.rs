@@ -1,0 +1,293 @@
+//! The ready index of all queues: derived, in memory, fed by apply events, rebuilt by recovery.
+//!
+//! Invariants: it follows the applied transactions in their order, and nothing else changes what it
+//! says about rows; a reservation is the only thing in it that is not in the database. It is touched
+//! under one mutex for a bounded time, and nobody is woken under it.
+
+mod observer;
+mod queue;
+mod ready;
+mod waiters;
+
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BinaryHeap, HashMap};
+use std::ops::Bound;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::task::Waker;
+
+pub(crate) use observer::IndexObserver;
+pub(crate) use queue::{Claim, Place, QueueIndex, Reserved};
+pub(crate) use waiters::Listener;
+
+use crate::alarm::Alarm;
+use crate::error::{Error, Kind};
+use crate::keys::lease_expiry::LeaseExpiry;
+use crate::limits::WAITERS_MAX;
+use crate::queues::definition::Definition;
+use crate::queues::{MessageId, QueueInfo};
+use waiters::Waiters;
+
+/// What the mutex guards.
+#[derive(Debug, Default)]
+struct Inner {
+    queues: HashMap<u64, QueueIndex>,
+    waiters: HashMap<u64, Waiters>,
+    /// When which queue is to be looked at; at most one live entry per queue, stale ones are skipped.
+    wakes: BinaryHeap<Reverse<(u64, u64)>>,
+    /// Rows of `lease_expiry` whose leases went with a whole range.
+    orphans: Vec<LeaseExpiry>,
+    /// The journal failed: what is here is no longer true.
+    lost: bool,
+}
+
+/// The ready index.
+#[derive(Debug)]
+pub(crate) struct Index {
+    inner: Mutex<Inner>,
+    names: RwLock<BTreeMap<String, Arc<Definition>>>,
+    waiting: AtomicUsize,
+    alarm: Arc<Alarm>,
+}
+
+/// A message whose lease ran out.
+pub(crate) type Expired = MessageId;
+
+impl Index {
+    /// An empty index, which rings `alarm` when something is due earlier than before.
+    pub(crate) fn new(alarm: Arc<Alarm>) -> Self {
+        Self {
+            inner: Mutex::default(),
+            names: RwLock::default(),
+            waiting: AtomicUsize::new(0),
+            alarm,
+        }
+    }
+
+    /// Adds a queue that was there before this run, and its messages.
+    pub(crate) fn restore(&self, queue: QueueIndex) {
+        let definition = Arc::clone(&queue.definition);
+        let mut inner = self.lock();
+        inner.queues.insert(definition.id, queue);
+        inner.schedule(definition.id);
+        drop(inner);
+        let mut names = self.names.write().unwrap_or_else(PoisonError::into_inner);
+        names.insert(definition.name.clone(), definition);
+    }
+
+    /// The queue with this name.
+    pub(crate) fn definition(&self, name: &str) -> Option<Arc<Definition>> {
+        let names = self.names.read().unwrap_or_else(PoisonError::into_inner);
+        names.get(name).map(Arc::clone)
+    }
+
+    /// The queue with this number.
+    pub(crate) fn definition_of(&self, queue: u64) -> Option<Arc<Definition>> {
+        self.lock().queues.get(&queue).map(|index| Arc::clone(&index.definition))
+    }
+
+    /// Number of queues.
+    pub(crate) fn queue_count(&self) -> usize {
+        self.names.read().unwrap_or_else(PoisonError::into_inner).len()
+    }
+
+    /// A queue whose dead-letter queue is `name`.
+    pub(crate) fn source_of(&self, name: &str) -> Option<String> {
+        let names = self.names.read().unwrap_or_else(PoisonError::into_inner);
+        let mut sources = names.values();
+        let source = sources.find(|queue| queue.settings.dead_letter.as_deref() == Some(name));
+        source.map(|definition| definition.name.clone())
+    }
+
+    /// Up to `limit` queues behind `after`, and whether more follow.
+    pub(crate) fn list(&self, after: &str, limit: usize, now: u64) -> (Vec<QueueInfo>, bool) {
+        let mut found: Vec<Arc<Definition>> = {
+            let names = self.names.read().unwrap_or_else(PoisonError::into_inner);
+            let range = (Bound::Excluded(after), Bound::Unbounded);
+            let behind = names.range::<str, _>(range);
+            behind.take(limit.saturating_add(1)).map(|(_, queue)| Arc::clone(queue)).collect()
+        };
+        let more = found.len() > limit;
+        found.truncate(limit);
+        let inner = self.lock();
+        (found.iter().map(|definition| info(&inner, definition, now)).collect(), more)
+    }
+
+    /// One queue.
+    pub(crate) fn info(&self, definition: &Definition, now: u64) -> QueueInfo {
+        info(&self.lock(), definition, now)
+    }
+
+    /// All messages of a queue.
+    pub(crate) fn messages(&self, queue: u64) -> u64 {
+        self.lock().queues.get(&queue).map_or(0, QueueIndex::messages)
+    }
+
+    /// Takes up to `max` ready messages out for a grant.
+    pub(crate) fn reserve(&self, queue: u64, max: usize, now: u64, into: &mut Vec<Reserved>) {
+        let mut inner = self.lock();
+        let Some(index) = inner.queues.get_mut(&queue) else { return };
+        index.advance(now);
+        index.reserve(max, into);
+    }
+
+    /// Puts reserved messages back to their places.
+    pub(crate) fn unreserve(&self, queue: u64, numbers: impl Iterator<Item = u64>) {
+        let mut wakers = Vec::new();
+        let mut inner = self.lock();
+        if let Some(index) = inner.queues.get_mut(&queue) {
+            let ready = numbers.map(|number| index.unreserve(number)).sum();
+            inner.wake(queue, ready, &mut wakers);
+        }
+        drop(inner);
+        wakers.into_iter().for_each(Waker::wake);
+    }
+
+    /// Sets a damaged message aside for a person: it is not served.
+    pub(crate) fn set_aside(&self, queue: u64, number: u64) {
+        if let Some(index) = self.lock().queues.get_mut(&queue) {
+            index.gone(number);
+            index.review += 1;
+        }
+    }
+
+    /// Adds a receiver that waits for this queue.
+    pub(crate) fn listen(self: &Arc<Self>, queue: u64) -> Result<Listener, Error> {
+        if self.waiting.fetch_add(1, Ordering::Relaxed) >= WAITERS_MAX {
+            self.waiting.fetch_sub(1, Ordering::Relaxed);
+            return Err(Error::new(
+                Kind::Full,
+                format!("{WAITERS_MAX} receivers wait already; try again without waiting"),
+            ));
+        }
+        let waiter = self.lock().waiters.entry(queue).or_default().add();
+        Ok(Listener { waiter, index: Arc::downgrade(self), queue })
+    }
+
+    /// A listener was dropped; `unseen`: it was woken and did not see it.
+    fn listener_gone(&self, queue: u64, unseen: bool) {
+        self.waiting.fetch_sub(1, Ordering::Relaxed);
+        if unseen {
+            let mut wakers = Vec::new();
+            self.lock().wake(queue, 1, &mut wakers);
+            wakers.into_iter().for_each(Waker::wake);
+        }
+    }
+
+    /// Wakes every waiting receiver.
+    pub(crate) fn wake_all(&self) {
+        let mut wakers = Vec::new();
+        let mut inner = self.lock();
+        for waiters in inner.waiters.values_mut() {
+            waiters.wake(u64::MAX, &mut wakers);
+        }
+        drop(inner);
+        wakers.into_iter().for_each(Waker::wake);
+    }
+
+    /// Makes delayed messages ready whose time has come, and names up to `max` messages whose lease
+    /// ran out. Answers how many became ready.
+    pub(crate) fn due(&self, now: u64, max: usize, expired: &mut Vec<Expired>) -> u64 {
+        let mut wakers = Vec::new();
+        let mut became_ready = 0;
+        let mut inner = self.lock();
+        let mut looked_at = Vec::new();
+        while expired.len() < max {
+            let Some(&Reverse((at, queue))) = inner.wakes.peek() else { break };
+            if at > now {
+                break;
+            }
+            inner.wakes.pop();
+            let Some(index) = inner.queues.get_mut(&queue) else { continue };
+            if index.wake_ms != Some(at) {
+                continue;
+            }
+            index.wake_ms = None;
+            let ready = index.advance(now);
+            let left = max - expired.len();
+            expired.extend(index.expired(now, left).map(|number| MessageId { queue, number }));
+            inner.wake(queue, ready, &mut wakers);
+            became_ready += ready;
+            looked_at.push(queue);
+        }
+        // Only now, so that a queue whose leases are still to be settled is not looked at twice.
+        for queue in looked_at {
+            inner.schedule(queue);
+        }
+        drop(inner);
+        wakers.into_iter().for_each(Waker::wake);
+        became_ready
+    }
+
+    /// When something is due next.
+    pub(crate) fn next_ms(&self) -> Option<u64> {
+        let inner = self.lock();
+        if inner.orphans.is_empty() {
+            inner.wakes.peek().map(|Reverse((at, _))| *at)
+        } else {
+            Some(0)
+        }
+    }
+
+    /// Takes up to `max` rows of `lease_expiry` that have no lease any more.
+    pub(crate) fn take_orphans(&self, max: usize) -> Vec<LeaseExpiry> {
+        let mut inner = self.lock();
+        let from = inner.orphans.len().saturating_sub(max);
+        inner.orphans.split_off(from)
+    }
+
+    /// Gives them back: they could not be removed now.
+    pub(crate) fn return_orphans(&self, orphans: Vec<LeaseExpiry>) {
+        self.lock().orphans.extend(orphans);
+    }
+
+    /// Whether the journal failed.
+    pub(crate) fn is_lost(&self) -> bool {
+        self.lock().lost
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        // A panic under this lock is a bug that the debug assertions name; the state is still whole
+        // enough to answer, and the journal has the truth.
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Inner {
+    /// Wakes up to `count` receivers of a queue.
+    fn wake(&mut self, queue: u64, count: u64, wakers: &mut Vec<Waker>) {
+        if count == 0 {
+            return;
+        }
+        if let Some(waiters) = self.waiters.get_mut(&queue) {
+            waiters.wake(count, wakers);
+            if waiters.is_empty() {
+                self.waiters.remove(&queue);
+            }
+        }
+    }
+
+    /// Sees to it that the queue is looked at when something of it is due; answers the time when that
+    /// is earlier than before.
+    fn schedule(&mut self, queue: u64) -> Option<u64> {
+        let index = self.queues.get_mut(&queue)?;
+        let next = index.next_ms()?;
+        if index.wake_ms.is_some_and(|at| at <= next) {
+            return None;
+        }
+        index.wake_ms = Some(next);
+        self.wakes.push(Reverse((next, queue)));
+        Some(next)
+    }
+}
+
+/// What is told about a queue.
+fn info(inner: &Inner, definition: &Definition, now: u64) -> QueueInfo {
+    let stats = inner.queues.get(&definition.id).map(|index| index.stats(now));
+    QueueInfo {
+        name: definition.name.clone(),
+        settings: definition.settings.clone(),
+        created_ms: definition.created_ms,
+        stats: stats.unwrap_or_default(),
+    }
+}

@@ -1,0 +1,228 @@
+//! The ready messages of one queue: first in, first out per fairness key, keys take turns.
+//!
+//! A lane is one key's line. New messages have rising numbers and go to the back of `fresh` in O(1);
+//! one that comes back (its lease ran out, it was given back) takes its old place through `returned`.
+//! Invariants: a number is in at most one of the two; a lane is in the ring exactly when it has ready
+//! messages; a lane goes when the queue has no message of its key any more.
+
+use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::sync::Arc;
+
+/// Which lane; reused after its lane went.
+pub(crate) type LaneId = u32;
+
+/// One fairness key's line.
+#[derive(Debug, Default)]
+struct Lane {
+    key: Arc<str>,
+    fresh: VecDeque<u64>,
+    returned: BTreeSet<u64>,
+    /// Messages of this key in the queue, ready or not.
+    members: u64,
+}
+
+impl Lane {
+    fn is_empty(&self) -> bool {
+        self.fresh.is_empty() && self.returned.is_empty()
+    }
+
+    /// Takes the smallest number.
+    fn pop(&mut self) -> Option<u64> {
+        match (self.fresh.front(), self.returned.first()) {
+            (Some(fresh), Some(returned)) if returned < fresh => self.returned.pop_first(),
+            (Some(_), _) => self.fresh.pop_front(),
+            (None, _) => self.returned.pop_first(),
+        }
+    }
+}
+
+/// The ready messages of one queue.
+#[derive(Debug, Default)]
+pub(crate) struct Ready {
+    lanes: Vec<Lane>,
+    free: Vec<LaneId>,
+    by_key: HashMap<Arc<str>, LaneId>,
+    ring: VecDeque<LaneId>,
+    count: u64,
+}
+
+impl Ready {
+    /// Ready messages.
+    pub(crate) fn count(&self) -> u64 {
+        self.count
+    }
+
+    /// Fairness keys among the ready messages.
+    pub(crate) fn keys(&self) -> u64 {
+        self.ring.len() as u64
+    }
+
+    /// A message of this key joins the queue, not ready yet.
+    pub(crate) fn join(&mut self, key: &str) -> LaneId {
+        let id = match self.by_key.get(key) {
+            Some(&id) => id,
+            None => self.add_lane(key),
+        };
+        self.lane(id).members += 1;
+        id
+    }
+
+    /// A message that is not ready leaves the queue.
+    pub(crate) fn leave(&mut self, id: LaneId) {
+        let lane = self.lane(id);
+        debug_assert!(lane.members > 0, "a message leaves once");
+        lane.members = lane.members.saturating_sub(1);
+        if lane.members == 0 {
+            debug_assert!(lane.is_empty(), "no ready message without a member");
+            let gone = std::mem::take(lane);
+            self.by_key.remove(&gone.key);
+            self.free.push(id);
+        }
+    }
+
+    /// A message becomes ready.
+    pub(crate) fn push(&mut self, id: LaneId, number: u64) {
+        let lane = self.lane(id);
+        let was_empty = lane.is_empty();
+        match lane.fresh.back() {
+            Some(&back) if back >= number => {
+                debug_assert!(back != number, "a message becomes ready once");
+                lane.returned.insert(number);
+            }
+            _ => lane.fresh.push_back(number),
+        }
+        if was_empty {
+            self.ring.push_back(id);
+        }
+        self.count += 1;
+    }
+
+    /// Takes the first message of the key whose turn it is.
+    pub(crate) fn pop(&mut self) -> Option<(LaneId, u64)> {
+        let id = self.ring.pop_front()?;
+        let lane = self.lane(id);
+        let number = lane.pop().expect("a lane in the ring has ready messages");
+        if !lane.is_empty() {
+            self.ring.push_back(id);
+        }
+        self.count -= 1;
+        Some((id, number))
+    }
+
+    /// Takes this message out of its lane; false when it is not ready.
+    pub(crate) fn take(&mut self, id: LaneId, number: u64) -> bool {
+        let lane = self.lane(id);
+        let found = lane.returned.remove(&number)
+            || match lane.fresh.binary_search(&number) {
+                Ok(at) => lane.fresh.remove(at).is_some(),
+                Err(_) => false,
+            };
+        if found {
+            self.count -= 1;
+            if self.lane(id).is_empty() {
+                self.ring.retain(|&other| other != id);
+            }
+        }
+        found
+    }
+
+    /// The lane in which this message is ready. Looks through all of them: only for what nobody who
+    /// uses this index does.
+    pub(crate) fn find(&self, number: u64) -> Option<LaneId> {
+        self.by_key.values().copied().find(|&id| {
+            let lane = usize::try_from(id).ok().and_then(|id| self.lanes.get(id));
+            lane.is_some_and(|lane| {
+                lane.returned.contains(&number) || lane.fresh.binary_search(&number).is_ok()
+            })
+        })
+    }
+
+    fn add_lane(&mut self, key: &str) -> LaneId {
+        let key: Arc<str> = Arc::from(key);
+        let id = self.free.pop().unwrap_or_else(|| {
+            self.lanes.push(Lane::default());
+            LaneId::try_from(self.lanes.len() - 1).expect("fewer than 2^32 keys fit in memory")
+        });
+        self.lane(id).key = Arc::clone(&key);
+        self.by_key.insert(key, id);
+        id
+    }
+
+    fn lane(&mut self, id: LaneId) -> &mut Lane {
+        let id = usize::try_from(id).expect("usize has at least 32 bits");
+        self.lanes.get_mut(id).expect("a lane id names a lane until its last message leaves")
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    fn sent(ready: &mut Ready, key: &str, number: u64) -> LaneId {
+        let lane = ready.join(key);
+        ready.push(lane, number);
+        lane
+    }
+
+    fn popped(ready: &mut Ready) -> Vec<u64> {
+        std::iter::from_fn(|| ready.pop()).map(|(_, number)| number).collect()
+    }
+
+    #[test]
+    fn keys_take_turns_and_each_is_first_in_first_out() {
+        let mut ready = Ready::default();
+        for number in 1..=4 {
+            sent(&mut ready, "a", number);
+        }
+        sent(&mut ready, "b", 5);
+        sent(&mut ready, "b", 6);
+        sent(&mut ready, "", 7);
+        assert_eq!((ready.count(), ready.keys()), (7, 3));
+        assert_eq!(popped(&mut ready), [1, 5, 7, 2, 6, 3, 4]);
+        assert_eq!((ready.count(), ready.keys()), (0, 0));
+    }
+
+    #[test]
+    fn what_comes_back_takes_its_old_place() {
+        let mut ready = Ready::default();
+        for number in [10, 20, 30] {
+            sent(&mut ready, "", number);
+        }
+        let (lane, first) = ready.pop().unwrap();
+        let (_, second) = ready.pop().unwrap();
+        ready.push(lane, second);
+        ready.push(lane, first);
+        assert_eq!(popped(&mut ready), [10, 20, 30]);
+        // Also when everything behind it is gone.
+        ready.push(lane, 30);
+        ready.push(lane, 10);
+        assert_eq!(popped(&mut ready), [10, 30]);
+    }
+
+    #[test]
+    fn a_lane_goes_with_its_last_message_and_its_id_is_reused() {
+        let mut ready = Ready::default();
+        for number in 1..=1_000 {
+            let lane = sent(&mut ready, &format!("key-{number}"), number);
+            assert!(ready.take(lane, number));
+            assert!(!ready.take(lane, number));
+            ready.leave(lane);
+        }
+        assert_eq!(ready.lanes.len(), 1);
+        assert!(ready.by_key.is_empty() && ready.ring.is_empty());
+    }
+
+    #[test]
+    fn a_message_is_found_wherever_it_stands() {
+        let mut ready = Ready::default();
+        sent(&mut ready, "a", 1);
+        let b = sent(&mut ready, "b", 3);
+        sent(&mut ready, "b", 2);
+        assert_eq!(ready.find(3), Some(b));
+        assert_eq!(ready.find(2), Some(b));
+        assert_eq!(ready.find(4), None);
+        assert!(ready.take(b, 3) && ready.take(b, 2));
+        assert_eq!(popped(&mut ready), [1]);
+    }
+}

@@ -1,0 +1,72 @@
+//! `send`: one message, one transaction.
+//!
+//! Its only read is the queue's definition, validated at commit: a message never lands in a queue that
+//! was deleted meanwhile, and never in one that was created anew under the same name.
+
+use rekindle_database::Transaction;
+
+use crate::error::Error;
+use crate::exec::{Answer, Command, Core, Stop};
+use crate::identity::Identity;
+use crate::keys::{message as message_key, queue as key};
+use crate::producers::{Fingerprint, once};
+use crate::queues::definition::{Definition, check_name};
+use crate::queues::message::{check, encode};
+use crate::queues::{MessageId, NewMessage};
+
+/// Sends a message.
+pub(crate) struct Send<'a> {
+    queue: &'a str,
+    value: Vec<u8>,
+    identity: Option<(Identity, u32)>,
+    now_ms: u64,
+    /// Given once, so that a lost race does not change the order of sending.
+    number: u64,
+}
+
+impl<'a> Send<'a> {
+    /// Checks what is asked for.
+    pub(crate) fn new(
+        core: &Core,
+        queue: &'a str,
+        message: &NewMessage<'_>,
+        identity: Option<Identity>,
+    ) -> Result<Self, Error> {
+        check_name(queue)?;
+        check(message)?;
+        let now_ms = core.database.log_time_ms();
+        let identity = identity.map(|identity| (identity, fingerprint(queue, message)));
+        let number = core.numbers.next()?;
+        Ok(Self { queue, value: encode(message, now_ms), identity, now_ms, number })
+    }
+}
+
+impl Command for Send<'_> {
+    type Value = MessageId;
+
+    fn build(&mut self, core: &Core, txn: &mut Transaction) -> Result<Answer<MessageId>, Stop> {
+        once(core, txn, self.identity, self.now_ms, |txn| {
+            let row = txn
+                .get(core.keyspaces.queues, &key::encode(self.queue))?
+                .ok_or_else(|| Error::no_queue(self.queue))?;
+            let queue = Definition::parse_id(&row.bytes).ok_or_else(|| {
+                Error::corrupt(format!("the definition of queue \"{}\" is damaged", self.queue))
+            })?;
+            let id = MessageId { queue, number: self.number };
+            txn.put(core.keyspaces.messages, &message_key::encode(id), &self.value);
+            Ok(id)
+        })
+    }
+}
+
+fn fingerprint(queue: &str, message: &NewMessage<'_>) -> u32 {
+    let mut fingerprint = Fingerprint::of("send")
+        .bytes(queue.as_bytes())
+        .bytes(message.body)
+        .bytes(message.fairness_key.as_bytes())
+        .number(message.delay_ms);
+    for (name, value) in message.headers {
+        fingerprint = fingerprint.bytes(name.as_bytes()).bytes(value.as_bytes());
+    }
+    fingerprint.finish()
+}

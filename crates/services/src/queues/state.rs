@@ -1,0 +1,211 @@
+//! The life of a message as pure transitions: grant, extend, settle.
+//!
+//! ```text
+//!   sent ──▶ delayed ──▶ ready ──grant──▶ leased ──ack──▶ gone
+//!                          ▲                │
+//!                          └── settle ◀─────┤ (failed, lease_expired, released, shutdown)
+//!                                           └─▶ dead-letter queue, attempts used up
+//! ```
+//! Invariants: `attempt` grows by one at a grant and only there; a settlement adds one cause and
+//! nothing else; a token is good from its grant until the message is granted again or finished.
+
+use crate::bytes::truncated;
+use crate::limits::{HISTORY_MAX, REASON_BYTES_MAX};
+use crate::queues::attempts::{Attempts, Cause, Settlement};
+use crate::queues::lease::Lease;
+
+/// How a token stands to its message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Standing {
+    /// The message is leased under this token.
+    Current,
+    /// The lease was settled, and the message not granted again yet: an ack still counts.
+    Late,
+    /// Granted again, or finished.
+    Fenced,
+}
+
+/// How the token of `grant` stands.
+pub(crate) fn standing(grant: u64, lease: Option<&Lease>, attempts: Option<&Attempts>) -> Standing {
+    match (lease, attempts) {
+        (Some(lease), _) if lease.grant == grant => Standing::Current,
+        (Some(_), _) => Standing::Fenced,
+        (None, Some(attempts)) if attempts.grant == grant => Standing::Late,
+        (None, _) => Standing::Fenced,
+    }
+}
+
+/// The next lease of a ready message.
+pub(crate) fn grant(
+    attempts: Option<&Attempts>,
+    now_ms: u64,
+    visibility_ms: u64,
+    owner: &str,
+) -> Lease {
+    Lease {
+        grant: 0,
+        deadline_ms: now_ms.saturating_add(visibility_ms),
+        granted_ms: now_ms,
+        attempt: attempts.map_or(0, |attempts| attempts.attempt).saturating_add(1),
+        owner: owner.to_owned(),
+        extended: false,
+    }
+}
+
+/// The same lease until `now + by`, which may be sooner than before: the owner says so.
+pub(crate) fn extended(lease: &Lease, now_ms: u64, by_ms: u64) -> Lease {
+    debug_assert!(lease.grant > 0, "an extended lease names its grant");
+    Lease { deadline_ms: now_ms.saturating_add(by_ms), extended: true, ..lease.clone() }
+}
+
+/// The lease of a late owner, taken up again: same grant, same attempt.
+pub(crate) fn resumed(attempts: &Attempts, now_ms: u64, by_ms: u64) -> Lease {
+    Lease {
+        grant: attempts.grant,
+        deadline_ms: now_ms.saturating_add(by_ms),
+        granted_ms: now_ms,
+        attempt: attempts.attempt,
+        owner: String::new(),
+        extended: true,
+    }
+}
+
+/// How a claim ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Ending<'a> {
+    /// Why.
+    pub(crate) cause: Cause,
+    /// In the owner's words.
+    pub(crate) reason: &'a str,
+    /// Now, log time.
+    pub(crate) now_ms: u64,
+    /// How long the message stays away.
+    pub(crate) delay_ms: u64,
+}
+
+/// What becomes of a message whose claim ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Next {
+    /// It is ready, at once or when its delay is over.
+    Return(Attempts),
+    /// Its attempts are used up.
+    DeadLetter(Attempts),
+}
+
+/// Settles a lease: adds its cause, and decides what becomes of the message.
+pub(crate) fn settle(
+    lease: &Lease,
+    attempts: Option<Attempts>,
+    ending: &Ending<'_>,
+    max_attempts: u32,
+) -> Next {
+    let mut attempts = attempts.unwrap_or_default();
+    debug_assert!(lease.attempt >= attempts.attempt, "attempts only grow");
+    attempts.attempt = lease.attempt;
+    attempts.grant = lease.grant;
+    if ending.cause.charged() {
+        attempts.charged = attempts.charged.saturating_add(1);
+    }
+    attempts.due_ms =
+        if ending.delay_ms == 0 { 0 } else { ending.now_ms.saturating_add(ending.delay_ms) };
+    if attempts.history.len() >= HISTORY_MAX {
+        attempts.history.remove(0);
+    }
+    attempts.history.push(Settlement {
+        attempt: lease.attempt,
+        cause: ending.cause,
+        at_ms: ending.now_ms,
+        reason: truncated(ending.reason, REASON_BYTES_MAX).to_owned(),
+    });
+    if ending.cause.charged() && max_attempts > 0 && attempts.charged >= max_attempts {
+        Next::DeadLetter(attempts)
+    } else {
+        Next::Return(attempts)
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::panic)]
+mod tests {
+    use super::*;
+
+    fn leased(grant: u64, attempt: u32) -> Lease {
+        let owner = String::new();
+        Lease { grant, deadline_ms: 100, granted_ms: 0, attempt, owner, extended: false }
+    }
+
+    fn ending(cause: Cause) -> Ending<'static> {
+        Ending { cause, reason: "", now_ms: 50, delay_ms: 0 }
+    }
+
+    fn returned(next: Next) -> Attempts {
+        match next {
+            Next::Return(attempts) => attempts,
+            Next::DeadLetter(_) => panic!("dead-lettered too early"),
+        }
+    }
+
+    /// A late ack counts until the message is granted again, and never after.
+    ///
+    /// fault: T4
+    #[test]
+    fn a_token_is_good_until_the_next_grant() {
+        let lease = leased(7, 1);
+        assert_eq!(standing(7, Some(&lease), None), Standing::Current);
+        assert_eq!(standing(6, Some(&lease), None), Standing::Fenced);
+        let attempts = returned(settle(&lease, None, &ending(Cause::LeaseExpired), 0));
+        assert_eq!(standing(7, None, Some(&attempts)), Standing::Late);
+        assert_eq!(standing(6, None, Some(&attempts)), Standing::Fenced);
+        assert_eq!(standing(7, Some(&leased(9, 2)), Some(&attempts)), Standing::Fenced);
+        assert_eq!(standing(7, None, None), Standing::Fenced, "finished");
+    }
+
+    #[test]
+    fn attempts_grow_at_a_grant_and_only_there() {
+        let first = grant(None, 10, 30, "me");
+        assert_eq!((first.attempt, first.deadline_ms, first.grant), (1, 40, 0));
+        let held = Lease { grant: 5, ..first };
+        let longer = extended(&held, 20, 100);
+        assert_eq!((longer.attempt, longer.grant, longer.deadline_ms), (1, 5, 120));
+        let attempts = returned(settle(&longer, None, &ending(Cause::Failed), 0));
+        assert_eq!((attempts.attempt, attempts.charged), (1, 1));
+        assert_eq!(resumed(&attempts, 0, 1).attempt, 1);
+        assert_eq!(grant(Some(&attempts), 60, 30, "").attempt, 2);
+    }
+
+    /// fault: T7
+    #[test]
+    fn only_charged_causes_use_attempts_up() {
+        let mut attempts = None;
+        for round in 1..=5 {
+            let next = settle(&leased(round, 1), attempts, &ending(Cause::Released), 2);
+            attempts = Some(returned(next));
+        }
+        let once = returned(settle(&leased(6, 1), attempts, &ending(Cause::Failed), 2));
+        assert_eq!(once.charged, 1);
+        let free = returned(settle(&leased(7, 1), Some(once), &ending(Cause::Shutdown), 2));
+        let twice = settle(&leased(8, 1), Some(free), &ending(Cause::LeaseExpired), 2);
+        assert!(matches!(twice, Next::DeadLetter(attempts) if attempts.charged == 2));
+    }
+
+    #[test]
+    fn the_history_keeps_the_newest() {
+        let mut attempts = None;
+        for attempt in 1..=40 {
+            let why = Ending { reason: &"r".repeat(2_000), ..ending(Cause::Failed) };
+            let next = settle(&leased(u64::from(attempt), attempt), attempts, &why, 0);
+            attempts = Some(returned(next));
+        }
+        let attempts = attempts.unwrap();
+        assert_eq!(attempts.history.len(), HISTORY_MAX);
+        assert_eq!(attempts.history.last().unwrap().attempt, 40);
+        assert_eq!(attempts.history.last().unwrap().reason.len(), REASON_BYTES_MAX);
+        assert_eq!(attempts.charged, 40);
+    }
+
+    #[test]
+    fn a_delay_counts_from_now() {
+        let why = Ending { delay_ms: 30, ..ending(Cause::Failed) };
+        assert_eq!(returned(settle(&leased(1, 1), None, &why, 0)).due_ms, 80);
+    }
+}

@@ -1,0 +1,204 @@
+//! `ack`, `nack`, `extend`: what the owner of leases asks for, one transaction for all its tokens.
+//!
+//! Invariant: a token is checked inside the transaction that uses it, and reading it makes the
+//! transaction conflict with whoever changes the lease first.
+
+use std::sync::Arc;
+
+use rekindle_database::Transaction;
+
+use crate::error::Error;
+use crate::exec::{Answer, Command, Core, Stop};
+use crate::identity::Identity;
+use crate::keys::lease_expiry::{self, LeaseExpiry};
+use crate::keys::message as key;
+use crate::limits::{DELAY_MS_MAX, REASON_BYTES_MAX, TOKENS_MAX, VISIBILITY_MS_MAX};
+use crate::producers::{Fingerprint, Recorded as _, Session, recall};
+use crate::queues::attempts::Cause;
+use crate::queues::definition::{Definition, check_name};
+use crate::queues::lease::Lease;
+use crate::queues::receive::check_count;
+use crate::queues::settle::{fenced, finish, load_attempts, load_lease, remove_lease, settle};
+use crate::queues::state::{self, Ending, Standing};
+use crate::queues::{Nack, PerToken, Settled, Token};
+
+/// What is asked for.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Action<'a> {
+    /// The message is done with.
+    Ack,
+    /// It is given back.
+    Return {
+        /// Why.
+        cause: Cause,
+        /// In the owner's words.
+        reason: &'a str,
+        /// How long it stays away.
+        delay_ms: u64,
+    },
+    /// The lease goes on from now for so long; `None`: the visibility of the queue.
+    Extend(Option<u64>),
+}
+
+impl<'a> Action<'a> {
+    /// What a nack asks for.
+    pub(crate) fn nack(nack: &Nack<'a>) -> Result<Self, Error> {
+        let Nack { delay_ms, reason, release } = *nack;
+        if delay_ms > DELAY_MS_MAX {
+            return Err(Error::invalid(format!(
+                "a delay of {delay_ms} ms is above the limit of {DELAY_MS_MAX} ms (366 days)"
+            )));
+        }
+        if reason.len() > REASON_BYTES_MAX {
+            return Err(Error::invalid(format!(
+                "a reason of {} bytes; at most {REASON_BYTES_MAX} are kept",
+                reason.len()
+            )));
+        }
+        let cause = if release { Cause::Released } else { Cause::Failed };
+        Ok(Self::Return { cause, reason, delay_ms })
+    }
+
+    /// What an extend asks for.
+    pub(crate) fn extend(by_ms: Option<u64>) -> Result<Self, Error> {
+        match by_ms {
+            Some(by_ms) if !(1..=VISIBILITY_MS_MAX).contains(&by_ms) => Err(Error::invalid(
+                format!("an extension by {by_ms} ms; choose 1 ms to {VISIBILITY_MS_MAX} ms (12 h)"),
+            )),
+            by_ms => Ok(Self::Extend(by_ms)),
+        }
+    }
+
+    fn fingerprint(&self, token: Token) -> u32 {
+        let fingerprint = match self {
+            Self::Ack => Fingerprint::of("ack"),
+            Self::Return { cause, reason, delay_ms } => {
+                let kind = Fingerprint::of("nack").bytes(cause.as_str().as_bytes());
+                kind.bytes(reason.as_bytes()).number(*delay_ms)
+            }
+            Self::Extend(by_ms) => Fingerprint::of("extend").number(by_ms.unwrap_or(0)),
+        };
+        let Token { message, grant } = token;
+        fingerprint.number(message.queue).number(message.number).number(grant).finish()
+    }
+}
+
+/// Does the same with several tokens.
+pub(crate) struct Tokens<'a> {
+    queue: Option<Arc<Definition>>,
+    tokens: &'a [Token],
+    action: Action<'a>,
+    identity: Option<Identity>,
+}
+
+impl<'a> Tokens<'a> {
+    /// Checks what is asked for.
+    pub(crate) fn new(
+        core: &Core,
+        queue: Option<&str>,
+        tokens: &'a [Token],
+        action: Action<'a>,
+        identity: Option<Identity>,
+    ) -> Result<Self, Error> {
+        check_count("tokens", tokens.len(), TOKENS_MAX)?;
+        let named = |name: &str| {
+            check_name(name)?;
+            core.index.definition(name).ok_or_else(|| Error::no_queue(name))
+        };
+        let queue = queue.map(named).transpose()?;
+        Ok(Self { queue, tokens, action, identity })
+    }
+
+    fn one(&self, core: &Core, txn: &mut Transaction, token: Token, now_ms: u64) -> Done {
+        let id = token.message;
+        if self.queue.as_ref().is_some_and(|queue| queue.id != id.queue) {
+            let name = self.queue.as_ref().map_or("", |queue| queue.name.as_str());
+            return Ok(Err(Error::invalid(format!(
+                "token {token} is not of queue \"{name}\"; name the queue that it was received from"
+            ))));
+        }
+        let Some(queue) = core.index.definition_of(id.queue) else { return Ok(Err(fenced(id))) };
+        let lease = load_lease(core, txn, id)?;
+        let attempts = if lease.is_none() { load_attempts(core, txn, id)? } else { None };
+        let standing = state::standing(token.grant, lease.as_ref(), attempts.as_ref());
+        let settled = match (self.action, standing, lease, attempts) {
+            (_, Standing::Fenced, ..) => return Ok(Err(fenced(id))),
+            (Action::Ack, _, lease, _) => {
+                finish(core, txn, id, lease.as_ref());
+                Settled::Acked
+            }
+            (Action::Return { cause, reason, delay_ms }, _, Some(lease), _) => {
+                let ending = Ending { cause, reason, now_ms, delay_ms };
+                settle(core, txn, &queue, id, &lease, &ending)?
+            }
+            // It is back already.
+            (Action::Return { .. }, _, None, _) => Settled::Returned,
+            (Action::Extend(by_ms), _, Some(lease), _) => {
+                let by_ms = by_ms.unwrap_or(queue.settings.visibility_ms);
+                remove_lease(core, txn, id, &lease);
+                hold(core, txn, token, &state::extended(&lease, now_ms, by_ms))
+            }
+            (Action::Extend(by_ms), _, None, Some(attempts)) => {
+                let by_ms = by_ms.unwrap_or(queue.settings.visibility_ms);
+                hold(core, txn, token, &state::resumed(&attempts, now_ms, by_ms))
+            }
+            (Action::Extend(_), _, None, None) => return Ok(Err(fenced(id))),
+        };
+        Ok(Ok(settled))
+    }
+
+    /// One token, unless a request with this identity was run before.
+    fn once(
+        &self,
+        core: &Core,
+        txn: &mut Transaction,
+        session: &mut Session<'_>,
+        at: usize,
+        token: Token,
+        now_ms: u64,
+    ) -> Done {
+        let Some(identity) = self.identity.map(|identity| identity.item(at)) else {
+            return self.one(core, txn, token, now_ms);
+        };
+        let fingerprint = self.action.fingerprint(token);
+        match session.find(txn, identity, fingerprint) {
+            Ok(Some(known)) => return Ok(recall(&known)),
+            Ok(None) => {}
+            Err(Stop::Refused(error)) => return Ok(Err(error)),
+            Err(failed) => return Err(failed),
+        }
+        let done = self.one(core, txn, token, now_ms)?;
+        if let Ok(settled) = &done {
+            session.record(identity, fingerprint, settled.record());
+        }
+        Ok(done)
+    }
+}
+
+/// What became of one token; the outer error stops the whole transaction.
+type Done = Result<Result<Settled, Error>, Stop>;
+
+/// Writes a lease that goes on.
+fn hold(core: &Core, txn: &mut Transaction, token: Token, lease: &Lease) -> Settled {
+    let id = token.message;
+    debug_assert_eq!(lease.grant, token.grant, "a lease goes on under its own grant");
+    let expiry = LeaseExpiry { deadline_ms: lease.deadline_ms, message: id };
+    txn.put(core.keyspaces.leases, &key::encode(id), &lease.encode());
+    txn.put(core.keyspaces.lease_expiry, &lease_expiry::encode(expiry), &[]);
+    Settled::Extended { deadline_ms: lease.deadline_ms }
+}
+
+impl Command for Tokens<'_> {
+    type Value = PerToken;
+
+    fn build(&mut self, core: &Core, txn: &mut Transaction) -> Result<Answer<PerToken>, Stop> {
+        let now_ms = core.database.log_time_ms();
+        let mut session = core.session(now_ms);
+        let mut results = Vec::with_capacity(self.tokens.len());
+        for (at, &token) in self.tokens.iter().enumerate() {
+            results.push(self.once(core, txn, &mut session, at, token, now_ms)?);
+        }
+        session.write(txn);
+        Ok(Answer::new(results))
+    }
+}

@@ -1,0 +1,171 @@
+//! Ids and tokens as words: one letter for the kind, then base 32 of the fields and a check.
+//!
+//! A word has only lower-case letters and digits, so it needs no quoting in a shell, a URL or JSON,
+//! never looks like an option, and a mistyped one is refused instead of naming something else.
+
+use std::fmt;
+use std::str::FromStr;
+
+use xxhash_rust::xxh3::xxh3_64_with_seed;
+
+use crate::error::Error;
+use crate::queues::{MessageId, Token};
+
+/// Digits of base 32, without the letters that look like others.
+const DIGITS: &[u8; 32] = b"0123456789abcdefghjkmnpqrstvwxyz";
+
+/// The check of these fields: two bytes.
+fn check(kind: char, fields: &[u8]) -> [u8; 2] {
+    let [low, high, ..] = xxh3_64_with_seed(fields, u64::from(u32::from(kind))).to_le_bytes();
+    [low, high]
+}
+
+/// Writes a word.
+fn write(f: &mut fmt::Formatter<'_>, kind: char, fields: &[u8]) -> fmt::Result {
+    use fmt::Write as _;
+    f.write_char(kind)?;
+    let (mut bits, mut held) = (0_u32, 0_u32);
+    for &byte in fields.iter().chain(&check(kind, fields)) {
+        bits = (bits << 8) | u32::from(byte);
+        held += 8;
+        while held >= 5 {
+            held -= 5;
+            write_digit(f, bits >> held)?;
+        }
+        bits &= (1 << held) - 1;
+    }
+    if held > 0 {
+        write_digit(f, bits << (5 - held))?;
+    }
+    Ok(())
+}
+
+/// Writes the lowest five bits.
+fn write_digit(f: &mut fmt::Formatter<'_>, bits: u32) -> fmt::Result {
+    use fmt::Write as _;
+    let index = usize::try_from(bits & 31).expect("five bits");
+    f.write_char(char::from(*DIGITS.get(index).expect("five bits name a digit")))
+}
+
+/// Reads a word of `N` bytes of fields; `None` when it is none.
+fn read<const N: usize>(kind: char, word: &str) -> Option<[u8; N]> {
+    let digits = word.strip_prefix(kind)?;
+    let mut bytes = Vec::with_capacity(N + 2);
+    let (mut bits, mut held) = (0_u32, 0_u32);
+    for digit in digits.bytes() {
+        let value = DIGITS.iter().position(|&known| known == digit)?;
+        bits = (bits << 5) | u32::try_from(value).ok()?;
+        held += 5;
+        if held >= 8 {
+            held -= 8;
+            bytes.push(u8::try_from(bits >> held).ok()?);
+            bits &= (1 << held) - 1;
+        }
+    }
+    let (fields, found) = bytes.split_first_chunk::<N>()?;
+    let whole = digits.len() == ((N + 2) * 8).div_ceil(5) && bits == 0;
+    (whole && found == check(kind, fields)).then_some(*fields)
+}
+
+/// Three numbers from their bytes.
+fn number(bytes: &[u8]) -> Option<u64> {
+    Some(u64::from_be_bytes(bytes.try_into().ok()?))
+}
+
+impl fmt::Display for MessageId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut fields = [0; 16];
+        let numbers = self.queue.to_be_bytes().into_iter().chain(self.number.to_be_bytes());
+        fields.iter_mut().zip(numbers).for_each(|(to, from)| *to = from);
+        write(f, 'm', &fields)
+    }
+}
+
+impl FromStr for MessageId {
+    type Err = Error;
+
+    fn from_str(word: &str) -> Result<Self, Error> {
+        let parse = || {
+            let fields = read::<16>('m', word)?;
+            let (queue, rest) = fields.split_at_checked(8)?;
+            Some(Self { queue: number(queue)?, number: number(rest)? })
+        };
+        parse().ok_or_else(|| {
+            Error::invalid(format!("{word:?} is no message id; use one as 'send' printed it"))
+        })
+    }
+}
+
+impl fmt::Display for Token {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut fields = [0; 24];
+        let numbers = [self.message.queue, self.message.number, self.grant];
+        let bytes = numbers.into_iter().flat_map(u64::to_be_bytes);
+        fields.iter_mut().zip(bytes).for_each(|(to, from)| *to = from);
+        write(f, 't', &fields)
+    }
+}
+
+impl FromStr for Token {
+    type Err = Error;
+
+    fn from_str(word: &str) -> Result<Self, Error> {
+        let parse = || {
+            let fields = read::<24>('t', word)?;
+            let (queue, rest) = fields.split_at_checked(8)?;
+            let (message, grant) = rest.split_at_checked(8)?;
+            let message = MessageId { queue: number(queue)?, number: number(message)? };
+            Some(Self { message, grant: number(grant)? })
+        };
+        parse().ok_or_else(|| {
+            Error::invalid(format!("{word:?} is no token; use one as 'receive' printed it"))
+        })
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn words_round_trip_and_need_no_quoting(queue: u64, number: u64, grant: u64) {
+            let message = MessageId { queue, number };
+            let token = Token { message, grant };
+            for word in [message.to_string(), token.to_string()] {
+                prop_assert!(word.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit()));
+            }
+            prop_assert_eq!(message.to_string().parse::<MessageId>().unwrap(), message);
+            prop_assert_eq!(token.to_string().parse::<Token>().unwrap(), token);
+        }
+
+        #[test]
+        fn what_parses_is_what_would_be_written(word in "[tm][0-9a-z]{0,44}") {
+            if let Ok(token) = word.parse::<Token>() {
+                prop_assert_eq!(token.to_string(), word.clone());
+            }
+            if let Ok(id) = word.parse::<MessageId>() {
+                prop_assert_eq!(id.to_string(), word);
+            }
+        }
+    }
+
+    #[test]
+    fn a_changed_or_cut_word_is_refused() {
+        let token = Token { message: MessageId { queue: 1 << 40, number: 77 }, grant: 9 };
+        let word = token.to_string();
+        assert_eq!(word.len(), 43);
+        for at in 0..word.len() {
+            let mut changed = word.clone().into_bytes();
+            let byte = changed.get_mut(at).unwrap();
+            *byte = if *byte == b'0' { b'1' } else { b'0' };
+            let changed = String::from_utf8(changed).unwrap();
+            assert!(changed.parse::<Token>().is_err(), "{changed}");
+            assert!(word.get(..at).unwrap().parse::<Token>().is_err());
+        }
+        assert!(format!("{word}0").parse::<Token>().is_err());
+        assert!(word.parse::<MessageId>().is_err(), "a token is no id");
+    }
+}

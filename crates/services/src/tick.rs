@@ -1,0 +1,147 @@
+//! What is due: leases run out, delays end, abandoned grants go back, old producers are forgotten.
+//!
+//! Invariants: leases are taken back in the order of their deadlines, each in a transaction of its own,
+//! many on their way at once; one tick is bounded, and one tick runs at a time.
+
+use std::sync::PoisonError;
+
+use rekindle_database::Transaction;
+
+use crate::error::{Error, Kind};
+use crate::exec::{Answer, Command, Core, Stop};
+use crate::limits::TOKENS_MAX;
+use crate::producers;
+use crate::queues::Cause;
+use crate::queues::Settled;
+use crate::queues::Token;
+use crate::queues::expire::{DropOrphans, Expire};
+use crate::queues::tokens::{Action, Tokens};
+
+/// Leases that are taken back at one time.
+const BATCH: usize = 512;
+/// Such batches of one tick.
+const BATCHES: usize = 16;
+/// Producers that one tick looks at.
+const PRODUCERS: usize = 64;
+/// When a tick found nothing to wait for.
+const IDLE_MS: u64 = 1_000;
+
+/// What one tick did.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Ticked {
+    /// Leases whose deadline had passed and whose messages are ready again.
+    pub reclaimed: u64,
+    /// Messages that went to a dead-letter queue instead.
+    pub dead_lettered: u64,
+    /// Delayed messages that became ready.
+    pub due: u64,
+    /// Leases given back because their receiver went away before it had its answer.
+    pub released: u64,
+    /// Milliseconds of log time until there may be something to do again.
+    pub next_in_ms: u64,
+}
+
+/// Does what is due now.
+pub(crate) fn tick(core: &Core) -> Result<Ticked, Error> {
+    let _alone = core.ticking.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut ticked = Ticked::default();
+    let now_ms = core.database.log_time_ms();
+    for _ in 0..BATCHES {
+        let mut expired = Vec::new();
+        ticked.due += core.index.due(now_ms, BATCH, &mut expired);
+        if expired.is_empty() {
+            break;
+        }
+        let mut tickets = Vec::with_capacity(expired.len());
+        for message in expired {
+            tickets.push(core.submit(&mut Expire { message, now_ms, stale: &[] })?);
+        }
+        for ticket in tickets {
+            match ticket.wait() {
+                Ok(answer) => match answer.value {
+                    Some(Settled::DeadLettered) => ticked.dead_lettered += 1,
+                    Some(_) => ticked.reclaimed += 1,
+                    None => {}
+                },
+                Err(error) if error.kind() == Kind::Corrupt => {
+                    tracing::error!(%error, "a lease that ran out cannot be taken back");
+                }
+                Err(error) => return Err(error),
+            }
+        }
+    }
+    ticked.released = release_abandoned(core, Cause::Released)?;
+    drop_orphans(core)?;
+    forget_producers(core, now_ms)?;
+    let next_ms = core.index.next_ms().map(|at| at.saturating_sub(core.database.log_time_ms()));
+    ticked.next_in_ms = next_ms.unwrap_or(IDLE_MS);
+    Ok(ticked)
+}
+
+/// Gives grants back whose receiver went away before it had its answer.
+pub(crate) fn release_abandoned(core: &Core, cause: Cause) -> Result<u64, Error> {
+    let mut released = 0;
+    loop {
+        let tokens: Vec<Token> = {
+            let mut abandoned = core.abandoned.lock().unwrap_or_else(PoisonError::into_inner);
+            let count = abandoned.len().min(TOKENS_MAX);
+            abandoned.drain(..count).collect()
+        };
+        if tokens.is_empty() {
+            return Ok(released);
+        }
+        let reason = "the receiver went away before it had the message";
+        let action = Action::Return { cause, reason, delay_ms: 0 };
+        let done = Tokens::new(core, None, &tokens, action, None)
+            .and_then(|mut command| core.submit(&mut command))
+            .and_then(|ticket| ticket.wait());
+        match done {
+            Ok(answer) => released += answer.value.iter().flatten().count() as u64,
+            Err(error) => {
+                // Nothing is lost: the leases run out. But sooner is better.
+                let mut abandoned = core.abandoned.lock().unwrap_or_else(PoisonError::into_inner);
+                abandoned.extend(tokens);
+                return Err(error);
+            }
+        }
+    }
+}
+
+/// Removes rows of the index by time whose leases went with a whole range.
+fn drop_orphans(core: &Core) -> Result<(), Error> {
+    for _ in 0..BATCHES {
+        let orphans = core.index.take_orphans(BATCH);
+        if orphans.is_empty() {
+            break;
+        }
+        let done = core.submit(&mut DropOrphans(&orphans)).and_then(|ticket| ticket.wait());
+        if let Err(error) = done {
+            core.index.return_orphans(orphans);
+            return Err(error);
+        }
+    }
+    Ok(())
+}
+
+/// Forgets producers that were silent for too long.
+struct Forget {
+    producer: [u8; 16],
+    now_ms: u64,
+}
+
+impl Command for Forget {
+    type Value = ();
+
+    fn build(&mut self, core: &Core, txn: &mut Transaction) -> Result<Answer<()>, Stop> {
+        producers::forget(txn, core.keyspaces.producers, &self.producer, self.now_ms)?;
+        Ok(Answer::new(()))
+    }
+}
+
+fn forget_producers(core: &Core, now_ms: u64) -> Result<(), Error> {
+    let mut tickets = vec![];
+    for producer in core.producers.silent(now_ms, PRODUCERS) {
+        tickets.push(core.submit(&mut Forget { producer, now_ms })?);
+    }
+    tickets.into_iter().try_for_each(|ticket| ticket.wait().map(drop))
+}
