@@ -1,0 +1,1 @@
+//! Other embedded stores behind one small trait.
