@@ -124,7 +124,7 @@ fn publish(
         code = report.code,
         incarnation = report.incarnation,
         micros = report.micros,
-        "Recovery complete: {}",
+        "{}",
         report.summary_line()
     );
     match reports::write(env, &config.data, &report) {
@@ -145,7 +145,11 @@ fn publish_refused(report: &Report, config: &Config, env: &Env) {
 
 /// What a person reads when the directory cannot be opened.
 fn refuse(error: &DatabaseError, data: &Path) -> Refused {
-    let code = error.exit_code();
+    let code = match error {
+        // An option that cannot be is a matter of the configuration.
+        DatabaseError::Invalid(_) => exit::CONFIG,
+        _ => error.exit_code(),
+    };
     let data = data.display();
     let ways_on = match code {
         exit::CORRUPT => format!(

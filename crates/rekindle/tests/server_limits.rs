@@ -67,6 +67,28 @@ fn connections_are_counted() {
     assert_eq!(server.stop(), 0);
 }
 
+/// A connection is told how many calls it may have at once.
+#[test]
+fn calls_of_a_connection_are_bounded() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut command = serve(dir.path(), &[]);
+    command.env("REKINDLE__LIMITS__STREAMS_PER_CONNECTION", "7");
+    let server = Server::spawn(command);
+    let mut stream = TcpStream::connect(server.grpc).unwrap();
+    stream.set_read_timeout(Some(DEADLINE)).unwrap();
+    stream.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0").unwrap();
+    // The first frame: length 3, type 4 (settings), flags 1, stream 4; then number 2, value 4 each.
+    let mut head = [0; 9];
+    stream.read_exact(&mut head).unwrap();
+    assert_eq!(head[3], 4);
+    let mut settings = vec![0; usize::from(u16::from_be_bytes([head[1], head[2]]))];
+    stream.read_exact(&mut settings).unwrap();
+    let streams = settings.chunks(6).find(|setting| setting[..2] == [0, 3]).unwrap();
+    assert_eq!(streams[2..], 7_u32.to_be_bytes());
+    drop(stream);
+    assert_eq!(server.stop(), 0);
+}
+
 /// Receive calls above the limit of waiting ones are answered at once.
 #[test]
 fn long_polls_are_counted() {

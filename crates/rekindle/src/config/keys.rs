@@ -127,9 +127,14 @@ pub static KEYS: &[Key] = &[
         section: "journal",
         name: "segment_bytes",
         default: "64MiB",
-        help: "Size of a journal segment.",
+        help: "Size of a journal segment, a multiple of 4KiB.",
         set: |config, raw| {
-            values::bytes(raw, 32 * MIB, TIB).map(|size| config.segment_bytes = size)
+            // A segment holds the largest transaction, and its blocks are those of the disk.
+            config.segment_bytes = values::bytes(raw, 8 * MIB, TIB)?;
+            match config.segment_bytes.is_multiple_of(4_096) {
+                true => Ok(()),
+                false => Err(format!("{raw} is not a multiple of 4KiB")),
+            }
         },
     },
     Key {

@@ -64,7 +64,8 @@ fn wrong_values_are_errors() {
     for (file, part) in [
         ("[durability]\nmode = 'fast'", "strict, batched, relaxed"),
         ("[durability]\ninterval = 5", "durability.interval"),
-        ("[journal]\nsegment_bytes = '1KiB'", "from 32MiB"),
+        ("[journal]\nsegment_bytes = '1KiB'", "from 8MiB"),
+        ("[journal]\nsegment_bytes = 16777217", "multiple"),
         ("[server]\nworker_threads = 0", "from 1"),
         ("[log]\nlevel = 'loud'", "no level"),
         ("[limits]\nconnections = [1]", "type array"),

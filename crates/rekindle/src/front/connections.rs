@@ -232,8 +232,10 @@ pub fn incoming(
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
     /// At the limit a connection is admitted, above it none; a place that is left can be taken.
     #[test]
@@ -261,5 +263,39 @@ mod tests {
         let v4: std::net::Ipv4Addr = [1, 2, 3, 4].into();
         let _place = doorman.admit(v4.into());
         assert!(doorman.admit(v4.to_ipv6_mapped().into()).is_none());
+    }
+
+    /// A guarded socket and its peer.
+    async fn pair() -> (Guarded, TcpStream) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let peer = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        (accept(&listener, &Doorman::new(1, 1)).await.0, peer)
+    }
+
+    /// Who says nothing is not listened to for long; who said something may pause.
+    #[tokio::test(start_paused = true)]
+    async fn a_silent_connection_is_closed() {
+        let (mut guarded, _silent) = pair().await;
+        let error = guarded.read_u8().await.unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+        let (mut guarded, mut peer) = pair().await;
+        peer.write_all(b"x").await.unwrap();
+        assert_eq!(guarded.read_u8().await.unwrap(), b'x');
+        let pause = tokio::time::timeout(4 * FIRST_BYTE_TIMEOUT, guarded.read_u8()).await;
+        assert!(pause.is_err(), "it still waits");
+    }
+
+    /// Who does not read what it asked for is let go.
+    #[tokio::test(start_paused = true)]
+    async fn a_peer_that_does_not_read_is_let_go() {
+        let (mut guarded, _peer) = pair().await;
+        let block = vec![7; 1 << 20];
+        // Until the buffers of the system are full, then until the time is over.
+        let error = loop {
+            if let Err(error) = guarded.write_all(&block).await {
+                break error;
+            }
+        };
+        assert_eq!(error.kind(), io::ErrorKind::TimedOut);
     }
 }

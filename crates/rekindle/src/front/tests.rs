@@ -202,3 +202,23 @@ async fn bodies_are_counted_while_they_arrive() {
     }
     assert_eq!(server.progress.stage(), Stage::Starting);
 }
+
+/// A body that does not arrive in time ends its call.
+#[tokio::test(start_paused = true)]
+async fn a_body_has_a_time_to_arrive() {
+    let server = server();
+    let service = service_fn(move |request: Request<Body>| async move {
+        let body = axum::body::Body::new(request.into_body());
+        let error = axum::body::to_bytes(body, usize::MAX).await.unwrap_err();
+        let status = Status::from_error(error.into());
+        Ok::<Response<Body>, Infallible>(status.into_http())
+    });
+    let never = tokio_stream::pending::<Result<axum::body::Bytes, Infallible>>();
+    let body = Body::new(axum::body::Body::from_stream(never));
+    let uri = "http://localhost/rekindle.v1.Queues/Send";
+    let request = Request::builder().uri(uri).body(body).unwrap();
+    let gated = Gate::new(server, Principal::Local).layer(service);
+    let response = gated.oneshot(request).await.unwrap();
+    let status = Status::from_header_map(response.headers()).unwrap();
+    assert_eq!(status.code(), Code::DeadlineExceeded, "{status}");
+}
