@@ -1,7 +1,7 @@
 //! Calls on queues, one request each.
 //!
 //! Invariant: everything that changes something carries an identity, so that a repeated request has
-//! one effect; only [`Client::receive`] does not: an answer that is lost leaves leases that run out.
+//! one effect; only [`Client::receive`] does not: an answer that is lost leaves leases that expire.
 
 use std::time::Duration;
 

@@ -1,8 +1,8 @@
 //! A sender: many messages in flight over one stream, batched by itself, each sent once.
 //!
 //! Invariants: messages of one task are in the queue in the order in which it submitted them, also
-//! over reconnects; a message is in the queue at most once, however often it had to be sent; what is
-//! in flight is bounded in messages and bytes.
+//! over reconnects; a message is in the queue at most once, however often it had to be sent; what
+//! is in flight is bounded in messages and bytes.
 
 mod driver;
 mod state;
@@ -85,8 +85,8 @@ impl Sender {
         Self { handle: Arc::new(Handle { shared }) }
     }
 
-    /// Hands a message over as soon as there is room; the ticket is its acknowledgement. The order of
-    /// finished submissions is the order in the queue.
+    /// Hands a message over as soon as there is room; the ticket is its acknowledgement. The order
+    /// of finished submissions is the order in the queue.
     pub async fn submit(&self, message: Message) -> Ticket {
         let shared = &self.handle.shared;
         let slot = Submission { shared, message: Some(message), waiter: None }.await;

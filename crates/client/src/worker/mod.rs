@@ -24,7 +24,7 @@ pub use settle::Summary;
 use settle::{Settlement, Settler};
 
 /// One long poll: short enough that stopping, which waits for it, is prompt. It is never cut off: a
-/// lease that was granted to a call that nobody awaits would keep its message away until it expires.
+/// lease granted to a call that nobody awaits would keep its message away until it expires.
 const POLL: Duration = Duration::from_secs(1);
 /// Settlements that wait to be sent.
 const SETTLEMENTS: usize = 256;

@@ -1,0 +1,147 @@
+//! The command line: one file per command, and what they share.
+//!
+//! Invariants: what scripts read goes to standard output and is flushed before the exit code says
+//! that it was written; what people read (errors, summaries, progress) goes to standard error.
+
+mod demo;
+mod durations;
+mod failure;
+mod http;
+mod kv;
+mod output;
+mod queue;
+mod report;
+
+use std::future::Future;
+use std::io;
+
+use clap::{Args, Parser, Subcommand};
+use rekindle::serve::{self, ServeArgs};
+use rekindle_client::{Client, normal_address};
+use tracing_subscriber::EnvFilter;
+
+use failure::Failure;
+
+/// What a command ends with: an exit code, or a sentence and an exit code.
+type Outcome = Result<i32, Failure>;
+
+/// Work that survives the crash: queues and transactional state over one journal.
+#[derive(Debug, Parser)]
+#[command(name = "rekindle", version, arg_required_else_help = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Start a server
+    Serve(ServeArgs),
+    /// Send, receive and settle messages; create and look at queues
+    Queue(queue::QueueArgs),
+    /// Read and write keys and values
+    Kv(kv::KvArgs),
+    /// Show the recovery report of a running server
+    Report(report::ReportArgs),
+    /// Show that a crash loses nothing
+    Demo(demo::DemoArgs),
+}
+
+/// Where the server is.
+#[derive(Args, Clone, Debug)]
+struct Address {
+    /// Address of the server (gRPC)
+    #[arg(
+        long,
+        global = true,
+        env = "REKINDLE_ADDR",
+        value_name = "HOST:PORT",
+        default_value = "127.0.0.1:7611",
+        value_parser = address
+    )]
+    addr: String,
+}
+
+impl Address {
+    /// A client of it, which says at once when no server is there.
+    fn client(&self) -> Result<Client, Failure> {
+        Ok(Client::connect(&self.addr)?.impatient())
+    }
+}
+
+/// HOST:PORT; a leading `http://` is accepted.
+fn address(text: &str) -> Result<String, String> {
+    let address = normal_address(text);
+    let port = address.rsplit_once(':').map(|(host, port)| (host, port.parse::<u16>()));
+    match port {
+        Some((host, Ok(_))) if !host.is_empty() && !address.contains('/') => Ok(address.to_owned()),
+        _ => Err("expected HOST:PORT, such as 127.0.0.1:7611".to_owned()),
+    }
+}
+
+/// Parses the arguments and runs the command; gives the exit code.
+pub(crate) fn run() -> i32 {
+    let command = Cli::parse().command;
+    if let Command::Serve(args) = command {
+        return serve::run(args);
+    }
+    begin_log();
+    let outcome = match command {
+        Command::Serve(args) => Ok(serve::run(args)),
+        Command::Queue(args) => block_on(queue::run(args)),
+        Command::Kv(args) => block_on(kv::run(args)),
+        Command::Report(args) => report::run(&args),
+        Command::Demo(args) => block_on(demo::run(args)),
+    };
+    outcome.unwrap_or_else(|failure| {
+        output::say(&failure.message);
+        failure.code
+    })
+}
+
+/// Runs the client side. The main thread may block on standard output, so it is no worker.
+fn block_on(command: impl Future<Output = Outcome>) -> Outcome {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .map_err(|error| Failure::io("cannot start the runtime", &error))?;
+    let outcome = runtime.block_on(command);
+    // A thread that still waits for standard input must not hold up the exit.
+    runtime.shutdown_background();
+    outcome
+}
+
+/// Warnings of the client (reconnects, lost leases) go to standard error.
+fn begin_log() {
+    let filter = EnvFilter::try_from_env("REKINDLE_LOG").unwrap_or_else(|_| EnvFilter::new("warn"));
+    let log = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(io::stderr)
+        .without_time()
+        .with_target(false)
+        .with_ansi(false);
+    if let Err(error) = log.try_init() {
+        output::say(&format!("no log: {error}"));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory as _;
+
+    #[test]
+    fn the_arguments_are_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn addresses_are_host_and_port() {
+        assert_eq!(address("http://127.0.0.1:7611").as_deref(), Ok("127.0.0.1:7611"));
+        assert_eq!(address("[::1]:7611").as_deref(), Ok("[::1]:7611"));
+        for wrong in ["", "localhost", ":7611", "a:b", "a:70000", "https://a:1"] {
+            assert!(address(wrong).is_err(), "{wrong}");
+        }
+    }
+}

@@ -1,0 +1,205 @@
+//! `queue receive`: leased messages as JSON lines.
+//!
+//! Invariants: what was leased and could not be printed is given back; `--ack` acks a message only
+//! after its line was written and flushed.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::time::Duration;
+
+use clap::Args;
+use rekindle_client::{Client, Delivery, Header, Receive};
+use rekindle_recovery::exit;
+use serde::Serialize;
+
+use super::admin::summary;
+use crate::cli::failure::{code, worse};
+use crate::cli::output::{Out, Text, say};
+use crate::cli::{Outcome, durations};
+
+/// Messages per call: few enough that little is to be given back when standard output closes.
+const PAGE: u64 = 256;
+
+#[derive(Args, Debug)]
+pub(super) struct ReceiveArgs {
+    /// The queue
+    name: String,
+    /// The most messages [default: 1; with --all: no limit]
+    #[arg(long, value_name = "N")]
+    max: Option<u64>,
+    /// Receive until nothing is ready for the time of --wait
+    #[arg(long)]
+    all: bool,
+    /// How long to wait for the first message; with --all, for each further one (ms, s, m, h)
+    #[arg(long, default_value = "0s", value_parser = durations::parse, value_name = "DURATION")]
+    wait: Duration,
+    /// Finish each message after its line was written
+    #[arg(long)]
+    ack: bool,
+    /// Accepted like everywhere; the output is always JSON lines
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Serialize)]
+struct DeliveryLine<'a> {
+    id: &'a str,
+    token: &'a str,
+    attempt: u32,
+    headers: BTreeMap<&'a str, HeaderValue<'a>>,
+    body: Text<'a>,
+}
+
+/// The value of a header; several where its name is repeated.
+#[derive(Debug, PartialEq, Eq, Serialize)]
+#[serde(untagged)]
+enum HeaderValue<'a> {
+    One(&'a str),
+    Several(Vec<&'a str>),
+}
+
+impl<'a> From<&'a Delivery> for DeliveryLine<'a> {
+    fn from(delivery: &'a Delivery) -> Self {
+        Self {
+            id: &delivery.id,
+            token: &delivery.token,
+            attempt: delivery.attempt,
+            headers: headers(&delivery.headers),
+            body: Text(&delivery.body),
+        }
+    }
+}
+
+fn headers(headers: &[Header]) -> BTreeMap<&str, HeaderValue<'_>> {
+    let mut map = BTreeMap::new();
+    for Header { name, value } in headers {
+        let joined = match map.remove(name.as_str()) {
+            None => HeaderValue::One(value),
+            Some(HeaderValue::One(first)) => HeaderValue::Several(vec![first, value]),
+            Some(HeaderValue::Several(mut values)) => {
+                values.push(value);
+                HeaderValue::Several(values)
+            }
+        };
+        map.insert(name.as_str(), joined);
+    }
+    map
+}
+
+/// The headers of a message as one JSON object, for the environment of a command.
+pub(super) fn headers_json(delivery: &Delivery) -> String {
+    serde_json::to_string(&headers(&delivery.headers)).unwrap_or_default()
+}
+
+pub(super) async fn run(client: &Client, args: &ReceiveArgs) -> Outcome {
+    let mut left = args.max.unwrap_or(if args.all { u64::MAX } else { 1 });
+    let mut receive = Receive {
+        wait: args.wait,
+        owner: format!("receive-{}", std::process::id()),
+        ..Receive::new(&args.name)
+    };
+    let (mut out, mut printed, mut exit_code) = (Out::new(), 0_u64, 0);
+    while left > 0 {
+        receive.max = u32::try_from(left.min(PAGE)).unwrap_or(u32::MAX);
+        let deliveries = client.receive(&receive).await?;
+        if deliveries.is_empty() {
+            break;
+        }
+        let count = u64::try_from(deliveries.len()).unwrap_or(u64::MAX);
+        let written = write(&mut out, &deliveries);
+        if args.ack {
+            exit_code = worse(exit_code, ack(client, &args.name, written.lines).await);
+        }
+        if let Some(error) = written.error {
+            give_back(client, &args.name, written.rest).await;
+            say(&format!("cannot write to standard output: {error}"));
+            return Ok(worse(exit_code, exit::REFUSED));
+        }
+        if exit_code == exit::UNKNOWN {
+            break;
+        }
+        printed += count;
+        left = left.saturating_sub(count);
+        // What follows at once belongs to this answer; only --all waits for more.
+        receive.wait = if args.all { args.wait } else { Duration::ZERO };
+    }
+    if printed == 0 && exit_code == 0 && left > 0 {
+        let shown = client.show_queue(&args.name).await?;
+        say(&summary(&shown.counts.unwrap_or_default()));
+    }
+    Ok(exit_code)
+}
+
+/// Which tokens' lines were written and flushed, and which were not.
+struct Written {
+    lines: Vec<String>,
+    rest: Vec<String>,
+    error: Option<io::Error>,
+}
+
+fn write(out: &mut Out, deliveries: &[Delivery]) -> Written {
+    let mut written = Written { lines: vec![], rest: vec![], error: None };
+    for delivery in deliveries {
+        if written.error.is_none() {
+            let result = out.json(&DeliveryLine::from(delivery)).and_then(|()| out.flush());
+            written.error = result.err();
+        }
+        let tokens = if written.error.is_none() { &mut written.lines } else { &mut written.rest };
+        tokens.push(delivery.token.clone());
+    }
+    written
+}
+
+/// Acks messages; gives the exit code and says what was not acked.
+async fn ack(client: &Client, queue: &str, tokens: Vec<String>) -> i32 {
+    let results = client.ack(queue, &tokens).await;
+    let mut exit_code = 0;
+    for (token, result) in tokens.iter().zip(results) {
+        if let Err(error) = result {
+            say(&format!("{token} was not acked: {error}"));
+            exit_code = worse(exit_code, code(&error));
+        }
+    }
+    exit_code
+}
+
+/// Gives back what nobody saw. Where that fails, the leases run out.
+async fn give_back(client: &Client, queue: &str, tokens: Vec<String>) {
+    for result in client.release(queue, &tokens).await {
+        if let Err(error) = result {
+            say(&format!("a message was not given back, its lease runs out: {error}"));
+            return;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn header(name: &str, value: &str) -> Header {
+        Header { name: name.to_owned(), value: value.to_owned() }
+    }
+
+    /// The line that scripts rely on, to the letter.
+    #[test]
+    fn a_delivery_is_one_line_of_json() {
+        let delivery = Delivery {
+            id: "m1".into(),
+            token: "t1".into(),
+            attempt: 2,
+            body: "hä".into(),
+            headers: vec![header("a", "1"), header("b", "2"), header("a", "3")],
+            ..Delivery::default()
+        };
+        let json = |delivery: &Delivery| {
+            serde_json::to_string(&DeliveryLine::from(delivery)).expect("a line serializes")
+        };
+        assert_eq!(
+            json(&delivery),
+            r#"{"id":"m1","token":"t1","attempt":2,"headers":{"a":["1","3"],"b":"2"},"body":"hä"}"#
+        );
+        let binary = Delivery { body: vec![0xFF].into(), ..Delivery::default() };
+        assert!(json(&binary).ends_with(r#""headers":{},"body":{"base64":"/w=="}}"#));
+    }
+}
