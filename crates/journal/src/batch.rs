@@ -82,6 +82,8 @@ impl Batch {
     /// Adds an entry; the caller has checked [`Batch::has_room`].
     pub fn push(&mut self, entry: Entry<'_>) {
         debug_assert!(entry.bytes.len() <= Self::entry_len_max());
+        debug_assert!(self.records < RECORDS_MAX, "the caller looked for room");
+        debug_assert_eq!(entry.kind == RecordKind::Txns, entry.version > 0);
         self.entries += 1;
         if entry.kind != RecordKind::Txns {
             self.close_group();
@@ -105,6 +107,8 @@ impl Batch {
     /// Completes the last record; returns the whole frame with room for its header.
     pub fn seal(&mut self) -> &mut [u8] {
         self.close_group();
+        debug_assert_eq!(self.buffer.len() % 8, 0, "records end on the alignment");
+        debug_assert!(self.buffer.len() - FRAME_HEADER_LEN <= MAX_BODY_LEN as usize);
         &mut self.buffer
     }
 
@@ -145,6 +149,7 @@ impl Batch {
     }
 
     fn close_record(&mut self, start: usize, kind: RecordKind) {
+        debug_assert!(self.records > 0 && start >= FRAME_HEADER_LEN && start % 8 == 0);
         let position = self.first_position + u64::from(self.records) - 1;
         let len = self.buffer.len() - start - RECORD_HEADER_LEN;
         let len = u32::try_from(len).expect("a frame is smaller than 4 GiB");

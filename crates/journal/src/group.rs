@@ -73,6 +73,18 @@ struct State {
     gather_target: u32,
 }
 
+impl State {
+    /// What is resolved was written, in strict mode synced; what was written was taken.
+    fn validate(&self, durability: Durability) {
+        debug_assert!(self.resolved <= self.written, "resolved means written");
+        debug_assert!(self.synced <= self.written, "synced means written");
+        debug_assert!(self.written < self.filling.number, "written means taken");
+        let strict = durability == Durability::Strict;
+        debug_assert!(!strict || self.resolved <= self.synced, "strict: resolved means synced");
+        debug_assert!(!self.filling.is_empty() || self.filling.records == 0);
+    }
+}
+
 /// What the journal's own thread should do next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Work {

@@ -42,6 +42,12 @@ impl MetaStore {
         Self { disk, layout, meta, segments }
     }
 
+    /// The newest segment that is named.
+    #[must_use]
+    pub(crate) fn newest(&self) -> u64 {
+        self.meta.newest_segment
+    }
+
     /// The segments in use, oldest first.
     #[must_use]
     pub(crate) fn segments(&self) -> &[SegmentRef] {
@@ -51,6 +57,10 @@ impl MetaStore {
     /// Names a new segment: it exists, sized and synced, and holds no frame that was acknowledged
     /// from it.
     pub(crate) fn name_segment(&mut self, segment: SegmentRef, incarnation: u64) -> io::Result<()> {
+        assert!(segment.seq > self.meta.newest_segment, "a segment's number is never reused");
+        assert!(incarnation >= self.meta.incarnation, "runs only grow");
+        let last = self.segments.last().map_or(0, |last| last.first_position);
+        assert!(segment.first_position >= last, "positions only grow");
         let mut meta = self.meta;
         meta.incarnation = incarnation;
         if meta.oldest_segment == 0 {
@@ -68,6 +78,11 @@ impl MetaStore {
     pub(crate) fn checkpointed(&mut self, ids: [u64; 2], keep_from: u64) -> io::Result<Vec<u64>> {
         let newer = self.segments.iter().skip(1);
         let given_up = newer.take_while(|next| next.first_position <= keep_from).count();
+        let [newest, older] = ids;
+        assert!(newest > older, "newest first");
+        let [before, _] = self.meta.checkpoints;
+        assert!(newest >= before, "checkpoints only grow");
+        debug_assert!(given_up < self.segments.len(), "the last segment is never given up");
         let mut meta = self.meta;
         meta.checkpoints = ids;
         if let Some(oldest) = self.segments.get(given_up).filter(|_| given_up > 0) {
@@ -107,6 +122,7 @@ impl MetaStore {
             meta.sequence = 2;
             self.write_copy(&meta)?;
         }
+        debug_assert!(meta.sequence > self.meta.sequence);
         self.meta = meta;
         Ok(())
     }

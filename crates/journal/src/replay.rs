@@ -117,6 +117,8 @@ fn tell_frame(
             let what = format!("{} offset {}: expected {}", at.file, at.offset, bad.expected);
             Failure::Refused(format!("{what}, found {}", bad.found))
         })?;
+        let inside = frame.first_position..frame.first_position + u64::from(frame.records);
+        debug_assert!(inside.contains(&record.position), "a frame holds its own records");
         if record.position >= from {
             listener(Replayed::Record(&record), at)?;
         }

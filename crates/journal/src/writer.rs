@@ -112,8 +112,10 @@ pub(crate) struct SegmentWriter {
 
 impl SegmentWriter {
     fn put_frame(&mut self, header: &FrameHeader, frame: &mut [u8]) -> io::Result<()> {
-        debug_assert!(self.end_lsn + header.frame_len() <= self.header.end_lsn());
-        debug_assert_eq!(header.frame_len(), frame.len() as u64);
+        assert!(self.end_lsn + header.frame_len() <= self.header.end_lsn(), "it fits");
+        assert_eq!(header.frame_len(), frame.len() as u64, "a frame is written whole");
+        assert_eq!(header.lsn, self.end_lsn, "a frame goes behind the one before");
+        debug_assert_eq!(header.prev, self.chain, "frames are chained");
         let crc = header.encode(self.header.nonce, frame);
         self.file.write_at(frame, self.end_lsn - self.header.base_lsn)?;
         self.chain = crc;
@@ -153,6 +155,7 @@ impl SegmentWriter {
         if self.durable.lsn < self.end_lsn {
             self.sync_file()?;
         }
+        assert_eq!(self.durable.lsn, self.end_lsn, "the old segment is synced first");
         let old = self.header.clone();
         let header = SegmentHeader {
             seq: old.seq + 1,
@@ -174,6 +177,7 @@ impl SegmentWriter {
         let named = SegmentRef { seq: header.seq, first_position: header.first_position };
         let mut meta = self.meta.lock().expect("no panic while meta is held");
         meta.name_segment(named, self.incarnation)?;
+        assert_eq!(meta.newest(), header.seq, "named before its first frame");
         drop(meta);
         let used = self.end_lsn - old.base_lsn;
         release_rest(&*self.file, used, old.file_size)?;
@@ -186,6 +190,8 @@ impl SegmentWriter {
     }
 
     fn sync_file(&mut self) -> io::Result<()> {
+        debug_assert!(self.durable.lsn <= self.end_lsn);
+        debug_assert!(self.durable.position <= self.position);
         let start = self.env.clock.boot_ns();
         if !cfg!(planted = "ack-before-sync") {
             let synced = self.file.sync_data();
@@ -227,6 +233,7 @@ impl SegmentWriter {
 
 /// Gives the unused rest of a segment back to the file system; its size stays.
 pub(crate) fn release_rest(file: &dyn WriteFile, used: u64, file_size: u64) -> io::Result<()> {
+    assert!((HEADER_LEN..=file_size).contains(&used), "{used} of {file_size} bytes are used");
     let from = used.next_multiple_of(4096);
     if from < file_size { file.punch_hole(from, file_size - from) } else { Ok(()) }
 }

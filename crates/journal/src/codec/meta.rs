@@ -62,6 +62,9 @@ impl Meta {
     /// The bytes.
     #[must_use]
     pub fn encode(&self) -> Vec<u8> {
+        assert!(self.oldest_segment <= self.newest_segment, "{self:?}");
+        debug_assert!(self.checkpoints.is_sorted_by(|a, b| a >= b), "newest first");
+        debug_assert!(self.sequence > 0 && self.voter_state <= 2);
         let mut out = vec![0; LEN];
         put(&mut out, 0, MAGIC);
         put(&mut out, 8, &FORMAT.to_le_bytes());

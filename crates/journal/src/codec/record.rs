@@ -54,6 +54,7 @@ impl TxnsPrefix {
 
 /// Completes the record whose payload of `len` bytes stands behind 32 bytes at the start of `out`.
 pub fn seal_record(out: &mut [u8], len: u32, position: u64, term: u64, kind: RecordKind) {
+    assert!(position > 0, "positions begin at 1");
     put(out, 0, &len.to_le_bytes());
     put(out, 8, &position.to_le_bytes());
     put(out, 16, &term.to_le_bytes());

@@ -10,9 +10,10 @@
 //! ```
 //!
 //! The byte at file offset `o` has the address `base_lsn + o`; `base_lsn` is the previous segment's
-//! `base_lsn + file_size`, so no address is ever used twice. `prev_end_lsn` declares where the valid
-//! part of the previous segment ends: what lies behind it there is dead. `carried_len` bytes from
-//! offset 4,096 repeat frames that lay unproven behind that end, under this nonce and new addresses.
+//! `base_lsn + file_size`, so no address is ever used twice. `prev_end_lsn` declares where the
+//! valid part of the previous segment ends: what lies behind it there is dead. `carried_len` bytes from
+//! offset 4,096 repeat frames that lay unproven behind that end, under this nonce and new
+//! addresses.
 //! `first_position` is the position of the first record in this file, carried ones included.
 
 use super::bytes::{all_zero, id_at, put, u8_at, u16_at, u32_at, u64_at};
@@ -122,6 +123,10 @@ impl SegmentHeader {
     /// The bytes.
     #[must_use]
     pub fn encode(&self) -> Vec<u8> {
+        assert!(self.seq > self.prev_seq && self.first_position > 0, "{self:?}");
+        assert!(self.file_size >= HEADER_LEN + u64::from(self.carried_len), "{self:?}");
+        debug_assert_eq!(self.base_lsn % super::ALIGN, 0);
+        debug_assert!(self.prev_end_lsn <= self.base_lsn, "the previous segment lies below");
         let mut out = vec![0; LEN];
         put(&mut out, 0, MAGIC);
         put(&mut out, 8, &FORMAT.to_le_bytes());

@@ -16,7 +16,9 @@ use crate::sync::MutexGuard;
 impl<W: Writer> Group<W> {
     /// Steps 6 to 10. The guard is given up while the leader writes, syncs and applies.
     pub(super) fn lead<'a>(&'a self, mut state: Guard<'a>, force_sync: bool) -> Guard<'a> {
-        debug_assert!(!state.leading, "at most one leader");
+        assert!(!state.leading, "at most one leader");
+        assert!(state.failed.is_none(), "a failed journal is never led again");
+        state.validate(self.config.durability);
         state.leading = true;
         let mut state = self.gather(state);
         let mut batch = take(&mut state);
@@ -92,7 +94,7 @@ impl<W: Writer> Group<W> {
             return false;
         }
         if !batch.is_empty() {
-            debug_assert_eq!(state.written + 1, batch.number, "batches are written in order");
+            assert_eq!(state.written + 1, batch.number, "batches are written in order");
             state.written = batch.number;
             state.last_group = batch.entries;
             state.population = batch.entries + state.filling.entries;
@@ -124,8 +126,9 @@ impl<W: Writer> Group<W> {
         if empty || state.failed.is_some() {
             return state;
         }
-        debug_assert_eq!(state.resolved + 1, number, "batches resolve in order");
+        assert_eq!(state.resolved + 1, number, "batches resolve in order");
         state.resolved = number;
+        state.validate(self.config.durability);
         drop(applying);
         let due = drain_wakers(&mut state.wakers, number);
         self.waiting(number).notify_all();

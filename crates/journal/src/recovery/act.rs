@@ -138,6 +138,9 @@ impl JournalLayer {
         meta: &mut MetaStore,
     ) -> io::Result<(SegmentHeader, Box<dyn WriteFile>, Joint)> {
         let header = self.new_header(trusted, reason);
+        assert!(header.seq > trusted.highest_seq, "a segment's number is never reused");
+        assert!(header.incarnation > trusted.incarnation, "each run has its own number");
+        debug_assert!(header.prev_end_lsn <= header.base_lsn);
         let file = create_segment(self.disk(), &self.layout, &header)?;
         let end = self.carry(trusted, &header, &*file)?;
         sync_segment(self.disk(), &self.layout, &*file)?;
@@ -242,7 +245,7 @@ impl JournalLayer {
             let position = if entries { Some(next) } else { end.position };
             end = Joint { lsn: moved.end_lsn(), chain: Some(crc), position };
         }
-        debug_assert_eq!(end.lsn, header.carried_end_lsn());
+        assert_eq!(end.lsn, header.carried_end_lsn(), "what is carried fills its range");
         Ok(end)
     }
 

@@ -123,6 +123,11 @@ impl JournalLayer {
             let found = format!("{} frames", out.unproven.len());
             out.other(OtherCondition::UnprovenTail, file, &Bad::new("a proof", found));
         }
+        let ascending = out.segments.windows(2).all(|pair| match pair {
+            [a, b] => a.header.seq < b.header.seq && a.end_lsn <= b.header.base_lsn,
+            _ => true,
+        });
+        assert!(ascending, "segments stand in the order of their addresses");
         let findings = std::mem::take(&mut out.findings);
         (out, findings)
     }

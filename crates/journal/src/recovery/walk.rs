@@ -140,6 +140,8 @@ impl Walker<'_> {
                 },
             }
         }
+        debug_assert!(joint.lsn >= self.header.first_frame_lsn() && joint.lsn <= self.limit());
+        debug_assert!(walk.bad.windows(2).all(|w| w.iter().is_sorted_by_key(|b| b.before.lsn)));
         walk.end = Some(joint);
         let proved = walk.proved_lsn;
         walk.unproven.retain(|place| place.header.lsn >= proved);
