@@ -149,7 +149,7 @@ impl Batch {
     }
 
     fn close_record(&mut self, start: usize, kind: RecordKind) {
-        debug_assert!(self.records > 0 && start >= FRAME_HEADER_LEN && start % 8 == 0);
+        debug_assert!(self.records > 0 && start >= FRAME_HEADER_LEN && start.is_multiple_of(8));
         let position = self.first_position + u64::from(self.records) - 1;
         let len = self.buffer.len() - start - RECORD_HEADER_LEN;
         let len = u32::try_from(len).expect("a frame is smaller than 4 GiB");

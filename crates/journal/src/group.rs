@@ -317,7 +317,7 @@ impl<W: Writer> Group<W> {
         }
     }
 
-    /// Leads once where nobody does and something waits; with `force_sync`, syncs whatever the mode.
+    /// Leads once where nobody does and something waits; with `force_sync`, syncs in every mode.
     pub fn lead_once(&self, force_sync: bool) {
         let state = self.lock();
         let due = !state.filling.is_empty() || (force_sync && state.synced < state.written);

@@ -8,8 +8,8 @@
 //!
 //! `header_crc` is the CRC-32C of the segment's nonce, the frame's own lsn and bytes 8..64: a frame
 //! is valid only at its own address under this segment's nonce, so stale, misdirected and
-//! duplicated bytes never verify. `prev` is the `header_crc` of the frame before (the segment's `prev_chain`
-//! for its first). `durable_lsn` is what was known to be synced when the frame was written: it
+//! duplicated bytes never verify. `prev` is the `header_crc` of the frame before (the segment's
+//! `prev_chain` for its first). `durable_lsn` is what was known to be synced when the frame was written: it
 //! proves everything below it.
 
 use super::bytes::{put, u8_at, u16_at, u32_at, u64_at};
@@ -90,7 +90,7 @@ impl FrameHeader {
 
     /// Writes the header into the first 64 bytes of `out`; returns `header_crc`.
     pub fn encode(&self, nonce: u64, out: &mut [u8]) -> u32 {
-        assert!(self.lsn % ALIGN == 0 && self.durable_lsn <= self.lsn, "{self:?}");
+        assert!(self.lsn.is_multiple_of(ALIGN) && self.durable_lsn <= self.lsn, "{self:?}");
         debug_assert_eq!(self.first_position == 0, self.kind != FrameKind::Entries);
         debug_assert!(self.body_len <= MAX_BODY_LEN + 1, "tests write one more");
         put(out, 0, FRAME_MAGIC);

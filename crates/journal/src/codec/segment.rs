@@ -11,8 +11,8 @@
 //!
 //! The byte at file offset `o` has the address `base_lsn + o`; `base_lsn` is the previous segment's
 //! `base_lsn + file_size`, so no address is ever used twice. `prev_end_lsn` declares where the
-//! valid part of the previous segment ends: what lies behind it there is dead. `carried_len` bytes from
-//! offset 4,096 repeat frames that lay unproven behind that end, under this nonce and new
+//! valid part of the previous segment ends: what lies behind it there is dead. `carried_len` bytes
+//! from offset 4,096 repeat frames that lay unproven behind that end, under this nonce and new
 //! addresses.
 //! `first_position` is the position of the first record in this file, carried ones included.
 
