@@ -69,8 +69,10 @@ pub(crate) async fn gracefully(
         let services = recovered.services.clone();
         blocking(move || services.shutdown().map_err(|error| error.to_string())).await?;
         drain(server, serving).await;
-        let database = recovered.database.clone();
+        let (services, database) = (recovered.services.clone(), recovered.database.clone());
         blocking(move || {
+            // Again: a receiver that went away meanwhile gives back what was granted to it.
+            services.shutdown().map_err(|error| error.to_string())?;
             database.flush().map_err(|error| error.to_string())?;
             database.close().map_err(|error| error.to_string())
         })

@@ -8,7 +8,7 @@ use tonic::Code;
 
 use super::harness::{DEADLINE, Server, block_on, create, message, serve};
 
-/// A message of 1 MiB is taken, one byte more is refused as invalid, and the others of its request are
+/// A message of 1 MiB is taken, one byte more is refused as full, and the others of its request are
 /// not affected; a request above 4 MiB is refused before it is read whole.
 #[test]
 fn messages_and_requests_have_a_size() {
@@ -21,7 +21,7 @@ fn messages_and_requests_have_a_size() {
         let request = SendRequest { queue: "q".into(), messages, identity: None };
         let answer = queues.send(request).await.unwrap().into_inner();
         assert_eq!(answer.errors.len(), 1);
-        assert_eq!((answer.errors[0].index, answer.errors[0].kind()), (1, Kind::Invalid));
+        assert_eq!((answer.errors[0].index, answer.errors[0].kind()), (1, Kind::Full));
         assert!(!answer.ids[0].is_empty() && answer.ids[1].is_empty() && !answer.ids[2].is_empty());
 
         let messages = vec![message(vec![7; 1 << 20]); 5];

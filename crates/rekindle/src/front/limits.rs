@@ -114,7 +114,7 @@ impl Limits {
     /// All limits, as `/v1/limits` shows them.
     #[must_use]
     pub fn list(&self) -> Vec<Limit> {
-        const REFUSED: &str = "refused: invalid, or full where it counts what there is";
+        const REFUSED: &str = "refused: full, or invalid where it is a form";
         const CLOSED: &str = "the connection is closed";
         const FULL: &str = "the call is refused: full";
         let mut list = vec![

@@ -76,7 +76,7 @@ fn check(
     if messages.len() > SEND_MESSAGES_MAX {
         let count = messages.len();
         let message = format!("{count} messages in one batch; at most {SEND_MESSAGES_MAX} may be");
-        return Err(Error::new(Kind::Invalid, message));
+        return Err(Error::new(Kind::Full, message));
     }
     convert::identity(identity)
 }
