@@ -103,9 +103,9 @@ pub trait Engine: Send + Sync {
     /// Where it stands.
     fn mark(&self) -> Mark;
 
-    /// The newest value of a key at or below version `at`; a deletion answers `value: None` with its
-    /// version while it is remembered: certainly while its version is above the floor. Deleting what
-    /// is not there need not be remembered.
+    /// The newest value of a key at or below version `at`; a deletion answers `value: None` with
+    /// its version while it is remembered: certainly while its version is above the floor. Deleting
+    /// what is not there need not be remembered.
     fn get(
         &self,
         keyspace: KeyspaceId,
@@ -132,8 +132,8 @@ pub trait Engine: Send + Sync {
     /// When that version is not pinned: somebody else's pin would be lost.
     fn unpin(&self, at: u64);
 
-    /// Versions below `floor` need not be readable any more (pins still hold theirs). The floor only
-    /// rises, and never above the applied version.
+    /// Versions below `floor` need not be readable any more (pins still hold theirs). The floor
+    /// only rises, and never above the applied version.
     fn set_floor(&self, floor: u64);
 
     /// From here on every version can be read; below it only pinned ones.

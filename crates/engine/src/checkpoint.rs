@@ -1,8 +1,8 @@
 //! Checkpoints: the whole state at one version, as a file that proves itself.
 //!
-//! All numbers are little-endian. A file is a header, blocks in order, and a footer; its name is its
-//! id in 16 hex digits and `.ckpt`. There is no padding except zeros inside the header, every byte is
-//! under a checksum, and nothing may follow the footer.
+//! All numbers are little-endian. A file is a header, blocks in order, and a footer; its name is
+//! its id in 16 hex digits and `.ckpt`. There is no padding except zeros inside the header, every
+//! byte is under a checksum, and nothing may follow the footer.
 //!
 //! ```text
 //! header, header_len bytes (a multiple of 512)
@@ -52,8 +52,8 @@
 //! newer file is told from a damaged one. Every length is checked against its limit and the bytes
 //! left in the file before anything is allocated.
 //!
-//! Reading a file for a start also checks everything, the state hash included: hashing costs a small
-//! share of building the rows, so there is no weaker mode.
+//! Reading a file for a start also checks everything, the state hash included: hashing costs a
+//! small share of building the rows, so there is no weaker mode.
 //!
 //! A checkpoint is written to `<id>.tmp`, synced, renamed to `<id>.ckpt`, and its directory synced;
 //! only then may the journal's meta name it. It holds one version of each row, so after a start the

@@ -4,9 +4,9 @@
 //! [`check`] with them.
 //!
 //! Invariants of an engine that are checked: every readable version shows exactly what the model
-//! holds, forwards and backwards, whole or page by page; a version below the floor that nobody pinned
-//! is refused; repeating what was applied changes nothing; equal states have equal hashes; readers
-//! beside a writer see whole transactions.
+//! holds, forwards and backwards, whole or page by page; a version below the floor that nobody
+//! pinned is refused; repeating what was applied changes nothing; equal states have equal hashes;
+//! readers beside a writer see whole transactions.
 
 mod concurrent;
 mod generate;

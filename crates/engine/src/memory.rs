@@ -2,12 +2,13 @@
 //!
 //! Who waits for whom: one writer at a time (`writer`); it takes a keyspace's lock for at most
 //! [`BATCH_ROWS`] rows and lets readers in between. A reader takes it for one page. Readers see a
-//! transaction as a whole because they read at a version: `visible` moves only after all rows of the
-//! transaction are in, and no read goes above it.
+//! transaction as a whole because they read at a version: `visible` moves only after all rows of
+//! the transaction are in, and no read goes above it.
 //!
-//! Invariants: lock order is writer, then keyspace or past, never both of the latter; a version that
-//! somebody may read (at or above the floor, or pinned) is never reclaimed, because a reader checks
-//! the floor under the keyspace's lock and the floor is raised before anything below it goes.
+//! Invariants: lock order is writer, then keyspace or past, never both of the latter; a version
+//! that somebody may read (at or above the floor, or pinned) is never reclaimed, because a reader
+//! checks the floor under the keyspace's lock and the floor is raised before anything below it
+//! goes.
 
 mod apply;
 mod bulk;
@@ -16,6 +17,7 @@ mod key;
 mod past;
 mod read;
 mod slot;
+mod sorted;
 mod space;
 mod tree;
 

@@ -1,11 +1,11 @@
 //! The layer `engine`: which checkpoint the state is loaded from.
 //!
 //! Reads top-down as scan, validate, plan, act; the situations are in [`table`]. The journal's meta
-//! names up to two checkpoints; the newest whole one that the journal reaches is used. Loading needs
-//! no writable disk, so that replay can be judged before any layer acts ([`Trusted::load`]).
+//! names up to two checkpoints; the newest whole one that the journal reaches is used. Loading
+//! needs no writable disk, so that replay can be judged before any layer acts ([`Trusted::load`]).
 //!
-//! Invariants: nothing that meta names is ever removed, and nothing at all while the plan refuses; a
-//! read that the disk refuses stops the start (70) and is never taken for damage; a checkpoint is
+//! Invariants: nothing that meta names is ever removed, and nothing at all while the plan refuses;
+//! a read that the disk refuses stops the start (70) and is never taken for damage; a checkpoint is
 //! used only after every byte of it was verified.
 
 mod findings;
@@ -28,8 +28,8 @@ use table::{Leftover, LeftoverThen, Named, Owner, Reach, Situation, Then};
 /// How much is read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Depth {
-    /// For a start: the checkpoint that is used, every byte, loaded on the way; of the other one the
-    /// header and the footer.
+    /// For a start: the checkpoint that is used, every byte, loaded on the way; of the other one
+    /// the header and the footer.
     Open,
     /// For `verify` and dry runs: every byte of both. Memory stays bounded; [`Trusted::load`] reads
     /// the used one again.

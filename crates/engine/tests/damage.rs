@@ -255,3 +255,41 @@ fn a_file_that_shrinks_under_the_reader_is_noticed() {
     let found = checkpoint::check(&Shrinking(Bytes(small_file())), &STORE, 1);
     assert!(matches!(found, Err(ReadError::Damaged(_))), "{found:?}");
 }
+
+/// The same checks where reading runs on a thread of its own: damage in any part, and content that
+/// only the builder refuses.
+#[test]
+fn large_checkpoints_are_checked_as_well() {
+    use crate::support::{layer, look, rewrite};
+    use rekindle_engine::recovery::Depth;
+    use rekindle_env::durable;
+
+    let disk = new_disk();
+    let labels = |bytes: &[u8]| {
+        if rekindle_env::ReadDisk::stat(&disk, &path(1)).unwrap().is_none() {
+            durable::create_file(&disk, &path(1), bytes).unwrap();
+        }
+        rewrite(&disk, &path(1), bytes);
+        let report = look(&layer([1, 0], Depth::Open), &disk).unwrap().report;
+        report.actions[0].label.0
+    };
+    let rows = |first: u32, last: u32, version: u64| {
+        let rows = (first..last).map(|key| row(1, &key.to_be_bytes(), &[7; 1_000], version));
+        (last - first, rows.flatten().collect::<Vec<u8>>())
+    };
+    let mut blocks: Vec<_> = (0..100).map(|n| rows(n * 60, n * 60 + 60, 3)).collect();
+    let file = forged(&blocks, |_| {});
+    assert!(file.len() > 5 << 20);
+    assert_eq!(labels(&file), "engine-2");
+    for offset in [0, 600, file.len() / 2, file.len() - 100, file.len() - 3] {
+        let mut damaged = file.clone();
+        damaged[offset] ^= 1;
+        assert_eq!(labels(&damaged), "engine-6", "byte {offset}");
+    }
+    assert_eq!(labels(&file[..file.len() - 70_000]), "engine-6");
+    blocks.swap(3, 4);
+    assert_eq!(labels(&forged(&blocks, |_| {})), "engine-6", "descending early");
+    blocks.swap(3, 4);
+    blocks[99] = rows(99 * 60, 99 * 60 + 60, 1_000_000);
+    assert_eq!(labels(&forged(&blocks, |_| {})), "engine-6", "a version of the future");
+}

@@ -1,11 +1,14 @@
 //! Reading a checkpoint: one pass, one buffer, everything verified.
 //!
-//! Invariants: memory is one buffer of 1 MiB or the largest block, whatever the file claims; a row is
+//! Invariants: memory is one buffer of 1 MiB or the largest block, and eight blocks on their way to
+//! the builder, whatever the file claims; a row is
 //! handed on only after the checksum of its block; a summary is given only when header, blocks,
 //! counts, order, footer and state hash agree and nothing follows. Damage is an answer, never a
 //! panic; a disk that refuses a read is an I/O error, never damage.
 
 use std::io;
+use std::sync::mpsc::sync_channel;
+use std::thread;
 
 use rekindle_env::ReadFile;
 
@@ -18,6 +21,12 @@ use crate::row::{EncodedRow, StateHash, decode, field};
 
 /// How much is read at a time.
 const READ_BYTES: usize = 1 << 20;
+
+/// From this length on a second thread pays.
+const TWO_THREADS_BYTES: u64 = 4 << 20;
+
+/// Verified blocks that wait for the builder: half a MiB.
+const BLOCKS_AHEAD: usize = 8;
 
 /// Which place of a checkpoint is wrong, and how.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -61,7 +70,10 @@ pub struct Summary {
 
 /// Verifies every byte of checkpoint `id` of a store; keeps nothing.
 pub fn check(file: &dyn ReadFile, store_id: &[u8; 16], id: u64) -> Result<Summary, ReadError> {
-    read(file, store_id, id, |_| {})
+    let mut order = Order::default();
+    let summary = read(file, store_id, id, |block| order.visit(&block, |_| {}))?;
+    order.check_versions(&summary)?;
+    Ok(summary)
 }
 
 /// The same, and builds the engine on the way.
@@ -70,10 +82,48 @@ pub(crate) fn load(
     store_id: &[u8; 16],
     id: u64,
 ) -> Result<(Summary, MemoryEngine), ReadError> {
+    let mut order = Order::default();
     let mut bulk = Bulk::new();
-    let summary = read(file, store_id, id, |row| bulk.push(row))?;
+    let len = file.len().map_err(|source| ReadError::Io { offset: 0, source })?;
+    let summary = if len < TWO_THREADS_BYTES {
+        read(file, store_id, id, |block| order.visit(&block, |row| bulk.push(row)))?
+    } else {
+        read_ahead(file, store_id, id, |block| order.visit(&block, |row| bulk.push(row)))?
+    };
+    order.check_versions(&summary)?;
     let engine = bulk.finish(summary.header.mark);
     Ok((summary, engine))
+}
+
+/// Like [`read`], with reading and checksums on a thread of their own: they and the building of
+/// rows take about as long as each other.
+fn read_ahead(
+    file: &dyn ReadFile,
+    store_id: &[u8; 16],
+    id: u64,
+    mut visit: impl FnMut(Block<'_>) -> Result<(), Damage>,
+) -> Result<Summary, ReadError> {
+    let (sender, receiver) = sync_channel::<(u64, u32, Vec<u8>)>(BLOCKS_AHEAD);
+    thread::scope(|scope| {
+        let reading = move || {
+            read(file, store_id, id, |block| {
+                let sent = sender.send((block.offset, block.rows, block.content.to_vec()));
+                // The visitor's damage is the answer then; this one only ends the reading.
+                sent.map_err(|_| Damage {
+                    offset: block.offset,
+                    expected: String::new(),
+                    found: String::new(),
+                })
+            })
+        };
+        let reader = thread::Builder::new().name("checkpoint-read".to_owned());
+        let reader = reader.spawn_scoped(scope, reading);
+        let reader = reader.map_err(|source| ReadError::Io { offset: 0, source })?;
+        for (offset, rows, content) in receiver {
+            visit(Block { offset, rows, content: &content }).map_err(ReadError::Damaged)?;
+        }
+        reader.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+    })
 }
 
 /// Verifies header and footer only: enough to notice a missing, empty or shortened file.
@@ -94,39 +144,38 @@ pub(crate) fn surface(
     Ok(Summary { header, footer })
 }
 
+/// A block whose checksum fits.
+struct Block<'a> {
+    /// Offset of the block in the file.
+    offset: u64,
+    rows: u32,
+    content: &'a [u8],
+}
+
 fn read(
     file: &dyn ReadFile,
     store_id: &[u8; 16],
     id: u64,
-    mut row: impl FnMut(&EncodedRow<'_>),
+    mut visit: impl FnMut(Block<'_>) -> Result<(), Damage>,
 ) -> Result<Summary, ReadError> {
     let mut input = Input::open(file)?;
     let header = input.header(store_id, id)?;
     let seed = seed(store_id, id);
     let mut counted = Footer::default();
     let mut hash = StateHash::default();
-    let mut order = Order::new(header.mark.version);
     loop {
-        let at = input.position();
+        let offset = input.position();
         if input.need(4)?.is_some_and(|magic| *magic == FOOTER_MAGIC) {
             let footer = input.footer(seed)?;
-            input.check_footer(&header, &footer, at)?;
+            input.check_footer(&header, &footer, offset)?;
             counted.state_hash = hash.digest();
-            input.check_counts(&counted, &footer, at)?;
+            input.check_counts(&counted, &footer, offset)?;
             return Ok(Summary { header, footer });
         }
         let (content, rows) = input.block(seed, counted.blocks)?;
         hash.update(content);
-        let visited = order.visit(content, &mut row);
+        visit(Block { offset, rows, content }).map_err(ReadError::Damaged)?;
         let len = content.len();
-        let wrong = match visited {
-            Ok(found) if found == u64::from(rows) => None,
-            Ok(found) => Some(mismatch(format!("{rows} rows"), format!("{found} rows"))),
-            Err(wrong) => Some(wrong),
-        };
-        if let Some(wrong) = wrong {
-            return Err(input.damaged(at, wrong));
-        }
         counted.blocks += 1;
         counted.rows += u64::from(rows);
         counted.content_bytes += len as u64;
@@ -134,7 +183,8 @@ fn read(
     }
 }
 
-/// Checks that rows ascend over all blocks.
+/// Checks that rows ascend over all blocks, and their versions.
+#[derive(Default)]
 struct Order {
     version_max: u64,
     /// Keyspace and key of the last row, for the first of the next block.
@@ -142,36 +192,52 @@ struct Order {
 }
 
 impl Order {
-    fn new(version_max: u64) -> Self {
-        Self { version_max, last: None }
-    }
-
-    /// Hands on the rows of a block that was verified; answers how many there are.
+    /// Hands on the rows of a block.
     fn visit(
         &mut self,
-        mut content: &[u8],
-        row: &mut impl FnMut(&EncodedRow<'_>),
-    ) -> Result<u64, Mismatch> {
-        let mut rows = 0;
+        block: &Block<'_>,
+        mut row: impl FnMut(&EncodedRow<'_>),
+    ) -> Result<(), Damage> {
+        let wrong = |expected: &str, found: String| {
+            let expected = expected.to_owned();
+            Err(Damage { offset: block.offset, expected, found })
+        };
+        let mut content = block.content;
+        let mut rows = 0_u64;
         let carried = self.last.take();
         let mut last = carried.as_ref().map(|(keyspace, key)| (*keyspace, key.as_slice()));
         while !content.is_empty() {
-            let next = decode(content);
-            let (next, rest) = next.ok_or_else(|| mismatch("a whole row", "a cut one"))?;
+            let Some((next, rest)) = decode(content) else {
+                return wrong("a whole row", format!("a cut one behind {rows} rows"));
+            };
             if last.is_some_and(|last| last >= (next.keyspace, next.key)) {
-                return Err(mismatch("rows in ascending order", "one that does not ascend"));
+                return wrong("rows in ascending order", format!("row {rows} does not ascend"));
             }
-            if next.version == 0 || next.version > self.version_max {
-                let expected = format!("a version from 1 to {}", self.version_max);
-                return Err(mismatch(expected, format!("version {}", next.version)));
+            if next.version == 0 {
+                return wrong("versions from 1", format!("row {rows} has version 0"));
             }
             row(&next);
             rows += 1;
+            self.version_max = self.version_max.max(next.version);
             last = Some((next.keyspace, next.key));
             content = rest;
         }
         self.last = last.map(|(keyspace, key)| (keyspace, key.to_vec()));
-        Ok(rows)
+        if rows == u64::from(block.rows) {
+            return Ok(());
+        }
+        wrong(&format!("{} rows", block.rows), format!("{rows} rows"))
+    }
+
+    /// No row is newer than the checkpoint.
+    fn check_versions(&self, summary: &Summary) -> Result<(), ReadError> {
+        let version = summary.header.mark.version;
+        if self.version_max <= version {
+            return Ok(());
+        }
+        let expected = format!("versions up to {version}");
+        let found = format!("version {}", self.version_max);
+        Err(ReadError::Damaged(Damage { offset: 72, expected, found }))
     }
 }
 

@@ -1,8 +1,8 @@
 //! Writing a checkpoint while writers go on.
 //!
-//! Invariants: what is written is exactly the frozen view, and nothing above durable; a file has its
-//! final name only after its content was synced; an error or a crash leaves at most a `.tmp`, or a
-//! file that nothing names yet.
+//! Invariants: what is written is exactly the frozen view, and nothing above durable; a file has
+//! its final name only after its content was synced; an error or a crash leaves at most a `.tmp`,
+//! or a file that nothing names yet.
 
 use std::io;
 use std::path::Path;

@@ -33,14 +33,12 @@ impl Bulk {
                 self.open.insert((row.keyspace, Tree::new()))
             }
         };
-        let mut tally = Tally::default();
-        let slot = Slot::new(Key::new(row.key), row.version, row.value.into(), &mut tally);
-        self.totals.add(tally);
-        tree.append(slot);
+        tree.append(Key::new(row.key), Slot::new(row.version, row.value.into()));
     }
 
     fn close(&mut self) {
         let Some((id, tree)) = self.open.take() else { return };
+        self.totals.add(tree.totals());
         assert!(self.spaces.get(KeyspaceId(id)).is_none(), "keyspaces come in order");
         self.spaces.make_with(KeyspaceId(id), || tree);
     }

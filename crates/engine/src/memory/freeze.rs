@@ -109,16 +109,16 @@ impl Frozen<'_> {
         };
         let mut count = 0;
         let mut last: Option<Key> = None;
-        let walk = space.read().ascend(start, Bound::Unbounded, BATCH_ROWS, |slot| {
+        let walk = space.read().ascend(start, Bound::Unbounded, BATCH_ROWS, |key, slot| {
             if let Some((version, Some(value))) = slot.at(self.mark.version) {
-                let key = slot.key.as_slice();
-                row::encode(out, &EncodedRow { keyspace: id.0, version, key, value });
+                let row = EncodedRow { keyspace: id.0, version, key: key.as_slice(), value };
+                row::encode(out, &row);
                 count += 1;
             }
             if out.len() < full {
                 return ControlFlow::Continue(());
             }
-            last = Some(slot.key.clone());
+            last = Some(key.clone());
             ControlFlow::Break(())
         });
         match (walk, last) {

@@ -57,7 +57,7 @@ impl MemoryEngine {
             let edge = behind.as_ref().map(|key| Bound::Excluded(key.as_slice()));
             let tree = space.read();
             self.check_readable(at)?;
-            let visit = |slot: &Slot| take(slot, at, limit, &mut rows);
+            let visit = |key: &Key, slot: &Slot| take(key, slot, at, limit, &mut rows);
             let walk = if reverse {
                 tree.descend(range.0, edge.unwrap_or(range.1), BATCH_ROWS, visit)
             } else {
@@ -73,12 +73,12 @@ impl MemoryEngine {
 }
 
 /// Adds the slot's row at a version, until there are `limit` of them.
-fn take(slot: &Slot, at: u64, limit: usize, rows: &mut Vec<Row>) -> ControlFlow<()> {
+fn take(key: &Key, slot: &Slot, at: u64, limit: usize, rows: &mut Vec<Row>) -> ControlFlow<()> {
     if rows.len() == limit {
         return ControlFlow::Break(());
     }
     if let Some((version, Some(value))) = slot.at(at) {
-        let row = Row { key: slot.key.as_slice().into(), version, value: Arc::clone(value) };
+        let row = Row { key: key.as_slice().into(), version, value: Arc::clone(value) };
         rows.push(row);
     }
     if rows.len() == limit { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }

@@ -15,16 +15,15 @@ pub(super) const ALLOCATION_BYTES: u64 = 16;
 /// The two counters in front of a shared value, and its allocation.
 const SHARED_BYTES: u64 = 16 + ALLOCATION_BYTES;
 
-/// A slot in a leaf that is on average three quarters full.
-const SLOT_BYTES: u64 = (size_of::<Slot>() as u64) * 4 / 3;
+/// A key and its slot in a leaf that is on average three quarters full.
+const SLOT_BYTES: u64 = (size_of::<Key>() as u64 + size_of::<Slot>() as u64) * 4 / 3;
 
 /// An older version, its share of the queue that holds it, and its entry in the garbage queue.
 const OLD_BYTES: u64 = (size_of::<Old>() as u64) + 48 + 48;
 
-/// A key and its versions.
+/// The versions of a key, which stands beside it in its leaf.
 #[derive(Debug)]
 pub(super) struct Slot {
-    pub(super) key: Key,
     /// The newest version.
     pub(super) version: u64,
     /// Its value; `None` is a deletion.
@@ -76,10 +75,8 @@ fn signed(bytes: u64) -> i64 {
 
 impl Slot {
     /// A key that was not there before.
-    pub(super) fn new(key: Key, version: u64, value: Arc<[u8]>, tally: &mut Tally) -> Self {
-        let slot = Self { key, version, value: Some(value), older: None };
-        tally.add(slot.newest_cost());
-        slot
+    pub(super) fn new(version: u64, value: Arc<[u8]>) -> Self {
+        Self { version, value: Some(value), older: None }
     }
 
     /// The newest version at or below `at`.
@@ -97,6 +94,7 @@ impl Slot {
     /// something to reclaim once `version` is below the floor.
     pub(super) fn replace(
         &mut self,
+        key: &Key,
         version: u64,
         value: Option<Arc<[u8]>>,
         tally: &mut Tally,
@@ -104,11 +102,11 @@ impl Slot {
         assert!(version >= self.version, "versions of a key rise");
         let garbage_from =
             if version == self.version && value.is_some() { None } else { Some(self.version) };
-        tally.subtract(self.newest_cost());
+        tally.subtract(self.newest_cost(key));
         let before = std::mem::replace(&mut self.value, value);
         if version > self.version {
             let old = Old { version: self.version, value: before };
-            tally.history += old.cost(&self.key);
+            tally.history += old.cost(key);
             let older = self
                 .older
                 .get_or_insert_with(|| Box::new(Older { versions: VecDeque::with_capacity(1) }));
@@ -116,18 +114,18 @@ impl Slot {
             older.versions.push_back(old);
             self.version = version;
         }
-        tally.add(self.newest_cost());
+        tally.add(self.newest_cost(key));
         garbage_from
     }
 
     /// Forgets the older version that began at `from`, if it is still there.
-    pub(super) fn forget(&mut self, from: u64, tally: &mut Tally) {
+    pub(super) fn forget(&mut self, key: &Key, from: u64, tally: &mut Tally) {
         let Some(older) = self.older.as_mut() else { return };
         let Ok(index) = older.versions.binary_search_by_key(&from, |old| old.version) else {
             return;
         };
         if let Some(old) = older.versions.remove(index) {
-            tally.history -= old.cost(&self.key);
+            tally.history -= old.cost(key);
         }
         if older.versions.is_empty() {
             self.older = None;
@@ -140,8 +138,8 @@ impl Slot {
     }
 
     /// What the newest version costs.
-    pub(super) fn newest_cost(&self) -> Tally {
-        let key = SLOT_BYTES + Key::heap_bytes(self.key.as_slice().len());
+    pub(super) fn newest_cost(&self, key: &Key) -> Tally {
+        let key = SLOT_BYTES + key.heap_bytes();
         match &self.value {
             Some(value) => {
                 let state = signed(key + SHARED_BYTES + value.len() as u64);
@@ -152,10 +150,10 @@ impl Slot {
     }
 
     /// What the whole slot costs, counted again.
-    pub(super) fn costs(&self) -> Tally {
-        let mut tally = self.newest_cost();
+    pub(super) fn costs(&self, key: &Key) -> Tally {
+        let mut tally = self.newest_cost(key);
         if let Some(older) = &self.older {
-            tally.history += older.versions.iter().map(|old| old.cost(&self.key)).sum::<i64>();
+            tally.history += older.versions.iter().map(|old| old.cost(key)).sum::<i64>();
         }
         tally
     }
@@ -164,7 +162,7 @@ impl Slot {
 impl Old {
     fn cost(&self, key: &Key) -> i64 {
         let value = self.value.as_ref().map_or(0, |value| SHARED_BYTES + value.len() as u64);
-        signed(OLD_BYTES + Key::heap_bytes(key.as_slice().len()) + value)
+        signed(OLD_BYTES + key.heap_bytes() + value)
     }
 }
 
@@ -184,36 +182,38 @@ mod tests {
 
     #[test]
     fn each_version_is_seen_until_it_is_forgotten() {
-        let mut tally = Tally::default();
-        let mut slot = Slot::new(Key::new(b"k"), 3, value("a"), &mut tally);
-        assert_eq!(slot.replace(5, Some(value("b")), &mut tally), Some(3));
-        assert_eq!(slot.replace(9, None, &mut tally), Some(5));
-        assert_eq!(tally, slot.costs());
+        let key = &Key::new(b"k");
+        let mut slot = Slot::new(3, value("a"));
+        let mut tally = slot.costs(key);
+        assert_eq!(slot.replace(key, 5, Some(value("b")), &mut tally), Some(3));
+        assert_eq!(slot.replace(key, 9, None, &mut tally), Some(5));
+        assert_eq!(tally, slot.costs(key));
         assert_eq!(read(&slot, 2), None);
         assert_eq!(read(&slot, 4), Some((3, Some("a"))));
         assert_eq!(read(&slot, 8), Some((5, Some("b"))));
         assert_eq!(read(&slot, 9), Some((9, None)));
-        slot.forget(5, &mut tally);
-        slot.forget(5, &mut tally);
+        slot.forget(key, 5, &mut tally);
+        slot.forget(key, 5, &mut tally);
         assert_eq!(read(&slot, 8), Some((3, Some("a"))), "a pin below 5 still reads 3");
         assert!(!slot.is_dead(9));
-        slot.forget(3, &mut tally);
+        slot.forget(key, 3, &mut tally);
         assert!(slot.is_dead(9));
         assert!(!slot.is_dead(8), "a deletion above the floor is remembered");
-        assert_eq!(tally, slot.costs());
+        assert_eq!(tally, slot.costs(key));
         assert_eq!((tally.state, tally.live), (0, 0));
     }
 
     #[test]
     fn one_transaction_leaves_one_version() {
-        let mut tally = Tally::default();
-        let mut slot = Slot::new(Key::new(&[7; 100]), 3, value("a"), &mut tally);
-        assert_eq!(slot.replace(3, Some(value("bb")), &mut tally), None);
-        assert_eq!(slot.replace(3, None, &mut tally), Some(3), "a deletion must be swept");
+        let key = &Key::new(&[7; 100]);
+        let mut slot = Slot::new(3, value("a"));
+        let mut tally = slot.costs(key);
+        assert_eq!(slot.replace(key, 3, Some(value("bb")), &mut tally), None);
+        assert_eq!(slot.replace(key, 3, None, &mut tally), Some(3), "a deletion must be swept");
         assert_eq!(read(&slot, 3), Some((3, None)));
-        assert_eq!(slot.replace(3, Some(value("c")), &mut tally), None);
-        assert_eq!(tally, slot.costs());
+        assert_eq!(slot.replace(key, 3, Some(value("c")), &mut tally), None);
+        assert_eq!(tally, slot.costs(key));
         assert_eq!(tally.history, 0);
-        assert_eq!(size_of::<Slot>(), 56, "a larger slot slows every insertion");
+        assert_eq!(size_of::<Slot>(), 32, "a larger slot slows every insertion");
     }
 }

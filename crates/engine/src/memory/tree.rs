@@ -1,31 +1,38 @@
-//! The sorted rows of one keyspace: leaves of up to 64 slots under a map of their first keys.
+//! The sorted rows of one keyspace: leaves of up to 64 slots, branches of up to 128 leaves, and an
+//! array of branches.
 //!
 //! Why not one `BTreeMap` of rows: ascending keys (journals, queues, logs) append to the last leaf
-//! without a search and leave every leaf full; a leaf is one cache-friendly block for scans; a search
-//! in a leaf compares inline keys.
+//! without a search and leave every leaf full; a leaf is one cache-friendly block for scans; a
+//! search compares inline keys as numbers. The array of branches stays small: ten million rows
+//! need some two thousand entries.
 //!
-//! Invariants: a leaf's separator is at or below all of its keys and above all keys of the leaf
-//! before; the first separator is the empty key, so every key has a leaf; only the first leaf may be
-//! empty. `totals` equals the sum of [`Slot::costs`].
+//! Invariants: keys ascend over all leaves; the separator of a leaf (of a branch) is at or below
+//! its keys and above those before it, except that the first of its array stands for everything
+//! below; there is always a first leaf, and only it may be empty; `totals` equals the sum of
+//! [`Slot::costs`].
 
-use std::collections::BTreeMap;
+use std::cmp::Ordering;
 use std::ops::{Bound, ControlFlow};
 use std::sync::Arc;
 
-use super::key::Key;
+use super::key::{Key, Probe};
 use super::past::Garbage;
 use super::slot::{Slot, Tally};
+use super::sorted::Sorted;
 
 /// Slots of a full leaf: 3.5 KiB, about what one insertion in the middle may move.
 const LEAF_SLOTS: usize = 64;
 
-/// Below this a leaf looks for a neighbour to join.
-const LEAF_SLOTS_LOW: usize = LEAF_SLOTS / 4;
+/// Leaves of a full branch.
+const BRANCH_LEAVES: usize = 128;
+
+type Leaf = Sorted<Slot>;
+type Branch = Sorted<Leaf>;
 
 /// All rows of a keyspace.
 #[derive(Debug)]
 pub(super) struct Tree {
-    leaves: BTreeMap<Key, Vec<Slot>>,
+    branches: Sorted<Branch>,
     totals: Tally,
 }
 
@@ -38,9 +45,20 @@ pub(super) enum Walk {
     More(Key),
 }
 
+/// Where a leaf is.
+#[derive(Clone, Copy)]
+struct Place {
+    branch: usize,
+    leaf: usize,
+}
+
 impl Tree {
     pub(super) fn new() -> Self {
-        Self { leaves: BTreeMap::from([(Key::new(&[]), Vec::new())]), totals: Tally::default() }
+        let mut branch = Branch::new();
+        branch.push(Key::new(&[]), Leaf::new());
+        let mut branches = Sorted::new();
+        branches.push(Key::new(&[]), branch);
+        Self { branches, totals: Tally::default() }
     }
 
     /// Bytes and live rows.
@@ -48,80 +66,115 @@ impl Tree {
         self.totals
     }
 
-    /// The slot of a key.
-    pub(super) fn find(&self, key: &[u8]) -> Option<&Slot> {
-        let (_, leaf) = self.leaves.range::<[u8], _>(up_to(key)).next_back()?;
-        let index = leaf.binary_search_by(|slot| slot.key.as_slice().cmp(key)).ok()?;
-        leaf.get(index)
+    fn place(&self, probe: &Probe<'_>) -> Place {
+        let branch = self.branches.covering(probe);
+        Place { branch, leaf: self.branches.item(branch).covering(probe) }
     }
 
-    fn leaf_mut(&mut self, key: &[u8]) -> &mut Vec<Slot> {
-        let found = self.leaves.range_mut::<[u8], _>(up_to(key)).next_back();
-        found.expect("the first separator is the empty key").1
+    fn leaf_mut(&mut self, place: Place) -> &mut Leaf {
+        self.branches.item_mut(place.branch).item_mut(place.leaf)
+    }
+
+    /// The slot of a key.
+    pub(super) fn find(&self, key: &[u8]) -> Option<&Slot> {
+        let probe = Probe::new(key);
+        let place = self.place(&probe);
+        let leaf = self.branches.item(place.branch).item(place.leaf);
+        leaf.search(&probe).ok().map(|index| leaf.item(index))
     }
 
     /// Sets a key. Answers like [`Slot::replace`].
     pub(super) fn put(&mut self, key: &[u8], version: u64, value: Arc<[u8]>) -> Option<u64> {
-        if self.appends(key) {
-            self.append(Slot::new(Key::new(key), version, value, &mut Tally::default()));
+        let probe = Probe::new(key);
+        if self.appends(&probe) {
+            self.append(probe.key(), Slot::new(version, value));
             return None;
         }
-        let mut tally = Tally::default();
-        let leaf = self.leaf_mut(key);
-        let garbage = match leaf.binary_search_by(|slot| slot.key.as_slice().cmp(key)) {
+        let place = self.place(&probe);
+        let leaf = self.leaf_mut(place);
+        match leaf.search(&probe) {
             Ok(index) => {
-                let slot = leaf.get_mut(index).expect("the search found it");
-                slot.replace(version, Some(value), &mut tally)
+                let mut tally = Tally::default();
+                let slot = leaf.item_mut(index);
+                let garbage = slot.replace(&probe.key(), version, Some(value), &mut tally);
+                self.totals.add(tally);
+                garbage
             }
             Err(index) => {
-                let slot = Slot::new(Key::new(key), version, value, &mut tally);
-                if let Some(right) = insert(leaf, index, slot) {
-                    let separator = right.first().expect("a half of a full leaf").key.clone();
-                    let before = self.leaves.insert(separator, right);
-                    assert!(before.is_none(), "two leaves with one separator");
-                }
+                let (key, slot) = (probe.key(), Slot::new(version, value));
+                self.totals.add(slot.costs(&key));
+                self.insert(place, index, key, slot);
                 None
             }
-        };
-        self.totals.add(tally);
-        garbage
+        }
+    }
+
+    /// Inserts into a leaf; a full one is halved first.
+    fn insert(&mut self, place: Place, index: usize, key: Key, slot: Slot) {
+        const HALF: usize = LEAF_SLOTS / 2;
+        let leaf = self.leaf_mut(place);
+        if leaf.len() < LEAF_SLOTS {
+            leaf.insert(index, key, slot);
+            return;
+        }
+        let mut right = leaf.split(HALF, LEAF_SLOTS);
+        match index.checked_sub(HALF) {
+            Some(behind) if behind > 0 => right.insert(behind, key, slot),
+            _ => leaf.insert(index, key, slot),
+        }
+        let branch = self.branches.item_mut(place.branch);
+        branch.insert(place.leaf + 1, right.key(0).clone(), right);
+        if branch.len() > BRANCH_LEAVES {
+            let right = branch.split(BRANCH_LEAVES / 2, BRANCH_LEAVES + 1);
+            self.branches.insert(place.branch + 1, right.key(0).clone(), right);
+        }
     }
 
     /// Whether a key lies behind all others.
-    fn appends(&self, key: &[u8]) -> bool {
-        let last = self.leaves.last_key_value().and_then(|(_, leaf)| leaf.last());
-        last.is_none_or(|slot| slot.key.as_slice() < key)
+    fn appends(&self, probe: &Probe<'_>) -> bool {
+        let leaf = self.branches.last().and_then(|(_, branch)| branch.last());
+        let last = leaf.and_then(|(_, leaf)| leaf.last());
+        last.is_none_or(|(key, _)| key.compare(probe).is_lt())
     }
 
     /// Adds a slot behind all others.
-    pub(super) fn append(&mut self, slot: Slot) {
-        debug_assert!(self.appends(slot.key.as_slice()));
-        self.totals.add(slot.costs());
-        let mut last = self.leaves.last_entry().expect("there is always a first leaf");
-        if last.get().len() < LEAF_SLOTS {
-            last.get_mut().push(slot);
+    pub(super) fn append(&mut self, key: Key, slot: Slot) {
+        debug_assert!(self.appends(&key.probe()));
+        self.totals.add(slot.costs(&key));
+        let branch = self.branches.last_mut().expect("there is always a first leaf");
+        let leaf = branch.last_mut().expect("there is always a first leaf");
+        if leaf.len() < LEAF_SLOTS {
+            leaf.push(key, slot);
             return;
         }
-        let separator = slot.key.clone();
-        let mut leaf = Vec::with_capacity(LEAF_SLOTS);
-        leaf.push(slot);
-        self.leaves.insert(separator, leaf);
+        let separator = key.clone();
+        let mut leaf = Leaf::with_capacity(LEAF_SLOTS);
+        leaf.push(key, slot);
+        if branch.len() < BRANCH_LEAVES {
+            branch.push(separator, leaf);
+            return;
+        }
+        let mut branch = Branch::with_capacity(BRANCH_LEAVES + 1);
+        branch.push(separator.clone(), leaf);
+        self.branches.push(separator, branch);
     }
 
     /// Deletes a key. Answers like [`Slot::replace`]; `None` where there is nothing to delete.
     pub(super) fn delete(&mut self, key: &[u8], version: u64) -> Option<u64> {
-        let mut tally = Tally::default();
-        let leaf = self.leaf_mut(key);
-        let index = leaf.binary_search_by(|slot| slot.key.as_slice().cmp(key)).ok()?;
-        let slot = leaf.get_mut(index).expect("the search found it");
+        let probe = Probe::new(key);
+        let place = self.place(&probe);
+        let leaf = self.leaf_mut(place);
+        let index = leaf.search(&probe).ok()?;
+        let slot = leaf.item_mut(index);
         slot.value.as_ref()?;
-        let garbage = slot.replace(version, None, &mut tally);
+        let mut tally = Tally::default();
+        let garbage = slot.replace(&probe.key(), version, None, &mut tally);
         self.totals.add(tally);
         garbage
     }
 
-    /// Deletes the live keys of a range, visiting at most `budget` slots; tells each deleted key and
-    /// what [`Slot::replace`] answered.
+    /// Deletes the live keys of a range, visiting at most `budget` slots; tells each deleted key
+    /// and what [`Slot::replace`] answered.
     pub(super) fn delete_range(
         &mut self,
         start: Bound<&[u8]>,
@@ -133,24 +186,26 @@ impl Tree {
         let mut left = budget;
         let mut tally = Tally::default();
         let mut walk = Walk::Done;
-        let first = self.first_leaf(start);
-        let leaves =
-            self.leaves.range_mut::<[u8], _>((Bound::Included(first.as_slice()), Bound::Unbounded));
-        'leaves: for (_, leaf) in leaves {
-            let skip = leaf.partition_point(|slot| before_start(slot.key.as_slice(), start));
-            for slot in leaf.iter_mut().skip(skip) {
-                if behind_end(slot.key.as_slice(), end) {
-                    break 'leaves;
-                }
-                if slot.value.is_some()
-                    && let Some(from) = slot.replace(version, None, &mut tally)
-                {
-                    deleted(&slot.key, from);
-                }
-                left -= 1;
-                if left == 0 {
-                    walk = Walk::More(slot.key.clone());
-                    break 'leaves;
+        let (start, end) = (Edge::new(start), Edge::new(end));
+        let place = start.first_place(self);
+        let mut first_leaf = place.leaf;
+        'walk: for (_, branch) in self.branches.walk_mut(place.branch) {
+            for (_, leaf) in branch.walk_mut(std::mem::take(&mut first_leaf)) {
+                let skip = start.first_slot(leaf);
+                for (key, slot) in leaf.walk_mut(skip) {
+                    if end.is_passed_by(key) {
+                        break 'walk;
+                    }
+                    if slot.value.is_some()
+                        && let Some(from) = slot.replace(key, version, None, &mut tally)
+                    {
+                        deleted(key, from);
+                    }
+                    left -= 1;
+                    if left == 0 {
+                        walk = Walk::More(key.clone());
+                        break 'walk;
+                    }
                 }
             }
         }
@@ -161,52 +216,46 @@ impl Tree {
     /// Forgets one older version of a key, and the key itself once nobody can miss it.
     pub(super) fn reclaim(&mut self, garbage: &Garbage, floor: u64) {
         let mut tally = Tally::default();
-        let key = garbage.key.as_slice();
-        let leaf = self.leaf_mut(key);
-        let Ok(index) = leaf.binary_search_by(|slot| slot.key.as_slice().cmp(key)) else { return };
-        let slot = leaf.get_mut(index).expect("the search found it");
+        let probe = garbage.key.probe();
+        let place = self.place(&probe);
+        let leaf = self.leaf_mut(place);
+        let Ok(index) = leaf.search(&probe) else { return };
+        let slot = leaf.item_mut(index);
         if garbage.from < garbage.until {
-            slot.forget(garbage.from, &mut tally);
+            slot.forget(&garbage.key, garbage.from, &mut tally);
         }
         let mut shrunk = false;
         if slot.is_dead(floor) {
-            tally.subtract(slot.newest_cost());
+            tally.subtract(slot.newest_cost(&garbage.key));
             leaf.remove(index);
-            shrunk = leaf.len() < LEAF_SLOTS_LOW;
+            shrunk = leaf.len() < LEAF_SLOTS / 4;
         }
         self.totals.add(tally);
         if shrunk {
-            self.join(key);
+            self.shrink(place);
         }
     }
 
-    /// Joins the leaf of `key` with the one behind it where both are small, or removes it when it
-    /// is empty, so that deleted ranges cost nothing to scan.
-    fn join(&mut self, key: &[u8]) {
-        let separator = self.first_leaf(Bound::Included(key));
-        let len = self.leaves.get(separator.as_slice()).map_or(0, Vec::len);
-        if len == 0 && !separator.as_slice().is_empty() {
-            self.leaves.remove(separator.as_slice());
-            return;
+    /// Removes a leaf that is empty, or joins it with the one behind it where both are small, and
+    /// the same for its branch, so that deleted ranges cost nothing to scan.
+    fn shrink(&mut self, place: Place) {
+        let is_first = place.branch == 0 && place.leaf == 0;
+        let branch = self.branches.item_mut(place.branch);
+        if !is_first && branch.item(place.leaf).is_empty() {
+            branch.remove(place.leaf);
+        } else if can_join(branch, place.leaf, LEAF_SLOTS / 2) {
+            let (_, behind) = branch.remove(place.leaf + 1);
+            branch.item_mut(place.leaf).join(behind);
         }
-        let behind = (Bound::Excluded(separator.as_slice()), Bound::Unbounded);
-        let Some((next, next_leaf)) = self.leaves.range::<[u8], _>(behind).next() else { return };
-        if len + next_leaf.len() > LEAF_SLOTS / 2 {
-            return;
+        if branch.is_empty() {
+            self.branches.remove(place.branch);
+        } else if branch.len() < BRANCH_LEAVES / 4
+            && can_join(&self.branches, place.branch, BRANCH_LEAVES / 2)
+        {
+            let (separator, mut behind) = self.branches.remove(place.branch + 1);
+            behind.set_first_key(separator);
+            self.branches.item_mut(place.branch).join(behind);
         }
-        let next = next.clone();
-        let moved = self.leaves.remove(next.as_slice()).expect("it was just found");
-        self.leaves.get_mut(separator.as_slice()).expect("it was just found").extend(moved);
-    }
-
-    /// The separator of the leaf in which a walk from `start` begins.
-    fn first_leaf(&self, start: Bound<&[u8]>) -> Key {
-        let from = match start {
-            Bound::Included(key) | Bound::Excluded(key) => key,
-            Bound::Unbounded => &[],
-        };
-        let found = self.leaves.range::<[u8], _>(up_to(from)).next_back();
-        found.expect("the first separator is the empty key").0.clone()
     }
 
     /// Visits slots of a range in ascending order until the visitor breaks or `budget` slots were
@@ -216,23 +265,22 @@ impl Tree {
         start: Bound<&[u8]>,
         end: Bound<&[u8]>,
         budget: usize,
-        mut visit: impl FnMut(&Slot) -> ControlFlow<()>,
+        mut visit: impl FnMut(&Key, &Slot) -> ControlFlow<()>,
     ) -> Walk {
         let mut left = budget;
-        let first = self.first_leaf(start);
-        let from = (Bound::Included(first.as_slice()), Bound::Unbounded);
-        for (_, leaf) in self.leaves.range::<[u8], _>(from) {
-            let skip = leaf.partition_point(|slot| before_start(slot.key.as_slice(), start));
-            for slot in leaf.iter().skip(skip) {
-                if behind_end(slot.key.as_slice(), end) {
-                    return Walk::Done;
-                }
-                if visit(slot).is_break() {
-                    return Walk::Done;
-                }
-                left -= 1;
-                if left == 0 {
-                    return Walk::More(slot.key.clone());
+        let (start, end) = (Edge::new(start), Edge::new(end));
+        let place = start.first_place(self);
+        let mut first_leaf = place.leaf;
+        for (_, branch) in self.branches.walk(place.branch) {
+            for (_, leaf) in branch.walk(std::mem::take(&mut first_leaf)) {
+                for (key, slot) in leaf.walk(start.first_slot(leaf)) {
+                    if end.is_passed_by(key) || visit(key, slot).is_break() {
+                        return Walk::Done;
+                    }
+                    left -= 1;
+                    if left == 0 {
+                        return Walk::More(key.clone());
+                    }
                 }
             }
         }
@@ -245,83 +293,128 @@ impl Tree {
         start: Bound<&[u8]>,
         end: Bound<&[u8]>,
         budget: usize,
-        mut visit: impl FnMut(&Slot) -> ControlFlow<()>,
+        mut visit: impl FnMut(&Key, &Slot) -> ControlFlow<()>,
     ) -> Walk {
         let mut left = budget;
-        let to = match end {
-            Bound::Included(key) | Bound::Excluded(key) => Bound::Included(key),
-            Bound::Unbounded => Bound::Unbounded,
-        };
-        for (_, leaf) in self.leaves.range::<[u8], _>((Bound::Unbounded, to)).rev() {
-            let keep = leaf.partition_point(|slot| !behind_end(slot.key.as_slice(), end));
-            for slot in leaf.iter().take(keep).rev() {
-                if before_start(slot.key.as_slice(), start) {
-                    return Walk::Done;
-                }
-                if visit(slot).is_break() {
-                    return Walk::Done;
-                }
-                left -= 1;
-                if left == 0 {
-                    return Walk::More(slot.key.clone());
+        let (start, end) = (Edge::new(start), Edge::new(end));
+        let place = end.last_place(self);
+        let mut last_leaf = Some(place.leaf);
+        for (_, branch) in self.branches.walk_up_to(place.branch + 1).rev() {
+            let leaves = last_leaf.take().map_or(branch.len(), |last| last + 1);
+            for (_, leaf) in branch.walk_up_to(leaves).rev() {
+                for (key, slot) in leaf.walk_up_to(end.behind_last_slot(leaf)).rev() {
+                    if start.is_not_reached_by(key) || visit(key, slot).is_break() {
+                        return Walk::Done;
+                    }
+                    left -= 1;
+                    if left == 0 {
+                        return Walk::More(key.clone());
+                    }
                 }
             }
         }
         Walk::Done
     }
 
-    /// Checks the invariants of this file; for tests and debug builds.
+    /// Checks the invariants of this file by counting again; for tests.
     pub(super) fn check(&self) {
         let mut totals = Tally::default();
-        let mut last: Option<&[u8]> = None;
-        for (index, (separator, leaf)) in self.leaves.iter().enumerate() {
-            assert_eq!(index == 0, separator.as_slice().is_empty(), "only the first is empty");
-            assert!(index == 0 || !leaf.is_empty(), "an empty leaf in the middle");
-            assert!(leaf.len() <= LEAF_SLOTS, "an overfull leaf");
-            assert!(last.is_none_or(|last| index == 0 || last < separator.as_slice()));
-            for slot in leaf {
-                assert!(separator <= &slot.key, "a key before its separator");
-                assert!(last.is_none_or(|last| last < slot.key.as_slice()), "keys ascend");
-                last = Some(slot.key.as_slice());
-                totals.add(slot.costs());
+        let mut last: Option<&Key> = None;
+        let ascends = |last: Option<&Key>, key: &Key, equal: bool| {
+            let order = last.map_or(Ordering::Less, |last| last.compare(&key.probe()));
+            order.is_lt() || (equal && order.is_eq())
+        };
+        for (branch_index, (branch_key, branch)) in self.branches.walk(0).enumerate() {
+            assert!(branch.len() <= BRANCH_LEAVES && !branch.is_empty());
+            assert!(branch_index == 0 || ascends(last, branch_key, false), "branches ascend");
+            for (index, (leaf_key, leaf)) in branch.walk(0).enumerate() {
+                let is_first = branch_index == 0 && index == 0;
+                assert!(is_first || !leaf.is_empty(), "only the first leaf may be empty");
+                assert!(leaf.len() <= LEAF_SLOTS, "an overfull leaf");
+                let separator = if index == 0 { branch_key } else { leaf_key };
+                assert!(is_first || ascends(last, separator, false), "leaves ascend");
+                for (nth, (key, slot)) in leaf.walk(0).enumerate() {
+                    let is_new = nth == 0 && !is_first;
+                    assert!(!is_new || ascends(Some(separator), key, true), "before its leaf");
+                    assert!(ascends(last, key, false), "keys ascend");
+                    last = Some(key);
+                    totals.add(slot.costs(key));
+                }
             }
         }
         assert_eq!(totals, self.totals, "the totals are those of a fresh count");
     }
 }
 
-/// Inserts into a leaf; a full one is halved first, and its right half is given back.
-fn insert(leaf: &mut Vec<Slot>, index: usize, slot: Slot) -> Option<Vec<Slot>> {
-    if leaf.len() < LEAF_SLOTS {
-        leaf.insert(index, slot);
-        return None;
-    }
-    let half = LEAF_SLOTS / 2;
-    let mut right = Vec::with_capacity(LEAF_SLOTS);
-    right.extend(leaf.drain(half..));
-    match index.checked_sub(half) {
-        Some(behind) if behind > 0 => right.insert(behind, slot),
-        _ => leaf.insert(index, slot),
-    }
-    Some(right)
+/// Whether a child and the one behind it have at most `limit` children together.
+fn can_join<T>(parent: &Sorted<Sorted<T>>, index: usize, limit: usize) -> bool {
+    index + 1 < parent.len() && parent.item(index).len() + parent.item(index + 1).len() <= limit
 }
 
-fn up_to(key: &[u8]) -> (Bound<&[u8]>, Bound<&[u8]>) {
-    (Bound::Unbounded, Bound::Included(key))
+/// One end of a range.
+struct Edge<'a> {
+    probe: Option<Probe<'a>>,
+    included: bool,
 }
 
-fn before_start(key: &[u8], start: Bound<&[u8]>) -> bool {
-    match start {
-        Bound::Included(start) => key < start,
-        Bound::Excluded(start) => key <= start,
-        Bound::Unbounded => false,
+impl<'a> Edge<'a> {
+    fn new(bound: Bound<&'a [u8]>) -> Self {
+        match bound {
+            Bound::Included(key) => Self { probe: Some(Probe::new(key)), included: true },
+            Bound::Excluded(key) => Self { probe: Some(Probe::new(key)), included: false },
+            Bound::Unbounded => Self { probe: None, included: false },
+        }
     }
-}
 
-fn behind_end(key: &[u8], end: Bound<&[u8]>) -> bool {
-    match end {
-        Bound::Included(end) => key > end,
-        Bound::Excluded(end) => key >= end,
-        Bound::Unbounded => false,
+    /// As a start: the leaf in which a walk begins.
+    fn first_place(&self, tree: &Tree) -> Place {
+        self.probe.as_ref().map_or(Place { branch: 0, leaf: 0 }, |probe| tree.place(probe))
+    }
+
+    /// As an end: the leaf in which a walk backwards begins.
+    fn last_place(&self, tree: &Tree) -> Place {
+        self.probe.as_ref().map_or_else(
+            || {
+                let branch = tree.branches.len() - 1;
+                Place { branch, leaf: tree.branches.item(branch).len() - 1 }
+            },
+            |probe| tree.place(probe),
+        )
+    }
+
+    /// As a start: the first slot of a leaf inside the range.
+    fn first_slot(&self, leaf: &Leaf) -> usize {
+        match self.probe.as_ref().map(|probe| leaf.search(probe)) {
+            None => 0,
+            Some(Ok(index)) => index + usize::from(!self.included),
+            Some(Err(index)) => index,
+        }
+    }
+
+    /// As an end: the place behind the last slot of a leaf inside the range.
+    fn behind_last_slot(&self, leaf: &Leaf) -> usize {
+        match self.probe.as_ref().map(|probe| leaf.search(probe)) {
+            None => leaf.len(),
+            Some(Ok(index)) => index + usize::from(self.included),
+            Some(Err(index)) => index,
+        }
+    }
+
+    /// As an end: whether a key lies behind it.
+    fn is_passed_by(&self, key: &Key) -> bool {
+        self.probe.as_ref().is_some_and(|probe| match key.compare(probe) {
+            Ordering::Less => false,
+            Ordering::Equal => !self.included,
+            Ordering::Greater => true,
+        })
+    }
+
+    /// As a start: whether a key lies before it.
+    fn is_not_reached_by(&self, key: &Key) -> bool {
+        self.probe.as_ref().is_some_and(|probe| match key.compare(probe) {
+            Ordering::Less => true,
+            Ordering::Equal => !self.included,
+            Ordering::Greater => false,
+        })
     }
 }

@@ -1,7 +1,8 @@
 //! What the engine layer's findings say.
 //!
-//! Invariant: a finding about a named checkpoint carries the label of the situation and a verdict; a
-//! finding about a leftover is a note and changes no exit code, because nothing was ever lost by it.
+//! Invariant: a finding about a named checkpoint carries the label of the situation and a verdict;
+//! a finding about a leftover is a note and changes no exit code, because nothing was ever lost by
+//! it.
 
 use rekindle_recovery::{Acked, Finding, Label, Place, Row, Verdict};
 
