@@ -8,7 +8,7 @@
 //! | `lease_expiry` | deadline 8, namespace 4, queue 8, number 8 | empty: the index of leases by time |
 //! | `attempts` | as in `messages` | its settled attempts, once there are some |
 //! | `producers` | namespace 4, producer 16 [, chunk 8] | floor, or a chunk of results |
-//! | `kv` | namespace 4, scope and user's key | the user's bytes |
+//! | `kv` | scope (tenant, app, agent, run, type), user's key | the user's bytes |
 //!
 //! Numbers inside keys are big-endian, so that the order of bytes is the order of numbers. The
 //! namespace number is the unit of placement; there is one so far.

@@ -34,8 +34,8 @@ struct Producer {
 struct Inner {
     producers: BTreeMap<[u8; 16], Producer>,
     results: u64,
-    /// Where the search for silent producers goes on.
-    cursor: [u8; 16],
+    /// Behind which the search for silent producers goes on; `None`: from the start.
+    cursor: Option<[u8; 16]>,
 }
 
 /// All producers.
@@ -111,18 +111,17 @@ impl ProducerTable {
     /// Looks at the next `look` producers and names those that were silent for too long.
     pub(crate) fn silent(&self, now: u64, look: usize) -> Vec<[u8; 16]> {
         let mut inner = self.lock();
-        let range = (Bound::Excluded(inner.cursor), Bound::Unbounded);
-        let mut last = [0; 16];
+        let start = inner.cursor.map_or(Bound::Unbounded, Bound::Excluded);
+        let (mut last, mut looked) = (None, 0);
         let mut silent = vec![];
-        for (producer, entry) in inner.producers.range(range).take(look) {
-            last = *producer;
+        for (producer, entry) in inner.producers.range((start, Bound::Unbounded)).take(look) {
+            (last, looked) = (Some(*producer), looked + 1);
             let newest_ms = entry.chunks.iter().map(|held| held.newest_ms).max().unwrap_or(0);
             if newest_ms.saturating_add(PRODUCER_IDLE_MS_MAX) <= now {
                 silent.push(*producer);
             }
         }
-        // Zero again at the end: the search begins anew.
-        inner.cursor = last;
+        inner.cursor = last.filter(|_| looked == look);
         silent
     }
 
@@ -220,9 +219,8 @@ mod tests {
         }
         let now = PRODUCER_IDLE_MS_MAX + 3;
         assert_eq!(table.silent(now, 2), [[1; 16], [2; 16]]);
-        assert_eq!(table.silent(now, 2), [[3; 16]]);
-        assert_eq!(table.silent(now, 2), [[0_u8; 16]; 0]);
-        assert_eq!(table.silent(now, 2), [[0_u8; 16]; 0], "the end, and from the start again");
+        assert_eq!(table.silent(now, 2), [[3; 16]], "the others spoke too recently");
+        assert_eq!(table.silent(now, 2), [[0_u8; 16]; 0], "the last one, and then from the start");
         assert_eq!(table.silent(now, 2), [[1; 16], [2; 16]]);
     }
 }

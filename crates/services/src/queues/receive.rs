@@ -22,6 +22,10 @@ use crate::queues::message::parse;
 use crate::queues::{Delivery, MessageId, ReceiveRequest, Token, settle, state};
 use crate::ticket::{Acknowledged, Durability, Ticket};
 
+/// Grants that are tried when all reserved messages were finished or taken up again meanwhile. The
+/// index learns of that when it is applied, which an acknowledgement does not wait for in every mode.
+const TRIES: usize = 3;
+
 /// Gives leases on reserved messages.
 pub(crate) struct Grant<'a> {
     core: &'a Arc<Core>,
@@ -209,7 +213,8 @@ pub(crate) fn receive(
     request: &ReceiveRequest<'_>,
 ) -> Result<Acknowledged<Vec<Delivery>>, Error> {
     let definition = checked(core, request)?;
-    while let Some(mut grant) = Grant::reserve(core, &definition, request) {
+    for _ in 0..TRIES {
+        let Some(mut grant) = Grant::reserve(core, &definition, request) else { break };
         let ticket = core.submit(&mut grant)?;
         grant.keep_rest(&ticket);
         let answer = ticket.wait()?;
@@ -230,7 +235,8 @@ pub(crate) async fn receive_wait(
     let mut listener: Option<Listener> = None;
     loop {
         let definition = checked(core, request)?;
-        while let Some(mut grant) = Grant::reserve(core, &definition, request) {
+        for _ in 0..TRIES {
+            let Some(mut grant) = Grant::reserve(core, &definition, request) else { break };
             let ticket = core.submit_async(&mut grant).await?;
             grant.keep_rest(&ticket);
             let tokens = ticket.peek().into_iter().flatten().map(|one| one.token).collect();

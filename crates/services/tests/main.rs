@@ -1,0 +1,20 @@
+//! The services over a real database on a simulated disk that crashes.
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::cast_possible_truncation
+)]
+
+mod broker;
+mod dead_letter;
+mod identity;
+mod kv;
+mod leases;
+mod limits;
+mod model;
+mod queues;
+mod recovery;
+mod scripts;
+mod store;
+mod waiting;

@@ -1,0 +1,157 @@
+//! A store on a simulated disk with clocks that stand still: what the scenarios run on.
+
+use std::sync::Arc;
+
+use rekindle_database::{Database, Env, KeyspaceId, Options as DatabaseOptions};
+use rekindle_env::{ManualClock, SeededRandom, SimulatedDisk, Survival};
+use rekindle_recovery::LayerReport;
+use rekindle_services::queues::{Delivery, NewMessage, QueueSettings, ReceiveRequest, Token};
+use rekindle_services::{Error, Options, Queues, Services};
+
+/// Where the wall clock begins.
+pub(crate) const START_MS: u64 = 1_000_000;
+
+/// An open store.
+pub(crate) struct Store {
+    pub(crate) disk: SimulatedDisk,
+    pub(crate) clock: Arc<ManualClock>,
+    pub(crate) database: Database,
+    pub(crate) services: Services,
+    pub(crate) reports: Vec<LayerReport>,
+}
+
+impl Store {
+    /// A new one.
+    pub(crate) fn new() -> Self {
+        Self::on(SimulatedDisk::new(1), Arc::new(ManualClock::new(START_MS)))
+    }
+
+    /// The one on this disk.
+    pub(crate) fn on(disk: SimulatedDisk, clock: Arc<ManualClock>) -> Self {
+        let database = open(&disk, &clock);
+        let (services, reports) = Services::lead(&database, Options { background: false }).unwrap();
+        Self { disk, clock, database, services, reports }
+    }
+
+    /// Power loss now, nothing kept that was not synced; `down_ms` later the machine is back.
+    pub(crate) fn crash(self, down_ms: u64) -> Self {
+        let disk = self.disk.crash(Survival::None, 7);
+        self.clock.advance_ms(down_ms);
+        Self::on(disk, Arc::new(ManualClock::new(rekindle_env::Clock::wall_ms(&*self.clock))))
+    }
+
+    pub(crate) fn queues(&self) -> &Queues {
+        self.services.queues()
+    }
+
+    /// A queue with the defaults.
+    pub(crate) fn create(&self, name: &str) {
+        self.queues().create(name, &QueueSettings::default(), None).unwrap();
+    }
+
+    pub(crate) fn send(&self, queue: &str, body: &str) {
+        self.send_with(queue, body, &NewMessage::default());
+    }
+
+    pub(crate) fn send_with(&self, queue: &str, body: &str, message: &NewMessage<'_>) {
+        let message = NewMessage { body: body.as_bytes(), ..*message };
+        self.queues().send(queue, &message, None).unwrap();
+    }
+
+    pub(crate) fn receive(&self, queue: &str, max: usize) -> Vec<Delivery> {
+        self.try_receive(queue, max).unwrap()
+    }
+
+    pub(crate) fn try_receive(&self, queue: &str, max: usize) -> Result<Vec<Delivery>, Error> {
+        let request = ReceiveRequest { queue, max, visibility_ms: None, owner: "test" };
+        Ok(self.queues().receive(&request)?.value)
+    }
+
+    /// The bodies of what is ready, all of it, without leases being kept on it.
+    pub(crate) fn ready(&self, queue: &str) -> Vec<String> {
+        let deliveries = self.receive(queue, 1_000);
+        let tokens: Vec<Token> = deliveries.iter().map(|delivery| delivery.token).collect();
+        let release = rekindle_services::queues::Nack { release: true, ..Default::default() };
+        self.queues().nack(Some(queue), &tokens, &release, None).unwrap();
+        bodies(&deliveries)
+    }
+
+    pub(crate) fn ack(&self, token: Token) -> Result<(), Error> {
+        let mut done = self.queues().ack(None, &[token], None)?.value;
+        done.remove(0).map(drop)
+    }
+
+    /// Time passes, and what became due is done.
+    pub(crate) fn pass(&self, ms: u64) -> rekindle_services::Ticked {
+        self.clock.advance_ms(ms);
+        self.services.tick().unwrap()
+    }
+
+    /// A figure of the queue layer's report.
+    pub(crate) fn figure(&self, name: &str) -> u64 {
+        let figures = self.reports.iter().flat_map(|report| &report.figures);
+        figures.filter(|figure| figure.name == name).map(|figure| figure.value).sum()
+    }
+
+    /// The labels of what recovery found.
+    pub(crate) fn findings(&self) -> Vec<&'static str> {
+        let findings = self.reports.iter().flat_map(|report| &report.findings);
+        findings.map(|finding| finding.label.0).collect()
+    }
+
+    /// The labels of what recovery did.
+    pub(crate) fn actions(&self) -> Vec<&'static str> {
+        let actions = self.reports.iter().flat_map(|report| &report.actions);
+        actions.map(|action| action.label.0).collect()
+    }
+
+    /// Writes a row behind the services' back.
+    pub(crate) fn put(&self, keyspace: &str, key: &[u8], value: &[u8]) {
+        let keyspace = self.keyspace(keyspace);
+        let mut txn = self.database.begin();
+        txn.put(keyspace, key, value);
+        txn.commit().unwrap();
+    }
+
+    /// Removes a row behind the services' back.
+    pub(crate) fn remove(&self, keyspace: &str, key: &[u8]) {
+        let keyspace = self.keyspace(keyspace);
+        let mut txn = self.database.begin();
+        txn.delete(keyspace, key);
+        txn.commit().unwrap();
+    }
+
+    pub(crate) fn keyspace(&self, name: &str) -> KeyspaceId {
+        self.database.keyspace(name).unwrap()
+    }
+
+    /// All rows of a keyspace.
+    pub(crate) fn rows(&self, keyspace: &str) -> Vec<(Vec<u8>, Vec<u8>)> {
+        use std::ops::Bound::Unbounded;
+        let keyspace = self.keyspace(keyspace);
+        let snapshot = self.database.snapshot().unwrap();
+        let rows = snapshot.scan(keyspace, (Unbounded, Unbounded), 10_000, false).unwrap();
+        rows.into_iter().map(|row| (row.key.to_vec(), row.value.to_vec())).collect()
+    }
+}
+
+/// Opens a database without threads.
+pub(crate) fn open(disk: &SimulatedDisk, clock: &Arc<ManualClock>) -> Database {
+    let env = Env {
+        disk: Arc::new(disk.clone()),
+        clock: Arc::clone(clock) as Arc<dyn rekindle_env::Clock>,
+        random: Arc::new(SeededRandom::new(3)),
+    };
+    let options = DatabaseOptions {
+        background: false,
+        segment_bytes: 1024 * 1024,
+        max_state_bytes: Some(256 * 1024 * 1024),
+        ..DatabaseOptions::default()
+    };
+    Database::open_with("store", options, env).unwrap()
+}
+
+pub(crate) fn bodies(deliveries: &[Delivery]) -> Vec<String> {
+    let text = |delivery: &Delivery| String::from_utf8(delivery.body().to_vec()).unwrap();
+    deliveries.iter().map(text).collect()
+}
