@@ -18,6 +18,7 @@ use crate::producers::Session;
 use crate::producers::table::ProducerTable;
 use crate::queues::Token;
 use crate::queues::index::Index;
+use crate::tick::Ticked;
 use crate::ticket::Ticket;
 
 /// Lost races after which a command gives up. Each means that another transaction succeeded.
@@ -90,6 +91,8 @@ pub(crate) struct Core {
     pub(crate) abandoned: Mutex<VecDeque<Token>>,
     /// Held while something is due is done: nobody does it twice.
     pub(crate) ticking: Mutex<()>,
+    /// What all ticks did since recovery.
+    pub(crate) ticked: Mutex<Ticked>,
 }
 
 impl Core {

@@ -74,6 +74,7 @@ impl Services {
             closing: AtomicBool::new(false),
             abandoned: Mutex::new(VecDeque::new()),
             ticking: Mutex::new(()),
+            ticked: Mutex::default(),
         });
         let reports = recover(&core).map_err(refused)?;
         let timer = options.background.then(|| start_timer(&core)).transpose()?;
@@ -112,6 +113,12 @@ impl Services {
     /// Does what is due at the log time of the database.
     pub fn tick(&self) -> Result<Ticked, Error> {
         tick::tick(&self.running.core)
+    }
+
+    /// What all ticks did since recovery; `next_in_ms` is that of the last.
+    #[must_use]
+    pub fn ticked(&self) -> Ticked {
+        *self.running.core.ticked.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Stops granting, wakes every waiting receiver (it gets nothing), gives back what was granted

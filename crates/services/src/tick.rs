@@ -41,6 +41,17 @@ pub struct Ticked {
     pub next_in_ms: u64,
 }
 
+impl Ticked {
+    /// Adds what a later tick did.
+    fn add(&mut self, later: Self) {
+        self.reclaimed += later.reclaimed;
+        self.dead_lettered += later.dead_lettered;
+        self.due += later.due;
+        self.released += later.released;
+        self.next_in_ms = later.next_in_ms;
+    }
+}
+
 /// Does what is due now.
 pub(crate) fn tick(core: &Core) -> Result<Ticked, Error> {
     let _alone = core.ticking.lock().unwrap_or_else(PoisonError::into_inner);
@@ -75,6 +86,7 @@ pub(crate) fn tick(core: &Core) -> Result<Ticked, Error> {
     forget_producers(core, now_ms)?;
     let next_ms = core.index.next_ms().map(|at| at.saturating_sub(core.database.log_time_ms()));
     ticked.next_in_ms = next_ms.unwrap_or(IDLE_MS);
+    core.ticked.lock().unwrap_or_else(PoisonError::into_inner).add(ticked);
     Ok(ticked)
 }
 

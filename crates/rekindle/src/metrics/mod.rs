@@ -65,6 +65,7 @@ pub fn encode(server: &Server) -> Result<String, fmt::Error> {
     if let Some(recovered) = server.recovered() {
         recovery(&mut registry, recovered);
         database(&mut registry, recovered);
+        expirations(&mut registry, recovered);
         queues(&mut registry, recovered);
     }
     let mut text = String::with_capacity(16 << 10);
@@ -175,6 +176,18 @@ fn database(registry: &mut Registry, recovered: &Recovered) {
     counter(registry, "wall_clock_jumps", "Jumps of the wall clock", stats.wall_jumps);
     let poisoned = u64::from(recovered.database.poisoned().is_some());
     gauge(registry, "poisoned", "1 after a failed write or sync", poisoned);
+}
+
+/// What time did to leases and delays.
+fn expirations(registry: &mut Registry, recovered: &Recovered) {
+    let ticked = recovered.services.ticked();
+    let help = "Leases that ran out and whose messages are ready again";
+    counter(registry, "leases_expired", help, ticked.reclaimed);
+    let help = "Messages dead-lettered because their last lease ran out";
+    counter(registry, "messages_expired_to_dead_letter", help, ticked.dead_lettered);
+    let help = "Grants given back because the receiver had gone";
+    counter(registry, "leases_released", help, ticked.released);
+    counter(registry, "messages_due", "Delayed messages that became ready", ticked.due);
 }
 
 /// How full the queues are.
