@@ -1,8 +1,8 @@
 //! The Rust client of a Rekindle server.
 //!
 //! Invariants: an error says whether the work was done ([`Error::Unknown`] is the only one that
-//! does not know); everything that is repeated after a broken connection carries an identity, so that it
-//! has one effect; what is in flight is bounded.
+//! does not know); everything that is repeated after a broken connection carries an identity, so
+//! that it has one effect; what is in flight is bounded.
 //!
 //! ```no_run
 //! # async fn example() -> Result<(), rekindle_client::Error> {
