@@ -7,6 +7,8 @@
 )]
 
 mod broker;
+mod crashes;
+mod crowd;
 mod dead_letter;
 mod identity;
 mod kv;

@@ -28,9 +28,14 @@ impl Store {
 
     /// The one on this disk.
     pub(crate) fn on(disk: SimulatedDisk, clock: Arc<ManualClock>) -> Self {
-        let database = open(&disk, &clock);
-        let (services, reports) = Services::lead(&database, Options { background: false }).unwrap();
-        Self { disk, clock, database, services, reports }
+        Self::try_on(disk, clock).unwrap()
+    }
+
+    /// The same on a disk that may fail.
+    pub(crate) fn try_on(disk: SimulatedDisk, clock: Arc<ManualClock>) -> Result<Self, Error> {
+        let database = try_open(&disk, &clock)?;
+        let (services, reports) = Services::lead(&database, Options { background: false })?;
+        Ok(Self { disk, clock, database, services, reports })
     }
 
     /// Power loss now, nothing kept that was not synced; `down_ms` later the machine is back.
@@ -137,6 +142,10 @@ impl Store {
 
 /// Opens a database without threads.
 pub(crate) fn open(disk: &SimulatedDisk, clock: &Arc<ManualClock>) -> Database {
+    try_open(disk, clock).unwrap()
+}
+
+fn try_open(disk: &SimulatedDisk, clock: &Arc<ManualClock>) -> Result<Database, Error> {
     let env = Env {
         disk: Arc::new(disk.clone()),
         clock: Arc::clone(clock) as Arc<dyn rekindle_env::Clock>,
@@ -148,7 +157,7 @@ pub(crate) fn open(disk: &SimulatedDisk, clock: &Arc<ManualClock>) -> Database {
         max_state_bytes: Some(256 * 1024 * 1024),
         ..DatabaseOptions::default()
     };
-    Database::open_with("store", options, env).unwrap()
+    Ok(Database::open_with("store", options, env)?)
 }
 
 pub(crate) fn bodies(deliveries: &[Delivery]) -> Vec<String> {

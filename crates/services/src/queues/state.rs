@@ -27,6 +27,9 @@ pub(crate) enum Standing {
 
 /// How the token of `grant` stands.
 pub(crate) fn standing(grant: u64, lease: Option<&Lease>, attempts: Option<&Attempts>) -> Standing {
+    if cfg!(planted = "token-not-checked") && lease.is_some() {
+        return Standing::Current;
+    }
     match (lease, attempts) {
         (Some(lease), _) if lease.grant == grant => Standing::Current,
         (Some(_), _) => Standing::Fenced,
