@@ -1,30 +1,49 @@
 //! A disk whose syncs take longer, to see how a program behaves on a slow one.
 //!
-//! Invariant: everything but the time of a file's sync is the inner disk's.
+//! Invariants: everything but the time of a file's sync is the inner disk's; every sync is counted
+//! with the time that it took in the end.
 
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use crate::clock::{Clock, SystemClock};
 use crate::disk::{DirectoryLock, Disk, Entry, LockMode, ReadDisk, ReadFile, WriteFile};
+
+/// How many syncs there were, and how long they took.
+#[derive(Debug, Default)]
+struct Syncs {
+    count: AtomicU64,
+    nanos: AtomicU64,
+}
 
 /// A disk that waits after each sync of a file.
 #[derive(Clone, Debug)]
 pub struct DelayingDisk {
     inner: Arc<dyn Disk>,
     sync_delay: Duration,
+    syncs: Arc<Syncs>,
 }
 
 impl DelayingDisk {
     /// `inner`, with every `sync_data` and `sync_all` longer by `sync_delay`.
     #[must_use]
     pub fn new(inner: Arc<dyn Disk>, sync_delay: Duration) -> Self {
-        Self { inner, sync_delay }
+        Self { inner, sync_delay, syncs: Arc::default() }
+    }
+
+    /// Syncs of files so far, and the nanoseconds that they took together, the wait included.
+    #[must_use]
+    pub fn syncs(&self) -> (u64, u64) {
+        let Syncs { count, nanos } = &*self.syncs;
+        (count.load(Ordering::Relaxed), nanos.load(Ordering::Relaxed))
     }
 
     fn file(&self, inner: Box<dyn WriteFile>) -> Box<dyn WriteFile> {
-        Box::new(DelayingFile { inner, sync_delay: self.sync_delay })
+        let (sync_delay, syncs) = (self.sync_delay, Arc::clone(&self.syncs));
+        Box::new(DelayingFile { inner, sync_delay, syncs })
     }
 }
 
@@ -32,12 +51,19 @@ impl DelayingDisk {
 struct DelayingFile {
     inner: Box<dyn WriteFile>,
     sync_delay: Duration,
+    syncs: Arc<Syncs>,
 }
 
 impl DelayingFile {
     #[allow(clippy::disallowed_methods, reason = "waiting is what this disk is for")]
-    fn wait(&self) {
+    fn longer(&self, sync: impl FnOnce(&dyn WriteFile) -> io::Result<()>) -> io::Result<()> {
+        let began_ns = SystemClock.boot_ns();
+        sync(&*self.inner)?;
         std::thread::sleep(self.sync_delay);
+        let took_ns = SystemClock.boot_ns().saturating_sub(began_ns);
+        self.syncs.count.fetch_add(1, Ordering::Relaxed);
+        self.syncs.nanos.fetch_add(took_ns, Ordering::Relaxed);
+        Ok(())
     }
 }
 
@@ -69,15 +95,11 @@ impl WriteFile for DelayingFile {
     }
 
     fn sync_data(&self) -> io::Result<()> {
-        self.inner.sync_data()?;
-        self.wait();
-        Ok(())
+        self.longer(|file| file.sync_data())
     }
 
     fn sync_all(&self) -> io::Result<()> {
-        self.inner.sync_all()?;
-        self.wait();
-        Ok(())
+        self.longer(|file| file.sync_all())
     }
 }
 
