@@ -56,7 +56,13 @@ pub struct ServeArgs {
 /// Serves until a signal or a failure; returns the exit code.
 #[must_use]
 pub fn run(args: ServeArgs) -> i32 {
-    let config = match Config::load(&args) {
+    run_in(&args, &Env::real())
+}
+
+/// The same on another machine: benchmarks put a slower disk there.
+#[must_use]
+pub fn run_in(args: &ServeArgs, env: &Env) -> i32 {
+    let config = match Config::load(args) {
         Ok(config) => config,
         Err(error) => return complain(&Refused::configuration(error.to_string())),
     };
@@ -80,7 +86,7 @@ pub fn run(args: ServeArgs) -> i32 {
             code: exit::IO,
             message: format!("signals cannot be listened to: {error}"),
         })?;
-        let server = Server::new(config, &Env::real());
+        let server = Server::new(config, env);
         tokio::select! {
             ended = serve(&server) => ended,
             ended = watch_signals(Arc::clone(&server), signals) => Err(ended),
