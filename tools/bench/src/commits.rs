@@ -1,0 +1,171 @@
+//! Commits of the embedded database, beside appends of the same bytes to the raw disk.
+//!
+//! Invariant: every load has a new store; each put is a transaction of its own and counts once it is
+//! acknowledged.
+
+use std::collections::VecDeque;
+use std::path::Path;
+use std::time::Duration;
+
+use rekindle_database::DurabilityMode;
+
+use crate::Failed;
+use crate::args::Args;
+use crate::book::{Book, Figure};
+use crate::disks::{LONGER, Store, VALUE, scattered_key};
+use crate::phase::{self, Phase, Reached, Work};
+use crate::raw;
+
+/// A way to commit.
+#[derive(Clone, Copy, Debug)]
+struct Load {
+    what: &'static str,
+    threads: usize,
+    /// 1: each thread blocks for each commit; more: it keeps that many tickets.
+    tickets: usize,
+    mode: DurabilityMode,
+    longer: Duration,
+}
+
+const fn blocking(what: &'static str, threads: usize) -> Load {
+    Load { what, threads, tickets: 1, mode: DurabilityMode::Strict, longer: Duration::ZERO }
+}
+
+/// The names that peers are compared by, with their threads.
+pub(crate) const SYNCED: [(&str, usize); 3] =
+    [("1 writer", 1), ("8 blocking writers", 8), ("64 blocking writers", 64)];
+/// The same, not synced.
+pub(crate) const UNSYNCED: &str = "not synced, 1 writer";
+
+/// Measures everything in this section once.
+pub(crate) fn measure(args: &Args, dir: &Path, book: &mut Book) -> Result<(), Failed> {
+    let time = args.duration();
+    let raw = raw_disk(args, dir, book)?;
+    for (what, threads) in SYNCED {
+        let (reached, syncs) = run(blocking(what, threads), dir, time)?;
+        let figure = figure(what, &reached, syncs);
+        book.add(match threads {
+            1 => figure.at_least("0.95 of raw", reached.per_second, 0.95 * raw),
+            8 => figure.at_least("66,800/s", reached.per_second, 66_800.0),
+            _ => figure.at_least("257,000/s", reached.per_second, 257_000.0).at_most(
+                "5 us CPU",
+                reached.cpu_us,
+                5.0,
+            ),
+        });
+    }
+    let tickets = Load { tickets: 32, ..blocking("64 tickets of 2 threads", 2) };
+    let (reached, syncs) = run(tickets, dir, time)?;
+    let figure_of_tickets = figure(tickets.what, &reached, syncs)
+        .at_least("412,000/s", reached.per_second, 412_000.0)
+        .at_most("3 us CPU", reached.cpu_us, 3.0);
+    book.add(figure_of_tickets);
+    for (load, in_flight) in [
+        (blocking("sync +1 ms, 64 blocking writers", 64), 64.0),
+        (Load { tickets: 32, ..blocking("sync +1 ms, 64 tickets of 2 threads", 2) }, 64.0),
+    ] {
+        let load = Load { longer: LONGER, ..load };
+        let (reached, syncs) = run(load, dir, time)?;
+        let ideal = in_flight * 1e9 / syncs.mean_ns.max(1.0);
+        book.add(
+            figure(load.what, &reached, syncs)
+                .with("of ideal", reached.per_second / ideal)
+                .at_least("0.8 of ideal", reached.per_second, 0.8 * ideal),
+        );
+    }
+    let relaxed = Load { mode: DurabilityMode::Relaxed, ..blocking(UNSYNCED, 1) };
+    let (reached, syncs) = run(relaxed, dir, time)?;
+    book.add(figure(UNSYNCED, &reached, syncs).at_least(
+        "1,103,000/s",
+        reached.per_second,
+        1_103_000.0,
+    ));
+    Ok(())
+}
+
+/// The limits of the machine; returns the appends per second of one frame.
+fn raw_disk(args: &Args, dir: &Path, book: &mut Book) -> Result<f64, Failed> {
+    let time = args.duration();
+    let short = time / 4;
+    for (what, bytes) in [("checksum of 256 B", 256), ("checksum of 1 MiB", 1 << 20)] {
+        book.add(Figure::new(what, "GB/s", raw::checksums(bytes, short) / 1e9));
+    }
+    let group = raw::appends(dir, raw::GROUP_BYTES, Duration::ZERO, short)?;
+    book.add(Figure::load("raw: append 64 KiB + fdatasync", "/s", &group));
+    let longer = raw::appends(dir, raw::FRAME_BYTES, LONGER, short)?;
+    book.add(Figure::load("raw: the same +1 ms", "/s", &longer));
+    let raw = raw::appends(dir, raw::FRAME_BYTES, Duration::ZERO, time)?;
+    book.add(Figure::load("raw: append 256 B + fdatasync", "/s", &raw));
+    Ok(raw.per_second)
+}
+
+/// What the disk did during a load.
+#[derive(Clone, Copy, Debug)]
+struct Syncs {
+    /// Mean time of one.
+    mean_ns: f64,
+    /// Transactions that one carried.
+    carried: f64,
+}
+
+fn figure(what: &str, reached: &Reached, syncs: Syncs) -> Figure {
+    Figure::load(what, "txn/s", reached)
+        .with("txn/sync", syncs.carried)
+        .with("sync us", syncs.mean_ns / 1e3)
+}
+
+fn run(load: Load, dir: &Path, time: Duration) -> Result<(Reached, Syncs), Failed> {
+    let store = Store::new(dir, load.mode, load.longer)?;
+    let (count, nanos) = store.disk.syncs();
+    let commits = store.database.stats().commits;
+    let reached = phase::threads(load.threads, time, |writer, phase| match load.tickets {
+        1 => blocking_writer(&store, writer as u64, phase, load.mode == DurabilityMode::Strict),
+        tickets => ticket_writer(&store, writer as u64, phase, tickets),
+    });
+    let (count_after, nanos_after) = store.disk.syncs();
+    let count = (count_after - count).max(1) as f64;
+    let commits = store.database.stats().commits - commits;
+    let mean_ns = (nanos_after - nanos) as f64 / count;
+    store.database.close()?;
+    Ok((reached, Syncs { mean_ns, carried: commits as f64 / count }))
+}
+
+fn blocking_writer(store: &Store, writer: u64, phase: &Phase, timed: bool) -> Work {
+    let mut work = Work::default();
+    let mut number = 0;
+    while phase.goes_on() {
+        let began = if timed { phase::now_ns() } else { 0 };
+        let mut transaction = store.database.begin();
+        transaction.put(store.keyspace, &scattered_key(writer, number), &VALUE);
+        transaction.commit().expect("a commit without reads has no conflict");
+        number += 1;
+        match timed {
+            true => work.done_since(phase, began),
+            false => work.done(phase, 1),
+        }
+    }
+    work
+}
+
+fn ticket_writer(store: &Store, writer: u64, phase: &Phase, tickets: usize) -> Work {
+    let mut work = Work::default();
+    let mut pending = VecDeque::with_capacity(tickets);
+    let mut number = 0;
+    while phase.goes_on() {
+        let began = phase::now_ns();
+        let mut transaction = store.database.begin();
+        transaction.put(store.keyspace, &scattered_key(writer, number), &VALUE);
+        let ticket = transaction.submit().expect("a commit without reads has no conflict");
+        pending.push_back((ticket, began));
+        number += 1;
+        if pending.len() == tickets {
+            let (oldest, began) = pending.pop_front().expect("it has just become full");
+            oldest.wait().expect("the disk of a benchmark does not fail");
+            work.done_since(phase, began);
+        }
+    }
+    for (ticket, _) in pending {
+        ticket.wait().expect("the disk of a benchmark does not fail");
+    }
+    work
+}

@@ -1,0 +1,119 @@
+//! Other stores in the same run, with the same transactions.
+//!
+//! Invariant: a ratio is ours by theirs, both measured in this run: asking for peers asks for our
+//! sections too.
+
+use std::path::Path;
+
+use rekindle_peers::{Peer, Setup, Store};
+
+use crate::Failed;
+use crate::args::{Args, Section};
+use crate::book::{Book, Figure};
+use crate::commits::{SYNCED, UNSYNCED};
+use crate::disks::{Place, VALUE, ascending_key, scattered_key};
+use crate::phase::{self, Phase, Reached, Work};
+use crate::replay::REPLAY;
+
+/// One row of a comparison: what ours is called, in which section, and the goal of ours by the best.
+type Row = (&'static str, Section, f64);
+
+/// Measures everything in this section once.
+pub(crate) fn measure(args: &Args, dir: &Path, book: &mut Book) -> Result<(), Failed> {
+    let time = args.duration();
+    for ((what, threads), goal) in SYNCED.into_iter().zip([1.0, 1.8, 2.5]) {
+        let row = (what, Section::Embedded, goal);
+        compare(row, book, |peer| {
+            let (place, store) = open(peer, dir, Setup::Synced)?;
+            let reached = load(&*store, threads, time);
+            drop(store);
+            drop(place);
+            Ok(Some(reached))
+        })?;
+    }
+    compare((UNSYNCED, Section::Embedded, 1.0), book, |peer| {
+        let (place, store) = open(peer, dir, Setup::Unsynced)?;
+        let reached = load(&*store, 1, time);
+        drop(store);
+        drop(place);
+        Ok(Some(reached))
+    })?;
+    compare((REPLAY, Section::Recovery, 2.0), book, |peer| {
+        if peer.replay_transactions == 0 {
+            return Ok(None);
+        }
+        replay(peer, dir).map(Some)
+    })
+}
+
+/// All peers in one row, then ours by the best.
+fn compare(
+    (what, section, goal): Row,
+    book: &mut Book,
+    mut measured: impl FnMut(&Peer) -> Result<Option<Reached>, Failed>,
+) -> Result<(), Failed> {
+    let ours = book.value(section, what);
+    let mut best: f64 = 0.0;
+    for peer in rekindle_peers::all() {
+        let Some(reached) = measured(&peer)? else { continue };
+        best = best.max(reached.per_second);
+        let name = format!("{what}: {} {}", peer.name, peer.version);
+        let figure = Figure::load(name, "txn/s", &reached);
+        book.add(match ours {
+            Some(ours) => figure.with("ours by it", ours / reached.per_second),
+            None => figure,
+        });
+    }
+    if let Some(ours) = ours {
+        let ratio = ours / best.max(1.0);
+        let figure = Figure::new(format!("{what}: ours by the best"), "x", ratio);
+        book.add(figure.at_least(format!("{goal} x"), ratio, goal));
+    }
+    Ok(())
+}
+
+fn open(peer: &Peer, dir: &Path, setup: Setup) -> Result<(Place, Box<dyn Store>), Failed> {
+    let place = Place::new(dir)?;
+    let store = peer.open(place.path(), setup);
+    let store = store.map_err(|error| format!("{} cannot be opened: {error}", peer.name))?;
+    Ok((place, store))
+}
+
+fn load(store: &dyn Store, threads: usize, time: std::time::Duration) -> Reached {
+    phase::threads(threads, time, |writer, phase| writer_of(store, writer as u64, phase))
+}
+
+fn writer_of(store: &dyn Store, writer: u64, phase: &Phase) -> Work {
+    let mut work = Work::default();
+    let mut number = 0;
+    while phase.goes_on() {
+        let began = phase::now_ns();
+        store.put(&scattered_key(writer, number), &VALUE).expect("a put into a healthy store");
+        number += 1;
+        work.done_since(phase, began);
+    }
+    work
+}
+
+/// Fills the store's log, closes it, opens it again and reads the last key.
+fn replay(peer: &Peer, dir: &Path) -> Result<Reached, Failed> {
+    let (place, store) = open(peer, dir, Setup::KeepLog)?;
+    for number in 0..peer.replay_transactions {
+        store.put(&ascending_key(number), &VALUE)?;
+    }
+    drop(store);
+    let (began, cpu) = (phase::now_ns(), crate::machine::own_cpu_ns());
+    let store = peer.open(place.path(), Setup::KeepLog)?;
+    let there = store.has(&ascending_key(peer.replay_transactions - 1))?;
+    let (ended, cpu_after) = (phase::now_ns(), crate::machine::own_cpu_ns());
+    if !there {
+        return Err(format!("{} lost its last transaction", peer.name).into());
+    }
+    let transactions = peer.replay_transactions as f64;
+    Ok(Reached {
+        per_second: transactions * 1e9 / (ended - began).max(1) as f64,
+        cpu_us: (cpu_after - cpu) as f64 / 1e3 / transactions,
+        p50_us: 0.0,
+        p99_us: 0.0,
+    })
+}
