@@ -26,6 +26,8 @@ use settle::{Settlement, Settler};
 /// One long poll: short enough that stopping, which waits for it, is prompt. It is never cut off: a
 /// lease granted to a call that nobody awaits would keep its message away until it expires.
 const POLL: Duration = Duration::from_secs(1);
+/// The same while draining: the end is noticed by a poll that comes back empty.
+const DRAIN_POLL: Duration = Duration::from_millis(100);
 /// Settlements that wait to be sent.
 const SETTLEMENTS: usize = 256;
 
@@ -158,7 +160,7 @@ impl Running {
         let receive = Receive {
             queue: self.worker.queue.clone(),
             max: u32::try_from(free).unwrap_or(u32::MAX),
-            wait: POLL,
+            wait: if self.worker.drain { DRAIN_POLL } else { POLL },
             owner: self.worker.owner.clone(),
         };
         let client = self.worker.client.clone();

@@ -7,6 +7,7 @@ mod demo;
 mod durations;
 mod failure;
 mod http;
+mod inspect;
 mod kv;
 mod output;
 mod queue;
@@ -41,6 +42,12 @@ enum Command {
     Queue(queue::QueueArgs),
     /// Read and write keys and values
     Kv(kv::KvArgs),
+    /// Show what recovery would do, without changing a byte
+    Recover(inspect::RecoverArgs),
+    /// Check every byte of a store, without changing one
+    Verify(inspect::StoreArgs),
+    /// Look into the journal of a store
+    Journal(inspect::JournalArgs),
     /// Show the recovery report of a running server
     Report(report::ReportArgs),
     /// Show that a crash loses nothing
@@ -90,6 +97,9 @@ pub(crate) fn run() -> i32 {
         Command::Serve(args) => Ok(serve::run(args)),
         Command::Queue(args) => block_on(queue::run(args)),
         Command::Kv(args) => block_on(kv::run(args)),
+        Command::Recover(args) => inspect::recover(&args),
+        Command::Verify(args) => inspect::verify(&args),
+        Command::Journal(args) => inspect::journal(&args),
         Command::Report(args) => report::run(&args),
         Command::Demo(args) => block_on(demo::run(args)),
     };

@@ -1,0 +1,145 @@
+//! `recover --plan`, `verify`, `journal dump`: looking at a store without a server.
+//!
+//! Invariant: none of them changes a byte of the directory; what would be written goes to an overlay
+//! in memory and is thrown away.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use clap::{Args, Subcommand};
+use rekindle_database::{Database, Error, Options, Report, SEGMENT_BYTES_MIN};
+use rekindle_env::{Disk, Env, LockMode, OverlayDisk, ReadDisk};
+use rekindle_recovery::{LayerReport, exit};
+use rekindle_services::Services;
+
+use super::Outcome;
+use super::failure::Failure;
+use super::output::Out;
+
+mod dump;
+
+#[derive(Args, Debug)]
+pub(super) struct StoreArgs {
+    /// The store's directory
+    #[arg(long, value_name = "DIR")]
+    data: PathBuf,
+    /// One line of JSON
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Args, Debug)]
+pub(super) struct RecoverArgs {
+    /// Say what the next start would find, decide and do; change nothing
+    #[arg(long, required = true)]
+    plan: bool,
+    #[command(flatten)]
+    store: StoreArgs,
+}
+
+#[derive(Args, Debug)]
+pub(super) struct JournalArgs {
+    #[command(subcommand)]
+    command: JournalCommand,
+}
+
+#[derive(Debug, Subcommand)]
+enum JournalCommand {
+    /// Print segments, frames, records and transactions, oldest first
+    Dump(StoreArgs),
+}
+
+pub(super) fn journal(args: &JournalArgs) -> Outcome {
+    let JournalCommand::Dump(args) = &args.command;
+    dump::run(&args.data, args.json)
+}
+
+/// Checks every byte, and that services find what they need.
+pub(super) fn verify(args: &StoreArgs) -> Outcome {
+    let env = Env::real();
+    let mut report = rekindle_database::verify(&args.data, &env)?;
+    if report.refusal().is_none() {
+        let _lock = lock(&args.data, &env)?;
+        match over(&args.data, &env) {
+            Ok(database) => add(&mut report, plan(&database)?),
+            Err(error) => report = refused(error)?,
+        }
+    }
+    print(&report, args.json)
+}
+
+/// A start over an overlay: what it would find, decide and do.
+pub(super) fn recover(args: &RecoverArgs) -> Outcome {
+    assert!(args.plan, "the arguments require it");
+    let env = Env::real();
+    let _lock = lock(&args.store.data, &env)?;
+    let report = match over(&args.store.data, &env) {
+        Ok(database) => {
+            let mut report = database.report().clone();
+            add(&mut report, plan(&database)?);
+            report
+        }
+        Err(error) => refused(error)?,
+    };
+    print(&report, args.store.json)
+}
+
+/// Keeps servers away for as long as it lives.
+fn lock(data: &Path, env: &Env) -> Result<Option<Box<dyn rekindle_env::DirectoryLock>>, Failure> {
+    match env.disk.lock(data, LockMode::Shared) {
+        Ok(Some(lock)) => Ok(Some(lock)),
+        Ok(None) => Err(Error::Locked(data.display().to_string()).into()),
+        // Opening says better what is wrong with a directory that is not there.
+        Err(_) => Ok(None),
+    }
+}
+
+/// Opens a store over an overlay, as a start would.
+fn over(data: &Path, env: &Env) -> Result<Database, Error> {
+    let base: Arc<dyn ReadDisk> = env.disk.clone();
+    let disk: Arc<dyn Disk> = Arc::new(OverlayDisk::new(base));
+    let options = Options {
+        create: false,
+        background: false,
+        // The new segment is made in memory: the smallest one says the same.
+        segment_bytes: SEGMENT_BYTES_MIN,
+        ..Options::default()
+    };
+    Database::open_with(data, options, Env { disk, ..env.clone() })
+}
+
+fn plan(database: &Database) -> Result<Vec<LayerReport>, Failure> {
+    Services::plan(database).map_err(|error| {
+        let code = match error.kind() {
+            rekindle_services::Kind::Corrupt => exit::CORRUPT,
+            _ => exit::IO,
+        };
+        Failure::new(code, error.to_string())
+    })
+}
+
+fn add(report: &mut Report, layers: Vec<LayerReport>) {
+    for layer in layers {
+        report.add(layer);
+    }
+}
+
+/// The report of a start that is refused; other errors are those of the command.
+fn refused(error: Error) -> Result<Report, Failure> {
+    match error {
+        Error::Corrupt(report) | Error::Refused { report, .. } => Ok(*report),
+        other => Err(other.into()),
+    }
+}
+
+fn print(report: &Report, json: bool) -> Outcome {
+    let mut out = Out::new();
+    if json {
+        out.line(&report.to_json())?;
+    } else {
+        out.bytes(report.text().as_bytes())?;
+        out.line(&report.verdict_line())?;
+    }
+    out.flush()?;
+    Ok(report.code)
+}
