@@ -52,7 +52,8 @@ impl Default for LocalOptions {
 struct TipFile {
     file: Box<dyn WriteFile>,
     written: Tip,
-    synced: bool,
+    /// What the journal said at the last tick.
+    seen: Tip,
 }
 
 struct Shared {
@@ -118,7 +119,7 @@ impl LocalJournal {
             meta,
             counters,
             durable_tip,
-            tip: Mutex::new(TipFile { file, written, synced: true }),
+            tip: Mutex::new(TipFile { file, written, seen: written }),
             stop: AtomicBool::new(false),
         });
         let thread = options.background.then(|| spawn(&shared)).transpose()?;
@@ -209,19 +210,25 @@ impl Shared {
         }
     }
 
-    /// Writes `tip` when the journal moved since, syncs it when it did not.
+    /// While the journal moves, `tip` says what was synced at the tick before, so that it never
+    /// speaks of a frame that was just written; when it stands still, `tip` says everything and is
+    /// synced.
     fn tick_tip(&self) -> std::io::Result<()> {
         let now = *self.durable_tip.lock().expect("no panic while tip is held");
         let mut tip = self.tip.lock().expect("no panic while tip is held");
-        if tip.written != now {
-            tip.file.write_at(&now.encode(&self.store_id), 0)?;
-            tip.written = now;
-            tip.synced = false;
-        } else if !tip.synced {
-            tip.file.sync_data()?;
-            tip.synced = true;
+        debug_assert!(tip.written.durable_lsn <= tip.seen.durable_lsn, "tip only grows");
+        debug_assert!(tip.seen.durable_lsn <= now.durable_lsn, "so does the journal");
+        let (moved, before) = (tip.seen != now, tip.seen);
+        tip.seen = now;
+        if tip.written == now {
+            return Ok(());
         }
-        Ok(())
+        let said = if moved { before } else { now };
+        if tip.written != said {
+            tip.file.write_at(&said.encode(&self.store_id), 0)?;
+            tip.written = said;
+        }
+        if moved { Ok(()) } else { tip.file.sync_data() }
     }
 }
 
@@ -276,7 +283,7 @@ impl Journal for LocalJournal {
         let end = self.poison_on("sealing the journal", sealed)?;
         let closed = self.meta(|meta| meta.closed(end));
         self.poison_on("writing meta", closed)?;
-        // Twice: written, then synced.
+        // Twice: the second one sees that the journal stands still.
         let tip = self.shared.tick_tip().and_then(|()| self.shared.tick_tip());
         self.poison_on("writing tip", tip)
     }
