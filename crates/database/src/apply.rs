@@ -62,13 +62,14 @@ pub(crate) fn apply_transaction<'a>(
     operations: impl Iterator<Item = Operation<'a>> + Clone,
 ) -> Changes {
     let mut changes = Changes::default();
-    let counted = operations.clone().inspect(|operation| match operation {
+    let mut count = |operation: &Operation<'_>| match operation {
         Operation::Put { .. } => changes.writes += 1,
         Operation::Delete { .. } | Operation::DeleteRange { .. } => changes.deletes += 1,
-    });
+    };
+    let all = operations.clone();
     match target.only {
-        None => target.engine.apply(mark, &mut { counted }),
-        Some(only) => target.engine.apply(mark, &mut counted.filter(only)),
+        None => target.engine.apply(mark, &mut all.inspect(&mut count)),
+        Some(only) => target.engine.apply(mark, &mut all.filter(only).inspect(&mut count)),
     }
     for observer in target.observers {
         observer.applied(mark.version, mark.log_time_ms, &mut operations.clone());

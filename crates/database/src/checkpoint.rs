@@ -1,7 +1,7 @@
 //! Checkpoints: when one is due, and the order in which it becomes the truth.
 //!
-//! Writers go on meanwhile. Order: freeze between two records; sync the journal, so that nothing
-//! above durable is written; write the file; name it in the journal's meta, which gives back segments
+//! Writers go on meanwhile. Order: sync, so that everything acknowledged is in it; freeze between two
+//! records; sync again, so that nothing above durable is written; write the file; name it in the journal's meta, which gives back segments
 //! below the *older* checkpoint's `replay_from`; only then remove older files and let the past go.
 //! Invariants: one at a time; two are kept; a failed one leaves the ones before it as they were.
 
@@ -180,7 +180,9 @@ impl Checkpoints {
         if mark.position == 0 || mark.position == newest.position {
             return Ok(());
         }
+        // What is applied may be only written in the lazy modes.
         let durable = self.journal.sync()?;
+        assert!(mark.position <= durable.position, "a sync covers everything applied before it");
         let id = self.take_id();
         let stamp = Stamp {
             id,

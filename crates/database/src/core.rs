@@ -1,13 +1,12 @@
-//! What all handles of one open database share, and the way of a transaction through it.
+//! What all handles of one open database share, from its assembly to its end.
 //!
-//! Invariants: encoding happens outside every lock; the sequencer's mutex is never held while
-//! waiting; growth is refused before the journal is touched.
+//! Invariants: the directory stays locked until the journal behind it has stopped; when the last
+//! handle is gone no thread is left.
 
 use std::collections::HashMap;
-use std::future::poll_fn;
+use std::ops::Deref;
 use std::sync::atomic::{AtomicU16, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, RwLock};
-use std::time::Duration;
 
 use rekindle_engine::KeyspaceId;
 use rekindle_env::{DirectoryLock, Env};
@@ -16,15 +15,13 @@ use rekindle_recovery::Report;
 
 use crate::apply::{State, lock};
 use crate::checkpoint::Checkpoints;
-use crate::encode::{Encoded, EntryBuffer};
 use crate::error::Error;
 use crate::growth;
 use crate::keeper::Keeper;
 use crate::keyspaces::{self, REGISTRY};
 use crate::options::{DurabilityMode, Options};
-use crate::sequencer::{Halt, NotOrdered, Ordered, ReadView};
+use crate::sequencer::{Halt, ReadView};
 use crate::stats::{ReplayStats, Stats};
-use crate::transaction::{Pending, Transaction};
 
 /// Bits of a transaction id that count; those above are the incarnation.
 const COUNTER_BITS: u32 = 40;
@@ -93,7 +90,11 @@ impl Core {
     /// Puts it together.
     pub(crate) fn new(assembly: Assembly) -> Result<Self, Error> {
         let incarnation = assembly.incarnation;
-        assert!(incarnation < 1 << (64 - COUNTER_BITS), "an incarnation has 24 bits");
+        if incarnation >= 1 << (64 - COUNTER_BITS) {
+            return Err(Error::Invalid(format!(
+                "run {incarnation} has no transaction ids left; export the data into a new store"
+            )));
+        }
         let highest_keyspace = keyspaces::highest(&*assembly.state.engine)?;
         let max_state_bytes =
             growth::max_state_bytes(assembly.options.max_state_bytes, &assembly.env);
@@ -154,125 +155,6 @@ impl Core {
         self.state.sequencer().end_reading(view, self.state.visible());
     }
 
-    /// Orders and appends a transaction; blocks only for room in the journal.
-    pub(crate) fn submit(
-        self: &Arc<Self>,
-        transaction: &mut Transaction,
-    ) -> Result<Pending, Error> {
-        let Some(encoded) = self.prepare(transaction)? else {
-            return self.settle(transaction);
-        };
-        let mut waited_until_ns: Option<u64> = None;
-        loop {
-            match self.try_order(transaction, &encoded) {
-                Ok(ordered) => return Ok(self.pending(ordered)),
-                Err(NotOrdered::Refused(error)) => return Err(error),
-                Err(NotOrdered::NoRoom) => {
-                    let left = self.room_wait_left(&mut waited_until_ns);
-                    let room =
-                        !left.is_zero() && self.journal.wait_room(encoded.entry().len(), left);
-                    if !room {
-                        return Err(self.no_room());
-                    }
-                }
-            }
-        }
-    }
-
-    /// The same, awaiting room.
-    pub(crate) async fn submit_async(
-        self: &Arc<Self>,
-        transaction: &mut Transaction,
-    ) -> Result<Pending, Error> {
-        let Some(encoded) = self.prepare(transaction)? else {
-            return self.settle(transaction);
-        };
-        loop {
-            match self.try_order(transaction, &encoded) {
-                Ok(ordered) => return Ok(self.pending(ordered)),
-                Err(NotOrdered::Refused(error)) => return Err(error),
-                Err(NotOrdered::NoRoom) => {
-                    let len = encoded.entry().len();
-                    poll_fn(|context| self.journal.poll_room(len, context.waker())).await;
-                }
-            }
-        }
-    }
-
-    fn pending(self: &Arc<Self>, ordered: Ordered) -> Pending {
-        Pending::new(self, ordered.version, Some(ordered.ticket))
-    }
-
-    /// Encodes what it wrote; `None` for a transaction that wrote nothing.
-    fn prepare(&self, transaction: &mut Transaction) -> Result<Option<Arc<Encoded>>, Error> {
-        if let Some(reason) = transaction.invalid.take() {
-            return Err(Error::Invalid(reason));
-        }
-        let writes = std::mem::take(&mut transaction.writes);
-        if writes.is_empty() {
-            return Ok(None);
-        }
-        let encoded = EntryBuffer::finish(writes, transaction.id);
-        if let Err(full) = self.check_growth(&encoded) {
-            self.state.sequencer().refused_full += 1;
-            return Err(full);
-        }
-        Ok(Some(Arc::new(encoded)))
-    }
-
-    /// One attempt under the sequencer's mutex; ends the transaction's reading when it is ordered.
-    fn try_order(
-        &self,
-        transaction: &mut Transaction,
-        encoded: &Arc<Encoded>,
-    ) -> Result<Ordered, NotOrdered> {
-        let mut sequencer = self.state.sequencer();
-        let reads = &transaction.reads;
-        let ordered = sequencer.order(&*self.journal, transaction.view, reads, encoded)?;
-        self.state.note_pending(sequencer.overlay.bytes());
-        if let Some(view) = transaction.view.take() {
-            sequencer.end_reading(view, self.state.visible());
-        }
-        Ok(ordered)
-    }
-
-    /// How long a commit may still wait for room; the first call starts the time.
-    fn room_wait_left(&self, until_ns: &mut Option<u64>) -> Duration {
-        let now_ns = self.env.clock.boot_ns();
-        let wait = u64::try_from(self.options.max_room_wait.as_nanos()).unwrap_or(u64::MAX);
-        let until = *until_ns.get_or_insert(now_ns.saturating_add(wait));
-        Duration::from_nanos(until.saturating_sub(now_ns))
-    }
-
-    fn no_room(&self) -> Error {
-        self.state.sequencer().refused_full += 1;
-        let waited = self.options.max_room_wait;
-        Error::Full(format!(
-            "the journal had no room for {waited:?}: the disk is slower than the writers; try \
-             again later"
-        ))
-    }
-
-    /// Ends a transaction that wrote nothing: its answer waits for the newest version that it saw.
-    pub(crate) fn settle(
-        self: &Arc<Self>,
-        transaction: &mut Transaction,
-    ) -> Result<Pending, Error> {
-        let visible = self.state.visible();
-        let Some(view) = transaction.view.take() else {
-            return Ok(Pending::new(self, visible, None));
-        };
-        // A row that the engine shows is resolved, but perhaps not yet visible.
-        let applied = self.state.engine.mark().version;
-        let seen = transaction.seen.max(applied).min(view.at);
-        let mut sequencer = self.state.sequencer();
-        sequencer.check_view(view)?;
-        let ticket = (seen > visible).then(|| sequencer.overlay.ticket(seen)).flatten();
-        sequencer.end_reading(view, self.state.visible());
-        drop(sequencer);
-        Ok(Pending::new(self, seen.min(view.at), ticket))
-    }
-
     /// The version up to which everything acknowledged is.
     pub(crate) fn acknowledged_version(&self) -> u64 {
         match self.options.durability {
@@ -309,14 +191,13 @@ impl Core {
         if closed_before {
             return Ok(());
         }
-        if let Some(reason) = self.journal.poisoned() {
-            self.journal.close().ok();
-            *lock(&self.directory) = None;
-            return Err(Error::Poisoned(reason));
+        let synced = self.journal.sync();
+        if synced.is_ok() {
+            self.last_checkpoint();
         }
-        self.last_checkpoint();
         let closed = self.journal.close();
         *lock(&self.directory) = None;
+        synced?;
         Ok(closed?)
     }
 
@@ -369,9 +250,38 @@ impl Core {
     }
 }
 
-impl Drop for Core {
+/// What users hold: while there is one, the keeper works.
+#[derive(Debug)]
+pub(crate) struct Handle {
+    core: Arc<Core>,
+}
+
+impl Handle {
+    /// Starts the keeper where there is to be one.
+    pub(crate) fn new(core: Core) -> Result<Arc<Self>, Error> {
+        let core = Arc::new(core);
+        if core.options.background {
+            *lock(&core.keeper) = Some(Keeper::start(&core)?);
+        }
+        Ok(Arc::new(Self { core }))
+    }
+}
+
+impl Deref for Handle {
+    type Target = Core;
+
+    fn deref(&self) -> &Core {
+        &self.core
+    }
+}
+
+impl Drop for Handle {
     fn drop(&mut self) {
-        // Writes nothing: dropping without `close` is a crash, which recovery answers.
+        // Writes nothing: dropping without `close` is a crash, which recovery answers. When the last
+        // user is gone the directory is free.
+        if let Some(checkpoints) = &self.checkpoints {
+            checkpoints.stop();
+        }
         if let Some(keeper) = lock(&self.keeper).take() {
             keeper.stop();
         }

@@ -10,11 +10,10 @@ use rekindle_env::{DirectoryLock, Env, LockMode};
 use rekindle_journal::{Apply, Journal, LocalJournal, LocalOptions};
 use rekindle_recovery::Report;
 
-use crate::apply::{Observer, State, lock};
+use crate::apply::{Observer, State};
 use crate::checkpoint::Checkpoints;
-use crate::core::{Assembly, Core};
+use crate::core::{Assembly, Core, Handle};
 use crate::error::Error;
-use crate::keeper::Keeper;
 use crate::logclock::LogClock;
 use crate::options::{DurabilityMode, Options};
 use crate::recovery::{Depth, Examination, Recovered, lock_directory};
@@ -55,7 +54,7 @@ const TRANSACT_ATTEMPTS_MAX: u32 = 1_000;
 /// ```
 #[derive(Clone, Debug)]
 pub struct Database {
-    core: Arc<Core>,
+    core: Arc<Handle>,
 }
 
 /// What a database is made of when its journal is not found in a directory: recovered state, and
@@ -163,11 +162,7 @@ impl Database {
     }
 
     fn assemble(assembly: Assembly) -> Result<Self, Error> {
-        let core = Arc::new(Core::new(assembly)?);
-        if core.options.background {
-            *lock(&core.keeper) = Some(Keeper::start(&core)?);
-        }
-        Ok(Self { core })
+        Ok(Self { core: Handle::new(Core::new(assembly)?)? })
     }
 
     /// What recovery saw, decided and did.

@@ -1,8 +1,8 @@
 //! The keeper: the one background thread of a database, which does what is due by the clock.
 //!
-//! Invariant: it holds the database only while it works, so it never keeps one open.
+//! Invariant: the last handle stops it, and waits until it has, before the database goes away.
 
-use std::sync::{Arc, Condvar, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -24,7 +24,7 @@ impl Keeper {
     /// Starts it.
     pub(crate) fn start(core: &Arc<Core>) -> Result<Self, Error> {
         let stop = Arc::new((Mutex::new(false), Condvar::new()));
-        let (its_stop, its_core) = (Arc::clone(&stop), Arc::downgrade(core));
+        let (its_stop, its_core) = (Arc::clone(&stop), Arc::clone(core));
         let builder = std::thread::Builder::new().name("keeper".to_owned());
         let thread = builder
             .spawn(move || run(&its_stop, &its_core))
@@ -32,19 +32,18 @@ impl Keeper {
         Ok(Self { stop, thread })
     }
 
-    /// Ends it, and waits for what it is doing; not when the keeper itself is the caller, who is
-    /// then the last one that held the database.
+    /// Ends it, and waits for what it is doing.
     pub(crate) fn stop(self) {
         *lock(&self.stop.0) = true;
         self.stop.1.notify_all();
-        if self.thread.thread().id() != std::thread::current().id() {
-            // A panic of the thread has been printed; there is nothing to add.
-            drop(self.thread.join());
-        }
+        let own = self.thread.thread().id() == std::thread::current().id();
+        assert!(!own, "the keeper never holds a handle");
+        // A panic of the thread has been printed; there is nothing to add.
+        drop(self.thread.join());
     }
 }
 
-fn run(stop: &(Mutex<bool>, Condvar), core: &Weak<Core>) {
+fn run(stop: &(Mutex<bool>, Condvar), core: &Core) {
     loop {
         let stopped = lock(&stop.0);
         let waited = stop.1.wait_timeout_while(stopped, INTERVAL, |stopped| !*stopped);
@@ -53,7 +52,6 @@ fn run(stop: &(Mutex<bool>, Condvar), core: &Weak<Core>) {
             return;
         }
         drop(stopped);
-        let Some(core) = core.upgrade() else { return };
         if let Err(error) = core.tick() {
             tracing::warn!("background work: {error}");
         }

@@ -10,7 +10,7 @@ use std::sync::atomic::Ordering;
 
 use rekindle_engine::{Engine, KeyspaceId};
 
-use crate::core::Core;
+use crate::core::Handle;
 use crate::error::Error;
 use crate::options::KEYSPACE_NAME_BYTES_MAX;
 use crate::transaction::Transaction;
@@ -31,7 +31,7 @@ pub(crate) fn number(bytes: &[u8]) -> Option<u16> {
     bytes.try_into().ok().map(u16::from_le_bytes)
 }
 
-impl Core {
+impl Handle {
     /// The keyspace with this name; created durably when it is new.
     pub(crate) fn keyspace(self: &Arc<Self>, name: &str) -> Result<KeyspaceId, Error> {
         {

@@ -24,14 +24,17 @@ const STEP_ENTRIES: usize = 64;
 /// Most rows of one step.
 const STEP_ROWS_MAX: usize = 1_024;
 
+/// What a key is in a scan: the version, and the value or that it is gone.
+type Cell = (u64, Option<Arc<[u8]>>);
+
 /// An owned key range.
 type Span = (Bound<Vec<u8>>, Bound<Vec<u8>>);
 
 /// What is pending in a part of a range.
 #[derive(Debug, Default)]
 struct Step {
-    /// What was written, by key: the version, and the value or that it is gone.
-    written: BTreeMap<Vec<u8>, (u64, Option<Arc<[u8]>>)>,
+    /// What was written, by key.
+    written: BTreeMap<Vec<u8>, Cell>,
     /// Removed ranges: version, first key, key behind the last.
     removed: Vec<(u64, Vec<u8>, Vec<u8>)>,
     /// The last key that was looked at; `None`: all of the range was.
@@ -69,6 +72,11 @@ impl Step {
         }
         step.removed = overlay.ranges_meeting(keyspace, range, at);
         step
+    }
+
+    /// Whether nothing is pending here.
+    fn is_empty(&self) -> bool {
+        self.written.is_empty() && self.removed.is_empty()
     }
 
     /// The newest version in it.
@@ -142,9 +150,13 @@ impl Core {
             let cut =
                 if found.len() == fetch { found.last().map(|row| row.key.to_vec()) } else { None };
             let part = narrow(&part, cut.as_deref(), reverse);
-            self.merge(&mut step, found, own, keyspace, borrow(&part));
-            let inside = |key: &[u8]| contains(borrow(&part), key);
-            take_rows(step, inside, limit, reverse, &mut rows);
+            if step.is_empty() && own.0.is_empty() {
+                rows.extend(found);
+            } else {
+                merge(&mut step, found, own, keyspace, borrow(&part));
+                let inside = |key: &[u8]| contains(borrow(&part), key);
+                take_rows(step, inside, limit, reverse, &mut rows);
+            }
             let end = if reverse { part.0 } else { part.1 };
             let done = end == if reverse { left.0.clone() } else { left.1.clone() };
             if rows.len() >= limit || done {
@@ -157,39 +169,38 @@ impl Core {
             }
         }
     }
+}
 
-    /// Puts the engine's rows and the transaction's own writes into a step.
-    fn merge(
-        &self,
-        step: &mut Step,
-        found: Vec<Row>,
-        own: (&OwnWrites, &EntryBuffer),
-        keyspace: KeyspaceId,
-        part: KeyRange<'_>,
-    ) {
-        for row in found {
-            if step.written.contains_key(&*row.key) || step.removes(&row.key, row.version) {
-                continue;
-            }
-            step.written.insert(row.key.to_vec(), (row.version, Some(row.value)));
+/// Puts the engine's rows and the transaction's own writes into a step.
+fn merge(
+    step: &mut Step,
+    found: Vec<Row>,
+    own: (&OwnWrites, &EntryBuffer),
+    keyspace: KeyspaceId,
+    part: KeyRange<'_>,
+) {
+    for row in found {
+        if step.written.contains_key(&*row.key) || step.removes(&row.key, row.version) {
+            continue;
         }
-        let hidden: Vec<Vec<u8>> = step
-            .written
-            .iter()
-            .filter(|(key, (version, _))| step.removes(key, *version))
-            .map(|(key, _)| key.clone())
-            .collect();
-        for key in hidden {
-            step.written.remove(&key);
-        }
-        let (own, writes) = own;
-        if own.is_empty() {
-            return;
-        }
-        step.written.retain(|key, _| !own.removes(keyspace, key));
-        for (key, value) in own.entries_in(writes, keyspace, part) {
-            step.written.insert(key.to_vec(), (0, value.map(Arc::from)));
-        }
+        step.written.insert(row.key.to_vec(), (row.version, Some(row.value)));
+    }
+    let hidden: Vec<Vec<u8>> = step
+        .written
+        .iter()
+        .filter(|(key, (version, _))| step.removes(key, *version))
+        .map(|(key, _)| key.clone())
+        .collect();
+    for key in hidden {
+        step.written.remove(&key);
+    }
+    let (own, writes) = own;
+    if own.is_empty() {
+        return;
+    }
+    step.written.retain(|key, _| !own.removes(keyspace, key));
+    for (key, value) in own.entries_in(writes, keyspace, part) {
+        step.written.insert(key.to_vec(), (0, value.map(Arc::from)));
     }
 }
 
@@ -201,7 +212,7 @@ fn take_rows(
     reverse: bool,
     rows: &mut Vec<Row>,
 ) {
-    let mut add = |(key, (version, value)): (Vec<u8>, (u64, Option<Arc<[u8]>>))| {
+    let mut add = |(key, (version, value)): (Vec<u8>, Cell)| {
         if let Some(value) = value.filter(|_| rows.len() < limit && inside(&key)) {
             rows.push(Row { key: key.into(), version, value });
         }

@@ -11,6 +11,7 @@ mod apply;
 mod checkpoint;
 mod classify;
 mod codec;
+mod commit;
 mod conflicts;
 mod core;
 mod database;

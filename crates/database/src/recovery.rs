@@ -23,6 +23,7 @@ use crate::checkpoint::{Found, Named};
 use crate::error::Error;
 use crate::layer::{DatabaseLayer, Replayed};
 use crate::options::Options;
+use crate::stats::ReplayStats;
 
 /// The one shard of a store on one machine.
 pub(crate) const SHARD: u32 = 0;
@@ -186,7 +187,8 @@ impl<'a> Examination<'a> {
             return Ok(None);
         }
         // Nothing refused. This layer's own act touches no disk: it says what replay did.
-        let (replayed, database) = perform(&layer, seen, &(), clock)?;
+        let (replayed, mut database) = perform(&layer, seen, &(), clock)?;
+        add_figures(&mut database, &replayed.stats);
         Ok(Some(Layers {
             store: (store, store_seen),
             meta: (meta, meta_seen),
@@ -253,6 +255,18 @@ impl<'a> Examination<'a> {
         let (engine, replayed) = (layers.memory, layers.replayed);
         Ok(Recovered { engine, replayed, journal, found, report: self.report })
     }
+}
+
+/// What replay counted, as the report has it.
+fn add_figures(report: &mut LayerReport, stats: &ReplayStats) {
+    report.figure("txns_applied", stats.txns_applied);
+    report.figure("writes_applied", stats.writes_applied);
+    report.figure("deletes_applied", stats.deletes_applied);
+    report.figure("incomplete_txns", stats.incomplete_txns);
+    report.figure("aborted_txns", stats.aborted_txns);
+    report.figure("discarded_txns", stats.discarded_txns);
+    report.figure("orphaned_entries", stats.orphaned_entries);
+    report.figure("final_version", stats.final_version);
 }
 
 /// What a refused start answers.

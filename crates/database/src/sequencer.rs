@@ -145,7 +145,8 @@ impl Sequencer {
         encoded: &Arc<Encoded>,
     ) -> Result<Ordered, NotOrdered> {
         if let Some(halt) = &self.halted {
-            return Err(halt.error().into());
+            let reason = journal.poisoned().filter(|_| matches!(halt, Halt::Poisoned(_)));
+            return Err(reason.map_or_else(|| halt.error(), Error::Poisoned).into());
         }
         if let Some(view) = view {
             self.check_view(view)?;

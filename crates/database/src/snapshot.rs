@@ -9,7 +9,7 @@ use std::sync::Arc;
 use rekindle_engine::{KeyspaceId, Row};
 
 use crate::apply::lock;
-use crate::core::Core;
+use crate::core::Handle;
 use crate::error::Error;
 use crate::transaction::Value;
 
@@ -18,14 +18,14 @@ use crate::transaction::Value;
 /// A snapshot costs nothing but the old versions that it keeps. It may be shared between threads.
 #[derive(Debug)]
 pub struct Snapshot {
-    core: Arc<Core>,
+    core: Arc<Handle>,
     id: u64,
     version: u64,
 }
 
 impl Snapshot {
     /// A view of `version`; `None`: of what is visible now.
-    pub(crate) fn new(core: &Arc<Core>, version: Option<u64>) -> Result<Self, Error> {
+    pub(crate) fn new(core: &Arc<Handle>, version: Option<u64>) -> Result<Self, Error> {
         let state = &core.state;
         let version = match version {
             Some(asked) if asked > state.visible() => {

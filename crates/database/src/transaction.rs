@@ -15,7 +15,7 @@ use rekindle_engine::{KeyspaceId, Row};
 use rekindle_journal::{Outcome, Ticket};
 
 use crate::conflicts::ReadSet;
-use crate::core::Core;
+use crate::core::Handle;
 use crate::encode::EntryBuffer;
 use crate::error::Error;
 use crate::options::{KEY_BYTES_MAX, TRANSACTION_BYTES_MAX};
@@ -46,7 +46,7 @@ pub struct Commit {
 /// A read-write transaction. Dropping it gives it up.
 #[derive(Debug)]
 pub struct Transaction {
-    pub(crate) core: Arc<Core>,
+    pub(crate) core: Arc<Handle>,
     pub(crate) id: u64,
     pub(crate) view: Option<ReadView>,
     pub(crate) reads: ReadSet,
@@ -61,7 +61,7 @@ pub struct Transaction {
 }
 
 impl Transaction {
-    pub(crate) fn new(core: &Arc<Core>) -> Self {
+    pub(crate) fn new(core: &Arc<Handle>) -> Self {
         Self {
             id: core.next_transaction_id(),
             core: Arc::clone(core),
@@ -232,14 +232,14 @@ impl Drop for Transaction {
 #[derive(Debug)]
 #[must_use = "an outcome that nobody looks at may be an error"]
 pub struct Pending {
-    core: Arc<Core>,
+    core: Arc<Handle>,
     version: u64,
     /// `None`: everything that it needs was acknowledged before.
     ticket: Option<Ticket>,
 }
 
 impl Pending {
-    pub(crate) fn new(core: &Arc<Core>, version: u64, ticket: Option<Ticket>) -> Self {
+    pub(crate) fn new(core: &Arc<Handle>, version: u64, ticket: Option<Ticket>) -> Self {
         Self { core: Arc::clone(core), version, ticket }
     }
 

@@ -1,0 +1,136 @@
+//! The way of a transaction from its encoding to its place in the order.
+//!
+//! Invariants: encoding happens outside every lock; the sequencer's mutex is never held while
+//! waiting; growth is refused before the journal is touched; an answer that shows what is pending
+//! carries the ticket of it.
+
+use std::future::poll_fn;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::core::Handle;
+use crate::encode::{Encoded, EntryBuffer};
+use crate::error::Error;
+use crate::sequencer::{NotOrdered, Ordered};
+use crate::transaction::{Pending, Transaction};
+
+impl Handle {
+    /// Orders and appends a transaction; blocks only for room in the journal.
+    pub(crate) fn submit(
+        self: &Arc<Self>,
+        transaction: &mut Transaction,
+    ) -> Result<Pending, Error> {
+        let Some(encoded) = self.prepare(transaction)? else {
+            return self.settle(transaction);
+        };
+        let mut waited_until_ns: Option<u64> = None;
+        loop {
+            match self.try_order(transaction, &encoded) {
+                Ok(ordered) => return Ok(self.pending(ordered)),
+                Err(NotOrdered::Refused(error)) => return Err(error),
+                Err(NotOrdered::NoRoom) => {
+                    let left = self.room_wait_left(&mut waited_until_ns);
+                    let room =
+                        !left.is_zero() && self.journal.wait_room(encoded.entry().len(), left);
+                    if !room {
+                        return Err(self.no_room());
+                    }
+                }
+            }
+        }
+    }
+
+    /// The same, awaiting room.
+    pub(crate) async fn submit_async(
+        self: &Arc<Self>,
+        transaction: &mut Transaction,
+    ) -> Result<Pending, Error> {
+        let Some(encoded) = self.prepare(transaction)? else {
+            return self.settle(transaction);
+        };
+        loop {
+            match self.try_order(transaction, &encoded) {
+                Ok(ordered) => return Ok(self.pending(ordered)),
+                Err(NotOrdered::Refused(error)) => return Err(error),
+                Err(NotOrdered::NoRoom) => {
+                    let len = encoded.entry().len();
+                    poll_fn(|context| self.journal.poll_room(len, context.waker())).await;
+                }
+            }
+        }
+    }
+
+    fn pending(self: &Arc<Self>, ordered: Ordered) -> Pending {
+        Pending::new(self, ordered.version, Some(ordered.ticket))
+    }
+
+    /// Encodes what it wrote; `None` for a transaction that wrote nothing.
+    fn prepare(&self, transaction: &mut Transaction) -> Result<Option<Arc<Encoded>>, Error> {
+        if let Some(reason) = transaction.invalid.take() {
+            return Err(Error::Invalid(reason));
+        }
+        let writes = std::mem::take(&mut transaction.writes);
+        if writes.is_empty() {
+            return Ok(None);
+        }
+        let encoded = EntryBuffer::finish(writes, transaction.id);
+        if let Err(full) = self.check_growth(&encoded) {
+            self.state.sequencer().refused_full += 1;
+            return Err(full);
+        }
+        Ok(Some(Arc::new(encoded)))
+    }
+
+    /// One attempt under the sequencer's mutex; ends the transaction's reading when it is ordered.
+    fn try_order(
+        &self,
+        transaction: &mut Transaction,
+        encoded: &Arc<Encoded>,
+    ) -> Result<Ordered, NotOrdered> {
+        let mut sequencer = self.state.sequencer();
+        let reads = &transaction.reads;
+        let ordered = sequencer.order(&*self.journal, transaction.view, reads, encoded)?;
+        self.state.note_pending(sequencer.overlay.bytes());
+        if let Some(view) = transaction.view.take() {
+            sequencer.end_reading(view, self.state.visible());
+        }
+        Ok(ordered)
+    }
+
+    /// How long a commit may still wait for room; the first call starts the time.
+    fn room_wait_left(&self, until_ns: &mut Option<u64>) -> Duration {
+        let now_ns = self.env.clock.boot_ns();
+        let wait = u64::try_from(self.options.max_room_wait.as_nanos()).unwrap_or(u64::MAX);
+        let until = *until_ns.get_or_insert(now_ns.saturating_add(wait));
+        Duration::from_nanos(until.saturating_sub(now_ns))
+    }
+
+    fn no_room(&self) -> Error {
+        self.state.sequencer().refused_full += 1;
+        let waited = self.options.max_room_wait;
+        Error::Full(format!(
+            "the journal had no room for {waited:?}: the disk is slower than the writers; try \
+             again later"
+        ))
+    }
+
+    /// Ends a transaction that wrote nothing: its answer waits for the newest version that it saw.
+    pub(crate) fn settle(
+        self: &Arc<Self>,
+        transaction: &mut Transaction,
+    ) -> Result<Pending, Error> {
+        let visible = self.state.visible();
+        let Some(view) = transaction.view.take() else {
+            return Ok(Pending::new(self, visible, None));
+        };
+        // A row that the engine shows is resolved, but perhaps not yet visible.
+        let applied = self.state.engine.mark().version;
+        let seen = transaction.seen.max(applied).min(view.at);
+        let mut sequencer = self.state.sequencer();
+        sequencer.check_view(view)?;
+        let ticket = (seen > visible).then(|| sequencer.overlay.ticket(seen)).flatten();
+        sequencer.end_reading(view, self.state.visible());
+        drop(sequencer);
+        Ok(Pending::new(self, seen.min(view.at), ticket))
+    }
+}

@@ -1,0 +1,20 @@
+//! The database's tests: one scenario per module.
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::cast_possible_truncation)]
+#![allow(missing_docs, unreachable_pub)]
+
+mod support;
+
+mod checkpoints;
+mod crash_child;
+mod floors;
+mod histories;
+mod latest;
+mod limits;
+mod log_phrases;
+mod looking;
+mod lost;
+mod replay;
+mod restart;
+mod serializable;
+mod snapshots;
+mod threads;
