@@ -1,9 +1,10 @@
 //! Checkpoints: when one is due, and the order in which it becomes the truth.
 //!
-//! Writers go on meanwhile. Order: sync, so that everything acknowledged is in it; freeze between two
-//! records; sync again, so that nothing above durable is written; write the file; name it in the journal's meta, which gives back segments
-//! below the *older* checkpoint's `replay_from`; only then remove older files and let the past go.
-//! Invariants: one at a time; two are kept; a failed one leaves the ones before it as they were.
+//! Writers go on meanwhile. Order: sync, so that everything acknowledged is in it; freeze between
+//! two records; sync again, so that nothing above durable is written; write the file; name it in
+//! the journal's meta, which gives back segments below the *older* checkpoint's `replay_from`; only
+//! then remove older files and let the past go. Invariants: one at a time; two are kept; a failed
+//! one leaves the ones before it as they were.
 
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};

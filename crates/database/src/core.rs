@@ -277,8 +277,8 @@ impl Deref for Handle {
 
 impl Drop for Handle {
     fn drop(&mut self) {
-        // Writes nothing: dropping without `close` is a crash, which recovery answers. When the last
-        // user is gone the directory is free.
+        // Writes nothing: dropping without `close` is a crash, which recovery answers. When the
+        // last user is gone the directory is free.
         if let Some(checkpoints) = &self.checkpoints {
             checkpoints.stop();
         }

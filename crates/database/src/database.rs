@@ -29,8 +29,8 @@ const TRANSACT_ATTEMPTS_MAX: u32 = 1_000;
 
 /// An open database. Clones share it.
 ///
-/// Call [`Database::close`] at the end. Dropping the last handle without it is a crash: nothing that
-/// was acknowledged in strict mode is lost, and the next open recovers.
+/// Call [`Database::close`] at the end. Dropping the last handle without it is a crash: nothing
+/// that was acknowledged in strict mode is lost, and the next open recovers.
 ///
 /// ```
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -72,7 +72,8 @@ pub struct Parts {
 }
 
 impl Database {
-    /// Opens, strict; creates the directory when it is missing. Recovery is complete when it answers.
+    /// Opens, strict; creates the directory when it is missing. Recovery is complete when it
+    /// answers.
     ///
     /// # Errors
     /// `Corrupt` when acknowledged data is damaged (nothing was changed), `Locked` when another
@@ -297,8 +298,9 @@ impl Database {
         self.core.tick()
     }
 
-    /// Syncs everything, marks a clean end and stops; reads go on, commits answer `Poisoned`. Writes a
-    /// checkpoint first where the next start would otherwise have much to replay. Repeatable.
+    /// Syncs everything, marks a clean end and stops; reads go on, commits answer `Poisoned`.
+    /// Writes a checkpoint first where the next start would otherwise have much to replay.
+    /// Repeatable.
     ///
     /// # Errors
     /// `Poisoned` when the journal failed: recovery will decide what is there.

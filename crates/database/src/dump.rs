@@ -85,8 +85,8 @@ pub type DumpSink<'a> = dyn FnMut(DumpLine<'_>) -> Result<(), Error> + 'a;
 /// Tells every segment, frame, record and transaction of a store's journal, oldest first.
 ///
 /// # Errors
-/// `Locked`, `NotAStore`, `Io`; `Corrupt` when the journal is damaged, after all that is whole before
-/// the damage was told; what `sink` answers.
+/// `Locked`, `NotAStore`, `Io`; `Corrupt` when the journal is damaged, after all that is whole
+/// before the damage was told; what `sink` answers.
 pub fn dump(path: impl AsRef<Path>, env: &Env, sink: &mut DumpSink<'_>) -> Result<(), Error> {
     let dir = path.as_ref();
     let _lock = lock_directory(dir, false, LockMode::Shared, env)?;

@@ -1,8 +1,8 @@
 //! The layer `database`: replays the journal into the engine, and judges what it holds.
 //!
-//! Scan streams: records become state in memory while they are read, because a journal may be larger
-//! than memory. So classification (classify.rs) happens in scan, record by record, and validate and
-//! plan see its findings. Nothing on disk changes; a refusal throws the memory away.
+//! Scan streams: records become state in memory while they are read, because a journal may be
+//! larger than memory. So classification (classify.rs) happens in scan, record by record, and
+//! validate and plan see its findings. Nothing on disk changes; a refusal throws the memory away.
 
 use rekindle_engine::{Engine, Operation};
 use rekindle_env::{Clock, ReadDisk};

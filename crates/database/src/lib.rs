@@ -1,11 +1,11 @@
 //! Transactions and versions over one journal: the embeddable library.
 //!
-//! Invariants: versions are dense and in commit order; what is acknowledged is visible; reads see one
-//! version; the state is what the journal says, and one function turns the journal into it.
+//! Invariants: versions are dense and in commit order; what is acknowledged is visible; reads see
+//! one version; the state is what the journal says, and one function turns the journal into it.
 //!
 //! A [`Database`] is opened on a directory and recovers before it answers. [`Transaction`]s are
-//! optimistic and serializable; [`Snapshot`]s read one version; [`verify`], [`dry_run`] and [`dump`]
-//! look at a directory and change no byte of it.
+//! optimistic and serializable; [`Snapshot`]s read one version; [`verify`], [`dry_run`] and
+//! [`dump`] look at a directory and change no byte of it.
 
 mod apply;
 mod checkpoint;

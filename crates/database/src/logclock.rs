@@ -1,8 +1,8 @@
 //! Log time: the time of the journal, which never goes back and never jumps.
 //!
-//! It starts at the later one of the last log time and the wall clock, follows the boot clock, and is
-//! pulled towards the wall clock by at most one part in a thousand. So an hour that the wall clock
-//! jumps is an hour of slow convergence, and no deadline fires early.
+//! It starts at the later one of the last log time and the wall clock, follows the boot clock, and
+//! is pulled towards the wall clock by at most one part in a thousand. So an hour that the wall
+//! clock jumps is an hour of slow convergence, and no deadline fires early.
 
 use std::sync::Arc;
 
@@ -126,7 +126,10 @@ mod tests {
         /// proves: D6
         #[test]
         fn log_time_never_goes_back_and_is_never_off_by_more_than_its_slew(
-            steps in proptest::collection::vec((0_u64..100_000, proptest::option::of(any::<u32>())), 1..50),
+            steps in proptest::collection::vec(
+                (0_u64..100_000, proptest::option::of(any::<u32>())),
+                1..50,
+            ),
         ) {
             let (manual, mut log) = clock(1_000_000, 0);
             let mut last = log.now_ms();

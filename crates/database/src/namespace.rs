@@ -1,8 +1,8 @@
 //! The scope of a key: tenant, app, agent, run and type, and their order-preserving encoding.
 //!
-//! Encoded: each of the four parts with every 0x00 written as 0x00 0xFF, ended by 0x00 0x01; then the
-//! type tag, one byte; then the user's key as it is. Byte order of encoded keys equals the order of
-//! (tenant, app, agent, run, tag, key), and no encoded scope is a prefix of another one's.
+//! Encoded: each of the four parts with every 0x00 written as 0x00 0xFF, ended by 0x00 0x01; then
+//! the type tag, one byte; then the user's key as it is. Byte order of encoded keys equals the
+//! order of (tenant, app, agent, run, tag, key), and no encoded scope is a prefix of another one's.
 
 use std::fmt;
 

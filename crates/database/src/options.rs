@@ -33,8 +33,8 @@ pub struct Options {
     pub segment_bytes: u64,
     /// Longest replay that a start may need; decides when a checkpoint is due (default: 5 s).
     pub max_recovery: Duration,
-    /// Largest state in bytes; growth beyond it is refused as `Full`, deletes go on. `None`: 60 % of
-    /// the memory that this process may use.
+    /// Largest state in bytes; growth beyond it is refused as `Full`, deletes go on. `None`: 60 %
+    /// of the memory that this process may use.
     pub max_state_bytes: Option<u64>,
     /// Bytes of old versions kept for readers of the past (default: 256 MiB).
     pub max_history_bytes: u64,

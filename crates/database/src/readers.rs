@@ -1,7 +1,8 @@
 //! Who reads the past: running transactions and snapshots, and how old they may become.
 //!
-//! Invariant: a reader at the newest version holds nothing back and never expires; an older one does
-//! when its age or the history's size is above its limit, and is told `Compacted` from then on.
+//! Invariant: a reader at the newest version holds nothing back and never expires; an older one
+//! does when its age or the history's size is above its limit, and is told `Compacted` from then
+//! on.
 
 use std::collections::BTreeMap;
 

@@ -1,8 +1,9 @@
 //! Recovery of a whole store, top-down: examine every layer, refuse or go on, then act.
 //!
 //! Order of examining: store, meta, engine, journal, database; nothing is written meanwhile, and a
-//! refusal of any layer leaves every byte as it was. Then each layer acts in the same order. `open`,
-//! the dry run and `verify` share this file: they differ in the disk and in how much is read.
+//! refusal of any layer leaves every byte as it was. Then each layer acts in the same order.
+//! `open`, the dry run and `verify` share this file: they differ in the disk and in how much is
+//! read.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;

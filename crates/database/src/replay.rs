@@ -1,10 +1,10 @@
 //! Replay: records become transactions, and transactions become state.
 //!
-//! Recovery and the running database feed their records through the same [`Replay`]. It streams:
-//! a record's transactions are applied from its own bytes, and only the parts of streamed
+//! Recovery and the running database feed their records through the same [`Replay`]. It streams: a
+//! record's transactions are applied from its own bytes, and only the parts of streamed
 //! transactions that are still open are kept, at most [`OPEN_BYTES_MAX`] of them. Invariants: only
-//! committed transactions reach the engine, in commit order, with the versions in the records, which
-//! are dense but for an accepted loss; a refused record has changed nothing.
+//! committed transactions reach the engine, in commit order, with the versions in the records,
+//! which are dense but for an accepted loss; a refused record has changed nothing.
 
 use std::collections::BTreeMap;
 

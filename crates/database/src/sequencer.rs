@@ -1,7 +1,7 @@
 //! The sequencer: the one mutex that orders transactions.
 //!
-//! Invariants: under it a transaction is validated, gets its version and log time, is appended to the
-//! journal and enters the overlay, or none of that. A refused transaction took no version. Lock
+//! Invariants: under it a transaction is validated, gets its version and log time, is appended to
+//! the journal and enters the overlay, or none of that. A refused transaction took no version. Lock
 //! order: the journal's apply lock, this mutex, the journal's own mutex.
 
 use std::sync::Arc;

@@ -46,7 +46,8 @@ impl fmt::Display for ReplayStats {
 pub struct Stats {
     /// Version of the last transaction that reads see.
     pub visible_version: u64,
-    /// Version of the last transaction that was ordered; those behind `visible_version` are pending.
+    /// Version of the last transaction that was ordered; those behind `visible_version` are
+    /// pending.
     pub latest_version: u64,
     /// Transactions that took a version.
     pub commits: u64,

@@ -3,7 +3,8 @@
 //! Its reads see `latest` (everything ordered, also what is not yet durable) at the version of the
 //! first read, and its own writes. At the commit they are validated; a transaction that only writes
 //! registers nothing and is never refused for a conflict. Invariant: an answer that shows `latest`
-//! is given only once what it shows is durable, so `commit` of a read-only transaction waits for it.
+//! is given only once what it shows is durable, so `commit` of a read-only transaction waits for
+//! it.
 
 use std::future::Future;
 use std::ops::Bound;

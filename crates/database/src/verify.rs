@@ -1,4 +1,5 @@
-//! Looking without touching: `verify` reads every byte, a dry run performs the plan over an overlay.
+//! Looking without touching: `verify` reads every byte, a dry run performs the plan over an
+//! overlay.
 //!
 //! Invariant: neither changes a byte of the directory; both run the stages of a real start.
 

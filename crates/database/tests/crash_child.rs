@@ -222,8 +222,8 @@ fn test_crash_after_commit_strict_mode() {
     }
 }
 
-/// Batched mode acknowledges what is written: the death of the process alone loses none of it, and a
-/// power loss at most the interval. In no case is a transaction there in part.
+/// Batched mode acknowledges what is written: the death of the process alone loses none of it, and
+/// a power loss at most the interval. In no case is a transaction there in part.
 ///
 /// proves: D7, D13
 #[test]

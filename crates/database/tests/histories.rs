@@ -1,6 +1,6 @@
 //! Random histories on the simulated disk, crashed at random operations under every survival model:
-//! replay is deterministic, idempotent, prefix-consistent, invents nothing and drops nothing that was
-//! acknowledged. (The exhaustive walk is the simulator's campaign.)
+//! replay is deterministic, idempotent, prefix-consistent, invents nothing and drops nothing that
+//! was acknowledged. (The exhaustive walk is the simulator's campaign.)
 
 use std::collections::BTreeMap;
 

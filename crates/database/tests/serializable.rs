@@ -219,8 +219,8 @@ fn id(keyspace: u8) -> KeyspaceId {
 proptest! {
     #![proptest_config(ProptestConfig { cases: 512, ..ProptestConfig::default() })]
 
-    /// Every transaction saw exactly the state before its version, and so did every read-only answer
-    /// at the version that it names.
+    /// Every transaction saw exactly the state before its version, and so did every read-only
+    /// answer at the version that it names.
     ///
     /// proves: D12
     #[test]

@@ -1,5 +1,6 @@
-//! A journal in memory: strict group commit without a disk, whose batches resolve when the test says
-//! so, which may refuse for lack of room, fail, or lose its unresolved suffix with its leadership.
+//! A journal in memory: strict group commit without a disk, whose batches resolve when the test
+//! says so, which may refuse for lack of room, fail, or lose its unresolved suffix with its
+//! leadership.
 
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::task::{Poll, Waker};
