@@ -1,6 +1,7 @@
 //! Reading and writing the fields of persisted values: little-endian, lengths before bytes.
 //!
-//! Invariant: a reader never trusts a length before the bytes are there, and answers `None` instead.
+//! Invariant: a reader never trusts a length before the bytes are there, and answers `None`
+//! instead.
 
 use std::fmt;
 

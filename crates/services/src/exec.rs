@@ -1,8 +1,8 @@
 //! Performing commands: a service computes a batch in a transaction, and only the database performs
 //! it; a lost race is run again.
 //!
-//! Invariants: a command decides before it writes, so a refusal writes nothing; refusals and repeated
-//! answers, too, wait until what they rest on is acknowledged.
+//! Invariants: a command decides before it writes, so a refusal writes nothing; refusals and
+//! repeated answers, too, wait until what they rest on is acknowledged.
 
 use std::collections::VecDeque;
 use std::sync::atomic::AtomicBool;

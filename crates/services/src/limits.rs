@@ -1,4 +1,5 @@
-//! Every limit of the services, in one place; `/v1/limits` lists them, tests stand at each and above.
+//! Every limit of the services, in one place; `/v1/limits` lists them, tests stand at each and
+//! above.
 
 /// Longest name of a queue in bytes; `[A-Za-z0-9._-]` only.
 pub const NAME_BYTES_MAX: usize = 249;

@@ -1,7 +1,7 @@
 //! What is due: leases run out, delays end, abandoned grants go back, old producers are forgotten.
 //!
-//! Invariants: leases are taken back in the order of their deadlines, each in a transaction of its own,
-//! many on their way at once; one tick is bounded, and one tick runs at a time.
+//! Invariants: leases are taken back in the order of their deadlines, each in a transaction of its
+//! own, many on their way at once; one tick is bounded, and one tick runs at a time.
 
 use std::sync::PoisonError;
 

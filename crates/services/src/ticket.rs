@@ -67,8 +67,8 @@ impl<T> Acknowledged<T> {
     }
 }
 
-/// A change that is ordered and appended. Await it, or [`Ticket::wait`]; dropping it leaves the change
-/// on its way.
+/// A change that is ordered and appended. Await it, or [`Ticket::wait`]; dropping it leaves the
+/// change on its way.
 #[derive(Debug)]
 #[must_use = "the change is not acknowledged before its ticket resolves"]
 pub struct Ticket<T> {

@@ -39,8 +39,8 @@ fn recovery_preserves_queue_definitions() {
     assert_eq!(store.queues().show("b").unwrap().settings.max_attempts, 3);
 }
 
-/// The lease ran out while the server was down: the message is ready, its attempt was counted when the
-/// lease was granted.
+/// The lease ran out while the server was down: the message is ready, its attempt was counted when
+/// the lease was granted.
 ///
 /// produces: queue-3
 /// proves: B5, B10

@@ -32,8 +32,8 @@ fn later() -> Arc<ManualClock> {
     Arc::new(ManualClock::new(START_MS + 60_000))
 }
 
-/// Recovery dies at each of its disk operations, under each survival model, and is run again: nothing is
-/// lost, nothing is there twice, and the end is always the same.
+/// Recovery dies at each of its disk operations, under each survival model, and is run again:
+/// nothing is lost, nothing is there twice, and the end is always the same.
 ///
 /// proves: B5, B7
 /// fault: S20
@@ -65,7 +65,8 @@ fn recovery_survives_its_own_crash_at_every_operation() {
     }
 }
 
-/// A sync fails: what was in flight is unknown, everything later is refused, and whoever waits is told.
+/// A sync fails: what was in flight is unknown, everything later is refused, and whoever waits is
+/// told.
 ///
 /// fault: S15
 #[test]

@@ -42,7 +42,7 @@ fn send(services: &Services, sender: usize) -> Vec<MessageId> {
 fn work(services: &Services, worker: usize, left: &AtomicUsize, acked: &Mutex<HashSet<MessageId>>) {
     let mut turn = worker;
     while left.load(Ordering::SeqCst) > 0 {
-        let visibility_ms = Some(if turn % 7 == 0 { 1 } else { 60_000 });
+        let visibility_ms = Some(if turn.is_multiple_of(7) { 1 } else { 60_000 });
         let request = ReceiveRequest { queue: "q", max: 5, visibility_ms, owner: "crowd" };
         let leases = services.queues().receive(&request).unwrap().value;
         if leases.is_empty() {
@@ -50,7 +50,7 @@ fn work(services: &Services, worker: usize, left: &AtomicUsize, acked: &Mutex<Ha
         }
         for lease in leases {
             turn += 1;
-            if turn % 11 == 0 {
+            if turn.is_multiple_of(11) {
                 let nack = Nack { delay_ms: 1, reason: "again", release: false };
                 let done = services.queues().nack(None, &[lease.token], &nack, None).unwrap();
                 let refused = done.value[0].as_ref().err().map(rekindle_services::Error::kind);
@@ -99,8 +99,8 @@ fn each_message_is_finished_once_by_one_of_many() {
     database.close().unwrap();
 }
 
-/// A queue that is deleted and created again while others send: no message lands in the wrong one, and
-/// none stays behind without a queue.
+/// A queue that is deleted and created again while others send: no message lands in the wrong one,
+/// and none stays behind without a queue.
 #[test]
 fn a_queue_that_comes_and_goes_leaves_nothing_behind() {
     let folder = tempfile::tempdir().unwrap();

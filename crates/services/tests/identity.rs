@@ -26,6 +26,31 @@ fn a_retried_send_has_one_effect_also_after_a_crash() {
     assert_eq!(store.ready("q"), ["once"]);
 }
 
+/// The retry comes while the first is still on its way: it waits for it and answers the same.
+///
+/// fault: T6
+#[test]
+fn a_retry_in_flight_waits_for_the_first() {
+    use std::pin::pin;
+    use std::task::{Context, Poll, Waker};
+
+    let store = Store::new();
+    store.create("q");
+    let message = NewMessage { body: b"once", ..NewMessage::default() };
+    let submit = || {
+        let submitted = pin!(store.queues().submit_send("q", &message, id(5)));
+        match submitted.poll(&mut Context::from_waker(Waker::noop())) {
+            Poll::Ready(ticket) => ticket.unwrap(),
+            Poll::Pending => panic!("there is room"),
+        }
+    };
+    let (first, second) = (submit(), submit());
+    let second = second.wait().unwrap();
+    let first = first.wait().unwrap();
+    assert_eq!((first.value, first.version), (second.value, second.version));
+    assert_eq!(store.ready("q"), ["once"]);
+}
+
 #[test]
 fn the_same_identity_for_something_else_is_refused() {
     let store = Store::new();

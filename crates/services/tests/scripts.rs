@@ -1,6 +1,7 @@
 //! Histories as text: what is done, and under a line of dashes what came of it, read as a diff.
 //!
-//! `REWRITE=1 cargo nextest run -p rekindle-services scripts` writes the files anew from what happens.
+//! `REWRITE=1 cargo nextest run -p rekindle-services scripts` writes the files anew from what
+//! happens.
 
 use std::collections::HashMap;
 use std::fmt::Write as _;

@@ -5,7 +5,7 @@
 //! | `queues` | namespace 4, name | the queue's definition |
 //! | `messages` | namespace 4, queue 8, number 8 | a message |
 //! | `leases` | as in `messages` | its lease, while it has one |
-//! | `lease_expiry` | deadline 8, namespace 4, queue 8, number 8 | empty: the index of leases by time |
+//! | `lease_expiry` | deadline 8, then as in `messages` | empty: the index of leases by time |
 //! | `attempts` | as in `messages` | its settled attempts, once there are some |
 //! | `producers` | namespace 4, producer 16 [, chunk 8] | floor, or a chunk of results |
 //! | `kv` | scope (tenant, app, agent, run, type), user's key | the user's bytes |

@@ -1,6 +1,6 @@
 //! The key of a value of the kv service: the database's own encoding of scope and user's key, which
-//! keeps their order and by which a replay can be narrowed to a run. Its namespace (tenant, app, agent,
-//! run) takes the place of the number with which other keys begin.
+//! keeps their order and by which a replay can be narrowed to a run. Its namespace (tenant, app,
+//! agent, run) takes the place of the number with which other keys begin.
 
 use rekindle_database::{Namespace, TypeTag};
 

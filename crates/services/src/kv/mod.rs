@@ -1,7 +1,8 @@
 //! Keys and values in scopes, with versions, scans and transactions.
 //!
-//! A value is the user's bytes as they are, and its version the one that the database keeps. Nothing is
-//! derived and nothing is in flight, so there is nothing to recover beyond the database itself.
+//! A value is the user's bytes as they are, and its version the one that the database keeps.
+//! Nothing is derived and nothing is in flight, so there is nothing to recover beyond the database
+//! itself.
 
 mod read;
 mod write;

@@ -5,8 +5,8 @@
 //!        offset 1, version 8, fingerprint 4, answer (length 2, bytes)
 //! floor: format 1, first kept sequence 8
 //! ```
-//! `version` 0 means: the version of this row. A result keeps the version of the transaction that had
-//! the effect when the chunk is written again for the next result.
+//! `version` 0 means: the version of this row. A result keeps the version of the transaction that
+//! had the effect when the chunk is written again for the next result.
 
 use crate::bytes::{Malformed, Reader};
 

@@ -1,10 +1,11 @@
-//! Request identities: the results of each producer's last requests, so that a retry after an unknown
-//! outcome has one effect.
+//! Request identities: the results of each producer's last requests, so that a retry after an
+//! unknown outcome has one effect.
 //!
-//! A result is written by the transaction that has the effect, so both are there or neither. Kept are
-//! the last 1,024 results of a producer and all of the last 24 hours; what is older is trimmed a little
-//! with each request, and its sequences are answered *unknown*, never run. Above 16 Mi results in all
-//! the busy keep only their last 1,024. A producer that was silent for 7 days is forgotten.
+//! A result is written by the transaction that has the effect, so both are there or neither. Kept
+//! are the last 1,024 results of a producer and all of the last 24 hours; what is older is trimmed
+//! a little with each request, and its sequences are answered *unknown*, never run. Above 16 Mi
+//! results in all the busy keep only their last 1,024. A producer that was silent for 7 days is
+//! forgotten.
 
 pub(crate) mod chunk;
 pub(crate) mod recovery;

@@ -1,7 +1,8 @@
-//! Recovery of request identities: the table of what may be trimmed is built from the stored results.
+//! Recovery of request identities: the table of what may be trimmed is built from the stored
+//! results.
 //!
-//! Nothing is settled here. A row that cannot be read stays and is told; requests whose result it may
-//! hold are refused as corrupt, never run.
+//! Nothing is settled here. A row that cannot be read stays and is told; requests whose result it
+//! may hold are refused as corrupt, never run.
 
 use std::sync::Arc;
 

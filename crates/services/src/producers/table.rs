@@ -1,5 +1,5 @@
-//! What is known of all producers without reading: how many results each keeps, and how old they are.
-//! Derived, fed by apply events, rebuilt by recovery; it decides only what may be trimmed.
+//! What is known of all producers without reading: how many results each keeps, and how old they
+//! are. Derived, fed by apply events, rebuilt by recovery; it decides only what may be trimmed.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::ops::Bound;

@@ -4,9 +4,9 @@
 //! format 1, attempt 4, charged 4, grant 8, due_ms 8, count 1,
 //! per settled attempt: attempt 4, cause 1, at_ms 8, reason (length 2, text)
 //! ```
-//! A message has this row from its first settlement on, for as long as it lives. `grant` is the last
-//! one that was settled: whoever holds its token may still finish the message until it is granted
-//! again.
+//! A message has this row from its first settlement on, for as long as it lives. `grant` is the
+//! last one that was settled: whoever holds its token may still finish the message until it is
+//! granted again.
 
 use crate::bytes::{Malformed, Reader, put_text16};
 use crate::limits::{HISTORY_MAX, REASON_BYTES_MAX};

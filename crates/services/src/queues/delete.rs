@@ -1,8 +1,8 @@
 //! `delete` and `purge`: all messages of a queue go in one transaction, whatever their number.
 //!
 //! Ranges of messages, leases and attempts are deleted as ranges. The rows of `lease_expiry` begin
-//! with the deadline and are no range: the index names them once the transaction is applied, and the
-//! next tick removes them; after a crash in between, recovery does (`queue-4`).
+//! with the deadline and are no range: the index names them once the transaction is applied, and
+//! the next tick removes them; after a crash in between, recovery does (`queue-4`).
 
 use rekindle_database::Transaction;
 

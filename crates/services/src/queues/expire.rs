@@ -11,8 +11,8 @@ use crate::queues::settle::{load_lease, settle};
 use crate::queues::state::Ending;
 use crate::queues::{MessageId, Settled};
 
-/// Takes a lease back whose deadline passed. Repeatable: one that was extended or ended meanwhile is
-/// left alone.
+/// Takes a lease back whose deadline passed. Repeatable: one that was extended or ended meanwhile
+/// is left alone.
 pub(crate) struct Expire<'a> {
     pub(crate) message: MessageId,
     pub(crate) now_ms: u64,

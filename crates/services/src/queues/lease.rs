@@ -3,8 +3,8 @@
 //! ```text
 //! format 1, grant 8, deadline_ms 8, granted_ms 8, attempt 4, owner (length 1, text)
 //! ```
-//! `grant` 0 means: the version of this row is the version of the grant. An extended lease is a newer
-//! row of the same grant and therefore names it.
+//! `grant` 0 means: the version of this row is the version of the grant. An extended lease is a
+//! newer row of the same grant and therefore names it.
 
 use crate::bytes::{Malformed, Reader, put_text8};
 

@@ -159,8 +159,8 @@ fn read(bytes: &[u8]) -> Option<Message<'_>> {
     Some(Message { sent_ms, due_ms, fairness_key, headers, body: reader.rest() })
 }
 
-/// The stored bytes of the same message in a dead-letter queue: ready at once, with headers that tell
-/// where it comes from. Those of an earlier dead-lettering are replaced.
+/// The stored bytes of the same message in a dead-letter queue: ready at once, with headers that
+/// tell where it comes from. Those of an earlier dead-lettering are replaced.
 pub(crate) fn encode_dead(message: &Message<'_>, why: &[(&str, &str)]) -> Vec<u8> {
     debug_assert!(why.iter().all(|(name, _)| name.starts_with(DEAD_PREFIX)));
     let kept = message.headers.iter().filter(|(name, _)| !name.starts_with(DEAD_PREFIX));

@@ -1,9 +1,10 @@
 //! Queues: send, receive under a lease, ack, nack, extend.
 //!
-//! Each call that changes something has two forms: `submit_…`, which awaits only room in the journal
-//! and gives a [`Ticket`] to await, and the blocking one of the plain name.
+//! Each call that changes something has two forms: `submit_…`, which awaits only room in the
+//! journal and gives a [`Ticket`] to await, and the blocking one of the plain name.
 
 mod attempts;
+mod calls;
 mod create;
 mod definition;
 mod delete;
@@ -18,13 +19,12 @@ mod send;
 mod settle;
 mod state;
 pub(crate) mod tokens;
-mod types;
 mod word;
 
 use std::sync::Arc;
 
 pub use attempts::Cause;
-pub use types::{
+pub use calls::{
     Created, Deleted, Delivery, MessageId, Nack, NewMessage, Purged, QueueInfo, QueueSettings,
     QueueStats, ReceiveRequest, Settled, Token,
 };
@@ -53,8 +53,8 @@ impl Queues {
         Self { core }
     }
 
-    /// Creates a queue, and its dead-letter queue where attempts are limited. Creating it again with
-    /// equal settings is no error and changes nothing; with others it is [`Kind::Exists`].
+    /// Creates a queue, and its dead-letter queue where attempts are limited. Creating it again
+    /// with equal settings is no error and changes nothing; with others it is [`Kind::Exists`].
     ///
     /// [`Kind::Exists`]: crate::Kind::Exists
     pub fn create(
@@ -113,8 +113,8 @@ impl Queues {
         self.core.submit_async(&mut Purge::new(name, identity)?).await
     }
 
-    /// Up to `limit` queues (0: as many as a page may have) with names behind `after`, in the order of
-    /// their names, and whether more follow.
+    /// Up to `limit` queues (0: as many as a page may have) with names behind `after`, in the order
+    /// of their names, and whether more follow.
     pub fn list(&self, after: &str, limit: usize) -> Result<(Vec<QueueInfo>, bool), Error> {
         self.core.alive()?;
         let limit = if limit == 0 { LIST_QUEUES_MAX } else { limit.min(LIST_QUEUES_MAX) };
@@ -139,8 +139,8 @@ impl Queues {
         self.core.submit(&mut SendOne::new(&self.core, queue, message, identity)?)?.wait()
     }
 
-    /// See [`Queues::send`]. Messages are in the queue in the order of these calls: await one before
-    /// the next is made, and await the tickets whenever it suits.
+    /// See [`Queues::send`]. Messages are in the queue in the order of these calls: await one
+    /// before the next is made, and await the tickets whenever it suits.
     pub async fn submit_send(
         &self,
         queue: &str,
@@ -150,9 +150,9 @@ impl Queues {
         self.core.submit_async(&mut SendOne::new(&self.core, queue, message, identity)?).await
     }
 
-    /// Sends several messages in their order, each a transaction of its own, all on their way before
-    /// the first is awaited; a refused one does not hinder the others. Item `i` has the identity
-    /// `identity.item(i)`.
+    /// Sends several messages in their order, each a transaction of its own, all on their way
+    /// before the first is awaited; a refused one does not hinder the others. Item `i` has the
+    /// identity `identity.item(i)`.
     pub fn send_all(
         &self,
         queue: &str,
@@ -179,8 +179,8 @@ impl Queues {
     }
 
     /// The same, waiting for the first message until `deadline` resolves (a timer of the caller's
-    /// runtime). The deadline ends only the waiting: a grant that is on its way is awaited. Dropping
-    /// this future is safe: what was granted and not handed out is given back.
+    /// runtime). The deadline ends only the waiting: a grant that is on its way is awaited.
+    /// Dropping this future is safe: what was granted and not handed out is given back.
     pub async fn receive_wait(
         &self,
         request: &ReceiveRequest<'_>,
@@ -189,8 +189,8 @@ impl Queues {
         receive::receive_wait(&self.core, request, deadline).await
     }
 
-    /// Resolves when something may have become ready in this queue since the call, or when the queue
-    /// goes, or at shutdown.
+    /// Resolves when something may have become ready in this queue since the call, or when the
+    /// queue goes, or at shutdown.
     pub fn ready_changed(
         &self,
         queue: &str,
@@ -198,8 +198,8 @@ impl Queues {
         receive::listen(&self.core, queue)
     }
 
-    /// Finishes messages. `queue` is checked where it is given; a token alone names its message. One
-    /// transaction for all tokens; token `i` has the identity `identity.item(i)`.
+    /// Finishes messages. `queue` is checked where it is given; a token alone names its message.
+    /// One transaction for all tokens; token `i` has the identity `identity.item(i)`.
     pub fn ack(
         &self,
         queue: Option<&str>,

@@ -1,8 +1,8 @@
 //! `receive`: leases on ready messages, one transaction for all of them.
 //!
-//! Messages are reserved in the index, so that no two grants try the same one, and given their leases
-//! in a transaction. Invariants: no lease is taken beyond what is answered; a reservation ends with
-//! its grant or goes back; a grant whose receiver went away is given back as `released`.
+//! Messages are reserved in the index, so that no two grants try the same one, and given their
+//! leases in a transaction. Invariants: no lease is taken beyond what is answered; a reservation
+//! ends with its grant or goes back; a grant whose receiver went away is given back as `released`.
 
 use std::pin::pin;
 use std::sync::atomic::Ordering;
@@ -23,7 +23,8 @@ use crate::queues::{Delivery, MessageId, ReceiveRequest, Token, settle, state};
 use crate::ticket::{Acknowledged, Durability, Ticket};
 
 /// Grants that are tried when all reserved messages were finished or taken up again meanwhile. The
-/// index learns of that when it is applied, which an acknowledgement does not wait for in every mode.
+/// index learns of that when it is applied, which an acknowledgement does not wait for in every
+/// mode.
 const TRIES: usize = 3;
 
 /// Gives leases on reserved messages.

@@ -1,7 +1,7 @@
 //! `send`: one message, one transaction.
 //!
-//! Its only read is the queue's definition, validated at commit: a message never lands in a queue that
-//! was deleted meanwhile, and never in one that was created anew under the same name.
+//! Its only read is the queue's definition, validated at commit: a message never lands in a queue
+//! that was deleted meanwhile, and never in one that was created anew under the same name.
 
 use rekindle_database::Transaction;
 

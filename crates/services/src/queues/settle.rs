@@ -72,8 +72,8 @@ pub(crate) fn settle(
     }
 }
 
-/// Whether there may be a row of attempts beside this lease: an earlier attempt was settled, or this
-/// one was, and its late owner took it up again.
+/// Whether there may be a row of attempts beside this lease: an earlier attempt was settled, or
+/// this one was, and its late owner took it up again.
 fn may_have_attempts(lease: &Lease) -> bool {
     lease.attempt > 1 || lease.extended
 }

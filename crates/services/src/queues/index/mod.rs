@@ -1,8 +1,8 @@
 //! The ready index of all queues: derived, in memory, fed by apply events, rebuilt by recovery.
 //!
 //! Invariants: it follows the applied transactions in their order, and nothing else changes what it
-//! says about rows; a reservation is the only thing in it that is not in the database. It is touched
-//! under one mutex for a bounded time, and nobody is woken under it.
+//! says about rows; a reservation is the only thing in it that is not in the database. It is
+//! touched under one mutex for a bounded time, and nobody is woken under it.
 
 mod observer;
 mod queue;
@@ -33,7 +33,8 @@ use waiters::Waiters;
 struct Inner {
     queues: HashMap<u64, QueueIndex>,
     waiters: HashMap<u64, Waiters>,
-    /// When which queue is to be looked at; at most one live entry per queue, stale ones are skipped.
+    /// When which queue is to be looked at; at most one live entry per queue, stale ones are
+    /// skipped.
     wakes: BinaryHeap<Reverse<(u64, u64)>>,
     /// Rows of `lease_expiry` whose leases went with a whole range.
     orphans: Vec<LeaseExpiry>,
@@ -267,8 +268,8 @@ impl Inner {
         }
     }
 
-    /// Sees to it that the queue is looked at when something of it is due; answers the time when that
-    /// is earlier than before.
+    /// Sees to it that the queue is looked at when something of it is due; answers the time when
+    /// that is earlier than before.
     fn schedule(&mut self, queue: u64) -> Option<u64> {
         let index = self.queues.get_mut(&queue)?;
         let next = index.next_ms()?;

@@ -1,7 +1,8 @@
 //! How the index follows the transactions: operations in, places out.
 //!
-//! It reads nothing but the operations. Services write the operations of one transaction in the order
-//! that this needs: a message goes before its lease goes, attempts are written before the lease goes.
+//! It reads nothing but the operations. Services write the operations of one transaction in the
+//! order that this needs: a message goes before its lease goes, attempts are written before the
+//! lease goes.
 
 use std::sync::{Arc, PoisonError, Weak};
 use std::task::Waker;

@@ -1,9 +1,9 @@
 //! The ready messages of one queue: first in, first out per fairness key, keys take turns.
 //!
-//! A lane is one key's line. New messages have rising numbers and go to the back of `fresh` in O(1);
-//! one that comes back (its lease ran out, it was given back) takes its old place through `returned`.
-//! Invariants: a number is in at most one of the two; a lane is in the ring exactly when it has ready
-//! messages; a lane goes when the queue has no message of its key any more.
+//! A lane is one key's line. New messages have rising numbers and go to the back of `fresh` in
+//! O(1); one that comes back (its lease ran out, it was given back) takes its old place through
+//! `returned`. Invariants: a number is in at most one of the two; a lane is in the ring exactly
+//! when it has ready messages; a lane goes when the queue has no message of its key any more.
 
 use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;

@@ -1,8 +1,8 @@
-//! Receivers that wait for a queue: woken by an event, one per message that became ready, in the order
-//! in which they came.
+//! Receivers that wait for a queue: woken by an event, one per message that became ready, in the
+//! order in which they came.
 //!
-//! Invariant: a wake-up is never lost. A receiver that goes away after it was woken and before it saw
-//! it hands the wake-up to the next one.
+//! Invariant: a wake-up is never lost. A receiver that goes away after it was woken and before it
+//! saw it hands the wake-up to the next one.
 
 use std::collections::VecDeque;
 use std::pin::Pin;

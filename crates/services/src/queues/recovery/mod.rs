@@ -1,9 +1,9 @@
 //! Recovery of queues: definitions, messages, leases; read top-down.
 //!
-//! A lease whose deadline lies ahead is kept as it is, one whose deadline passed (downtime counts) is
-//! taken back in a transaction of its own, and the ready index is built from what is there. Rows that
-//! cannot be read stay, are told, and are not served; they stop nothing else. Recovering twice finds
-//! nothing to do: each step looks again before it acts.
+//! A lease whose deadline lies ahead is kept as it is, one whose deadline passed (downtime counts)
+//! is taken back in a transaction of its own, and the ready index is built from what is there. Rows
+//! that cannot be read stay, are told, and are not served; they stop nothing else. Recovering twice
+//! finds nothing to do: each step looks again before it acts.
 
 mod scan;
 mod table;

@@ -1,7 +1,8 @@
 //! Scanning and joining: the rows of four keyspaces become one item per message.
 //!
-//! `messages`, `leases` and `attempts` have equal keys and are joined in their order; the index by time
-//! is gathered per message first, since there are only as many of its rows as there are leases.
+//! `messages`, `leases` and `attempts` have equal keys and are joined in their order; the index by
+//! time is gathered per message first, since there are only as many of its rows as there are
+//! leases.
 
 use std::collections::HashMap;
 use std::iter::Peekable;

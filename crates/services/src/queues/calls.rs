@@ -7,8 +7,8 @@ use std::sync::Arc;
 pub struct QueueSettings {
     /// How long a received message stays leased, milliseconds (default: 30 s).
     pub visibility_ms: u64,
-    /// Charged attempts (failed, lease expired) after which a message goes to the dead-letter queue;
-    /// 0: no limit, the default.
+    /// Charged attempts (failed, lease expired) after which a message goes to the dead-letter
+    /// queue; 0: no limit, the default.
     pub max_attempts: u32,
     /// That queue; `None` with limited attempts means `NAME.dead`.
     pub dead_letter: Option<String>,
