@@ -55,8 +55,9 @@ impl Client {
         Sender::new(self.clone(), queue.into(), options)
     }
 
-    /// Creates a queue durably; [`Error::Conflict`] when it exists.
-    pub async fn create_queue(&self, definition: QueueDefinition) -> Result<Durability, Error> {
+    /// Creates a queue durably; false when it was there already with the same definition,
+    /// [`Error::Conflict`] when with another one.
+    pub async fn create_queue(&self, definition: QueueDefinition) -> Result<bool, Error> {
         let numbers = self.producer().reserve(1).await;
         let request =
             CreateQueueRequest { definition: Some(definition), identity: Some(numbers.identity()) };
@@ -64,7 +65,7 @@ impl Client {
             let (mut queues, request) = (self.queues(), request.clone());
             async move { queues.create(request).await }
         };
-        Ok(self.call(Effect::Once, call).await?.durability())
+        Ok(self.call(Effect::Once, call).await?.created)
     }
 
     /// Deletes a queue with its messages; says how many they were.

@@ -9,6 +9,12 @@
     unreachable_pub
 )]
 
+mod cli_harness;
+mod cli_inspect;
+mod cli_kv;
+mod cli_receive;
+mod cli_send;
+mod cli_work;
 mod harness;
 mod hooked_disk;
 mod server_damage;

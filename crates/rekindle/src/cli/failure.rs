@@ -8,6 +8,7 @@ use rekindle_recovery::exit;
 /// A command's end that is not success.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Failure {
+    /// Empty: everybody knows.
     pub(super) message: String,
     pub(super) code: i32,
 }

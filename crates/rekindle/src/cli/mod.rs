@@ -104,7 +104,9 @@ pub(crate) fn run() -> i32 {
         Command::Demo(args) => block_on(demo::run(args)),
     };
     outcome.unwrap_or_else(|failure| {
-        output::say(&failure.message);
+        if !failure.message.is_empty() {
+            output::say(&failure.message);
+        }
         failure.code
     })
 }

@@ -6,6 +6,7 @@ use std::io::{self, BufWriter, StdoutLock, Write};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use rekindle_recovery::exit;
 use serde::{Serialize, Serializer};
 
 use super::failure::Failure;
@@ -43,9 +44,12 @@ impl Out {
     }
 }
 
-/// A write to standard output failed.
+/// A write to standard output failed. A reader that has seen enough needs no explanation.
 impl From<io::Error> for Failure {
     fn from(error: io::Error) -> Self {
+        if error.kind() == io::ErrorKind::BrokenPipe {
+            return Self::new(exit::REFUSED, "");
+        }
         Self::io("cannot write to standard output", &error)
     }
 }

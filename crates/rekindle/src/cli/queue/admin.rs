@@ -59,6 +59,7 @@ struct QueueLine<'a> {
     next_expiry_ms: Option<u64>,
     next_ready_ms: Option<u64>,
     keys: u64,
+    review: u64,
 }
 
 impl<'a> QueueLine<'a> {
@@ -75,6 +76,7 @@ impl<'a> QueueLine<'a> {
             next_expiry_ms: counts.next_expiry_ms,
             next_ready_ms: counts.next_ready_ms,
             keys: counts.keys,
+            review: counts.review,
         }
     }
 }
@@ -91,9 +93,12 @@ pub(super) async fn create(client: &Client, args: CreateArgs) -> Outcome {
         max_attempts: args.max_attempts,
         dead_letter: args.dead_letter.unwrap_or_default(),
     };
-    let line = format!("created queue {:?}", definition.name);
-    client.create_queue(definition).await?;
-    done(&line)
+    let name = definition.name.clone();
+    if client.create_queue(definition).await? {
+        done(&format!("created queue {name:?}"))
+    } else {
+        done(&format!("queue {name:?} exists already, just like this"))
+    }
 }
 
 pub(super) async fn delete(client: &Client, args: &NameArgs) -> Outcome {
@@ -160,6 +165,9 @@ pub(super) async fn show(client: &Client, args: &ShowArgs) -> Outcome {
         }
         out.line(&format!("messages      {}", summary(&counts)))?;
         out.line(&format!("keys          {}", counts.keys))?;
+        if counts.review > 0 {
+            out.line(&format!("review        {} damaged, waiting for a person", counts.review))?;
+        }
     }
     out.flush()?;
     Ok(0)
@@ -213,7 +221,7 @@ mod tests {
             concat!(
                 r#"{"name":"q","visibility_ms":30000,"max_attempts":0,"dead_letter":null,"#,
                 r#""ready":1,"leased":0,"delayed":0,"next_expiry_ms":null,"next_ready_ms":null,"#,
-                r#""keys":0}"#
+                r#""keys":0,"review":0}"#
             )
         );
     }

@@ -114,6 +114,7 @@ pub(super) fn queue(info: QueueInfo) -> v1::QueueInfo {
         next_expiry_ms: info.stats.next_expiry_ms,
         next_ready_ms: info.stats.next_ready_ms,
         keys: info.stats.keys,
+        review: info.stats.review,
     };
     v1::QueueInfo { definition: Some(definition), counts: Some(counts) }
 }

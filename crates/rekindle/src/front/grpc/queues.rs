@@ -93,7 +93,7 @@ impl v1::queues_server::Queues for Service {
         let ticket = self.queues.submit_create(&definition.name, &settings, identity).await;
         let created = ticket.map_err(|e| refuse(&e))?.await.map_err(|e| refuse(&e))?;
         let durability = convert::durability(created.durability);
-        Ok(Response::new(v1::CreateQueueResponse { durability }))
+        Ok(Response::new(v1::CreateQueueResponse { durability, created: created.value.new }))
     }
 
     async fn delete(

@@ -1,8 +1,8 @@
 //! Sending: a batch from submission to acknowledgement, and streams of batches.
 //!
 //! Invariants: the messages of a stream are submitted one after the other in its order, and batches
-//! are answered in that order; a batch is answered only when each of its messages is acknowledged or
-//! refused; reading goes on while earlier batches wait for the disk, up to a bound.
+//! are answered in that order; a batch is answered only when each of its messages is acknowledged
+//! or refused; reading goes on while earlier batches wait for the disk, up to a bound.
 
 use std::collections::VecDeque;
 use std::pin::Pin;
@@ -57,7 +57,7 @@ pub(super) async fn submit(
                     body: &message.body,
                     headers: &headers,
                     fairness_key: &message.fairness_key,
-                    delay_ms: 0,
+                    delay_ms: message.delay_ms,
                 };
                 tickets.push_back(queues.submit_send(queue, &message, identity).await);
             }
@@ -127,7 +127,8 @@ struct Unanswered {
     answering: Answering,
 }
 
-/// A stream of batches as the stream of its answers: reading, submitting and answering are one task.
+/// A stream of batches as the stream of its answers: reading, submitting and answering are one
+/// task.
 pub(super) struct Sending {
     server: Arc<Server>,
     queues: Queues,
@@ -179,7 +180,8 @@ impl Sending {
                 return;
             }
             if self.shutdown.as_mut().poll(cx).is_ready() {
-                // The batches that were submitted are still answered; what was not read was not done.
+                // The batches that were submitted are still answered; what was not read was not
+                // done.
                 self.end = Some(Err(Status::unavailable("the server shuts down")));
                 return;
             }
