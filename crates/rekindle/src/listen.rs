@@ -1,7 +1,7 @@
 //! The addresses of a server: bound at the start, listened to when there is something to serve.
 //!
-//! Invariants: an address that cannot be had is refused before anything is recovered; a bound address
-//! that is not listened to refuses connections, so nobody waits in a queue for a recovery.
+//! Invariants: an address that cannot be had is refused before anything is recovered; a bound
+//! address that is not listened to refuses connections, so nobody waits in a queue for a recovery.
 
 use std::io;
 use std::net::SocketAddr;
@@ -77,8 +77,8 @@ fn own(address: io::Result<SocketAddr>) -> Result<SocketAddr, Refused> {
     })
 }
 
-/// Why an address cannot be had. When the directory is in use as well, that is the reason to name: it
-/// is the same server, started twice.
+/// Why an address cannot be had. When the directory is in use as well, that is the reason to name:
+/// it is the same server, started twice.
 fn not_bound(config: &Config, flag: &str, address: SocketAddr, error: &io::Error) -> Refused {
     if error.kind() != io::ErrorKind::AddrInUse {
         return Refused::configuration(format!("cannot listen on {address} ({flag}): {error}"));

@@ -1,8 +1,8 @@
 //! `rekindle serve`: from arguments to an exit code.
 //!
 //! Invariants: every way out is one of the exit codes of docs/reference.md; HTTP answers before
-//! recovery begins, gRPC accepts only after it is done; a store that failed (a write, a sync, a panic
-//! of any thread) is not limped on with: the process ends with 70.
+//! recovery begins, gRPC accepts only after it is done; a store that failed (a write, a sync, a
+//! panic of any thread) is not limped on with: the process ends with 70.
 
 use std::io::{self, Write};
 use std::path::PathBuf;
@@ -118,7 +118,8 @@ async fn watch_signals(server: Arc<Server>, mut signals: Signals) -> Refused {
     Refused { code: exit::IO, message: message.to_owned() }
 }
 
-/// A start, a life and an end. It ends when [`Stage::Shutdown`] is entered, or when the store fails.
+/// A start, a life and an end. It ends when [`Stage::Shutdown`] is entered, or when the store
+/// fails.
 pub async fn serve(server: &Arc<Server>) -> Result<(), Refused> {
     let config = &server.config;
     let http_listener = Bound::new(config, "--http", config.http)?.listen(config)?;
@@ -158,8 +159,8 @@ fn failed(error: &tokio::task::JoinError) -> Refused {
     Refused { code: exit::IO, message: format!("the start failed: {error}") }
 }
 
-/// Says on standard output what a person and a script want to know. Scripts read the lines that begin
-/// with a word and a colon.
+/// Says on standard output what a person and a script want to know. Scripts read the lines that
+/// begin with a word and a colon.
 fn announce(config: &Config, addresses: Addresses, recovered: &Recovered) {
     let Addresses { grpc, http } = addresses;
     let data = std::path::absolute(&config.data).unwrap_or_else(|_| config.data.clone());

@@ -1,7 +1,7 @@
 //! The end of a server: signals, the graceful shutdown, and panics.
 //!
-//! Invariant: a graceful shutdown ends within `server.shutdown_timeout`, whatever callers do; with 0
-//! everything that was accepted is synced and the journal is marked as cleanly ended.
+//! Invariant: a graceful shutdown ends within `server.shutdown_timeout`, whatever callers do; with
+//! 0 everything that was accepted is synced and the journal is marked as cleanly ended.
 
 use std::io;
 use std::sync::Arc;
@@ -90,8 +90,8 @@ pub(crate) async fn gracefully(
         Err(_) => Err(Refused {
             code: exit::IO,
             message: format!(
-                "the shutdown took longer than server.shutdown_timeout ({timeout:?}) and was ended; \
-                 the next start recovers"
+                "the shutdown took longer than server.shutdown_timeout ({timeout:?}) and was \
+                 ended; the next start recovers"
             ),
         }),
     }

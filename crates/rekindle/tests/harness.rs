@@ -1,9 +1,9 @@
 //! The real binary in a temporary directory: started, talked to, ended.
 //!
-//! Invariants: ports are chosen by the system; waiting is for an event with a deadline; a server that
-//! a test forgets is killed when the test ends.
+//! Invariants: ports are chosen by the system; waiting is for an event with a deadline; a server
+//! that a test forgets is killed when the test ends.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
@@ -241,6 +241,17 @@ pub async fn receive_all(queues: &mut QueuesClient<Channel>, queue: &str) -> Vec
 /// The bodies of deliveries as text.
 pub fn bodies(deliveries: &[v1::Delivery]) -> Vec<String> {
     deliveries.iter().map(|it| String::from_utf8(it.body.to_vec()).unwrap()).collect()
+}
+
+/// Which files were changed, made or removed between two looks at a directory.
+pub fn changed(
+    before: &BTreeMap<PathBuf, Vec<u8>>,
+    after: &BTreeMap<PathBuf, Vec<u8>>,
+) -> Vec<PathBuf> {
+    let paths =
+        before.keys().chain(after.keys()).filter(|path| before.get(*path) != after.get(*path));
+    let paths: BTreeSet<&PathBuf> = paths.collect();
+    paths.into_iter().cloned().collect()
 }
 
 /// Every file below a directory with its content.

@@ -1,4 +1,5 @@
-//! The real disk with two hooks: a start can be held at its lock, and syncs of the journal can fail.
+//! The real disk with two hooks: a start can be held at its lock, and syncs of the journal can
+//! fail.
 
 use std::fmt::{self, Debug};
 use std::io;

@@ -103,8 +103,30 @@ fn grpc_accepts_only_after_recovery() {
     });
 }
 
-/// A failed sync: nobody hears that it was done, every waiting writer hears *unknown*, and the server
-/// ends with 70 within a second.
+/// The standard health service says SERVING for each service while work is accepted.
+#[test]
+fn the_health_service_speaks() {
+    use tonic_health::pb::HealthCheckRequest;
+    use tonic_health::pb::health_client::HealthClient;
+    run(async {
+        let inside = Inside::start(&Arc::new(Hooks::default()), |_| {}).await;
+        inside.server.progress.reached(Stage::Ready).await;
+        let address = format!("http://{}", inside.addresses.grpc);
+        let channel = tonic::transport::Endpoint::new(address).unwrap().connect().await.unwrap();
+        let mut health = HealthClient::new(channel);
+        for service in ["", "rekindle.v1.Queues", "rekindle.v1.Kv"] {
+            let request = HealthCheckRequest { service: service.to_owned() };
+            let status = health.check(request).await.unwrap().into_inner().status;
+            assert_eq!(status, 1, "{service:?} is not SERVING");
+        }
+        let request = HealthCheckRequest { service: "nothing".to_owned() };
+        assert!(health.check(request).await.is_err());
+        inside.stop().await;
+    });
+}
+
+/// A failed sync: nobody hears that it was done, every waiting writer hears *unknown*, and the
+/// server ends with 70 within a second.
 ///
 /// fault: S15
 #[test]
@@ -131,8 +153,8 @@ fn a_failed_sync_ends_the_server() {
     });
 }
 
-/// A stream is answered batch by batch in its order, refused messages included; it is read no further
-/// than its bound while nothing is answered, and ends when the sender ends.
+/// A stream is answered batch by batch in its order, refused messages included; it is read no
+/// further than its bound while nothing is answered, and ends when the sender ends.
 #[test]
 fn a_stream_is_answered_in_order() {
     run(async {

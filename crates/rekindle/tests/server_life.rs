@@ -16,8 +16,8 @@ fn numbered(from: usize, count: usize) -> Vec<String> {
     (from..from + count).map(|number| format!("message {number}")).collect()
 }
 
-/// Enqueue, SIGKILL the broker process, restart it on the same directory: every message is there, in
-/// order, once; a leased one stays leased and can be acked with its token.
+/// Enqueue, SIGKILL the broker process, restart it on the same directory: every message is there,
+/// in order, once; a leased one stays leased and can be acked with its token.
 ///
 /// proves: B9, B2, B4
 #[test]
@@ -122,7 +122,8 @@ fn a_shutdown_ends_long_polls() {
     assert!(began.elapsed().as_secs() < 5, "{:?}", began.elapsed());
 }
 
-/// The last acknowledged state of a server that is killed while it starts, again and again, is kept.
+/// The last acknowledged state of a server that is killed while it starts, again and again, is
+/// kept.
 ///
 /// proves: B7
 #[test]

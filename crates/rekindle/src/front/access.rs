@@ -1,6 +1,7 @@
 //! Who may do what: principals and permissions.
 //!
-//! Invariant: a permission is a required argument wherever a route is made, so none can be forgotten.
+//! Invariant: a permission is a required argument wherever a route is made, so none can be
+//! forgotten.
 
 use std::fmt;
 

@@ -1,9 +1,9 @@
 //! Whom a request names as its server: the guard against web pages that reach for this machine.
 //!
 //! A page in a browser on this machine can send requests to a loopback port. Two things tell them
-//! apart: `Origin` names the page, and after DNS rebinding `Host` names the page's own domain. Hence
-//! the invariant: a request is served only when `Host` is an IP address, `localhost` or a name that
-//! the operator listed, and when `Origin`, if any, is the very same place.
+//! apart: `Origin` names the page, and after DNS rebinding `Host` names the page's own domain.
+//! Hence the invariant: a request is served only when `Host` is an IP address, `localhost` or a
+//! name that the operator listed, and when `Origin`, if any, is the very same place.
 
 use std::net::IpAddr;
 

@@ -1,7 +1,7 @@
 //! A disk that measures the journal's writes and syncs.
 //!
-//! Invariant: it changes nothing that passes through it. It stands between the database and the real
-//! disk, so what is measured is what happened, and the layers below know nothing of metrics.
+//! Invariant: it changes nothing that passes through it. It stands between the database and the
+//! real disk, so what is measured is what happened, and the layers below know nothing of metrics.
 
 use std::fmt;
 use std::io;

@@ -122,7 +122,8 @@ impl Flight {
         self.budget.changed.notify_waiters();
     }
 
-    /// Waits until one more request of the largest size fits: what a stream does before it reads on.
+    /// Waits until one more request of the largest size fits: what a stream does before it reads
+    /// on.
     pub async fn room(&self) {
         loop {
             if self.has_room() {
@@ -171,7 +172,8 @@ mod tests {
         Budget::new(&limits)
     }
 
-    /// At the limit bytes are taken, above it none; the connection's and the common limit both hold.
+    /// At the limit bytes are taken, above it none; the connection's and the common limit both
+    /// hold.
     #[test]
     fn nothing_is_taken_above_a_limit() {
         let budget = budget(100, 60);

@@ -1,4 +1,5 @@
-//! The gRPC front: the protocol of `rekindle-wire` over the services, and the standard health service.
+//! The gRPC front: the protocol of `rekindle-wire` over the services, and the standard health
+//! service.
 //!
 //! Invariant: it is listened to only once recovery is done, and every call passes the gate.
 
