@@ -3,7 +3,7 @@
 
 /// Longest name of a queue in bytes; `[A-Za-z0-9._-]` only.
 pub const NAME_BYTES_MAX: usize = 249;
-/// Most queues of a namespace.
+/// Most queues; a dead-letter queue that is created beside another one is not refused.
 pub const QUEUES_MAX: usize = 100_000;
 /// Largest body of a message in bytes.
 pub const BODY_BYTES_MAX: usize = 1024 * 1024;

@@ -22,7 +22,7 @@ const BATCH: usize = 512;
 /// Such batches of one tick.
 const BATCHES: usize = 16;
 /// Producers that one tick looks at.
-const PRODUCERS: usize = 64;
+const PRODUCERS: usize = 256;
 /// When a tick found nothing to wait for.
 const IDLE_MS: u64 = 1_000;
 
@@ -138,22 +138,24 @@ fn drop_orphans(core: &Core) -> Result<(), Error> {
 /// Forgets producers that were silent for too long.
 struct Forget {
     producer: [u8; 16],
-    now_ms: u64,
+    silent_since_ms: u64,
 }
 
 impl Command for Forget {
     type Value = ();
 
     fn build(&mut self, core: &Core, txn: &mut Transaction) -> Result<Answer<()>, Stop> {
-        producers::forget(txn, core.keyspaces.producers, &self.producer, self.now_ms)?;
+        let Self { producer, silent_since_ms } = self;
+        producers::forget(txn, core.keyspaces.producers, producer, *silent_since_ms)?;
         Ok(Answer::new(()))
     }
 }
 
 fn forget_producers(core: &Core, now_ms: u64) -> Result<(), Error> {
+    let silent_since_ms = now_ms.saturating_sub(core.producers.patience_ms());
     let mut tickets = vec![];
     for producer in core.producers.silent(now_ms, PRODUCERS) {
-        tickets.push(core.submit(&mut Forget { producer, now_ms })?);
+        tickets.push(core.submit(&mut Forget { producer, silent_since_ms })?);
     }
     tickets.into_iter().try_for_each(|ticket| ticket.wait().map(drop))
 }

@@ -4,8 +4,9 @@ use rekindle_database::Namespace;
 use rekindle_services::kv::{Changes, Expect, Scope, Write};
 use rekindle_services::limits::{
     BODY_BYTES_MAX, KV_KEY_BYTES_MAX, KV_OPERATIONS_MAX, KV_TRANSACTION_BYTES_MAX,
-    KV_VALUE_BYTES_MAX, NAME_BYTES_MAX, OWNER_BYTES_MAX, REASON_BYTES_MAX, RECEIVE_BYTES_MAX,
-    RECEIVE_MESSAGES_MAX, SEND_MESSAGES_MAX, TOKENS_MAX, VISIBILITY_MS_MAX,
+    KV_VALUE_BYTES_MAX, NAME_BYTES_MAX, OWNER_BYTES_MAX, QUEUES_MAX, REASON_BYTES_MAX,
+    RECEIVE_BYTES_MAX, RECEIVE_MESSAGES_MAX, SEND_MESSAGES_MAX, TOKENS_MAX, VISIBILITY_MS_MAX,
+    WAITERS_MAX,
 };
 use rekindle_services::queues::{Nack, NewMessage, QueueSettings, ReceiveRequest};
 use rekindle_services::{Error, Kind};
@@ -23,6 +24,31 @@ fn names_stand_at_their_limit() {
     assert_eq!(create(&"n".repeat(NAME_BYTES_MAX)), None);
     assert_eq!(create(&"n".repeat(NAME_BYTES_MAX + 1)), Some(Kind::Invalid));
     assert_eq!(create("a/b"), Some(Kind::Invalid));
+}
+
+#[test]
+fn queues_stand_at_their_limit() {
+    let store = Store::new();
+    store.disk.stop_recording();
+    for number in 0..QUEUES_MAX {
+        store.create(&number.to_string());
+    }
+    let settings = QueueSettings::default();
+    assert_eq!(kind(store.queues().create("more", &settings, None)), Some(Kind::Full));
+    assert_eq!(kind(store.queues().create("7", &settings, None)), None, "it is there already");
+    store.queues().delete("7", None).unwrap();
+    assert_eq!(kind(store.queues().create("more", &settings, None)), None);
+}
+
+#[test]
+fn waiting_receivers_stand_at_their_limit() {
+    let store = Store::new();
+    store.create("q");
+    let wait = || store.queues().ready_changed("q");
+    let mut waiting: Vec<_> = (0..WAITERS_MAX).map(|_| wait().unwrap()).collect();
+    assert_eq!(kind(wait().map(drop)), Some(Kind::Full));
+    waiting.pop();
+    assert_eq!(kind(wait().map(drop)), None);
 }
 
 #[test]

@@ -4,8 +4,8 @@
 //! A result is written by the transaction that has the effect, so both are there or neither. Kept
 //! are the last 1,024 results of a producer and all of the last 24 hours; what is older is trimmed
 //! a little with each request, and its sequences are answered *unknown*, never run. Above 16 Mi
-//! results in all the busy keep only their last 1,024. A producer that was silent for 7 days is
-//! forgotten.
+//! results in all the busy keep only their last 1,024. A producer that was silent for 7 days
+//! (24 hours, when there are very many) is forgotten.
 
 pub(crate) mod chunk;
 pub(crate) mod recovery;
@@ -21,7 +21,6 @@ use crate::error::{Error, Kind};
 use crate::exec::{Answer, Core, Stop};
 use crate::identity::Identity;
 use crate::keys::producer::{self as key, ProducerKey, RESULTS};
-use crate::limits::PRODUCER_IDLE_MS_MAX;
 use chunk::{Chunk, Entry, encode_floor, parse_floor};
 use table::ProducerTable;
 
@@ -216,20 +215,20 @@ pub(crate) fn recall<T: Recorded>(known: &Known) -> Result<T, Error> {
 /// Chunks that are forgotten in one transaction.
 const FORGET: usize = 1_000;
 
-/// Forgets a producer that was silent for too long, oldest results first; not if it spoke in the
+/// Forgets a producer that is silent since then, oldest results first; not if it spoke in the
 /// meantime. A part at a time: its floor rises until nothing is left.
 pub(crate) fn forget(
     txn: &mut Transaction,
     keyspace: KeyspaceId,
     producer: &[u8; 16],
-    now_ms: u64,
+    silent_since_ms: u64,
 ) -> Result<(), Stop> {
     let first = key::floor(producer);
     let behind = crate::keys::user::behind(&first);
     let range = (Bound::Included(first.as_slice()), Bound::Excluded(behind.as_slice()));
     let rows = txn.scan(keyspace, range, FORGET, false)?;
     let newest = rows.iter().filter_map(|row| Some(Chunk::parse_head(&row.value)?.0)).max();
-    if newest.unwrap_or(0).saturating_add(PRODUCER_IDLE_MS_MAX) > now_ms {
+    if newest.unwrap_or(0) > silent_since_ms {
         return Ok(());
     }
     for row in rows.iter().filter(|row| row.key.len() > first.len()) {

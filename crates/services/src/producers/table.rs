@@ -38,6 +38,13 @@ struct Inner {
     cursor: Option<[u8; 16]>,
 }
 
+impl Inner {
+    fn patience_ms(&self) -> u64 {
+        let many = self.producers.len() > PRODUCERS_MAX / 2;
+        if many { PRODUCER_RESULT_MS_MIN } else { PRODUCER_IDLE_MS_MAX }
+    }
+}
+
 /// All producers.
 #[derive(Debug, Default)]
 pub(crate) struct ProducerTable {
@@ -108,16 +115,22 @@ impl ProducerTable {
         inner.producers.len() < PRODUCERS_MAX || inner.producers.contains_key(producer)
     }
 
+    /// How long a silent producer is remembered: 7 days, or 24 hours when there are many.
+    pub(crate) fn patience_ms(&self) -> u64 {
+        self.lock().patience_ms()
+    }
+
     /// Looks at the next `look` producers and names those that were silent for too long.
     pub(crate) fn silent(&self, now: u64, look: usize) -> Vec<[u8; 16]> {
         let mut inner = self.lock();
+        let patience_ms = inner.patience_ms();
         let start = inner.cursor.map_or(Bound::Unbounded, Bound::Excluded);
         let (mut last, mut looked) = (None, 0);
         let mut silent = vec![];
         for (producer, entry) in inner.producers.range((start, Bound::Unbounded)).take(look) {
             (last, looked) = (Some(*producer), looked + 1);
             let newest_ms = entry.chunks.iter().map(|held| held.newest_ms).max().unwrap_or(0);
-            if newest_ms.saturating_add(PRODUCER_IDLE_MS_MAX) <= now {
+            if newest_ms.saturating_add(patience_ms) <= now {
                 silent.push(*producer);
             }
         }
@@ -209,6 +222,20 @@ mod tests {
         let table = filled(PRODUCER_RESULTS_MIN / 8 + 3);
         table.lock().results = PRODUCER_RESULTS_MAX + 9;
         assert_eq!(table.trimmable(&P, 5, 9), [0, 1]);
+    }
+
+    #[test]
+    fn producers_stand_at_their_limit() {
+        let table = ProducerTable::default();
+        let id = |number: usize| (number as u128).to_be_bytes();
+        for number in 0..PRODUCERS_MAX - 1 {
+            table.written(id(number), 0, 5, 1);
+        }
+        assert!(table.has_room_for(&[0xFF; 16]));
+        table.written(id(PRODUCERS_MAX), 0, 5, 1);
+        assert!(!table.has_room_for(&[0xFF; 16]));
+        assert!(table.has_room_for(&id(7)), "known already");
+        assert_eq!(table.silent(5 + DAY, 3).len(), 3, "a day is enough now");
     }
 
     #[test]
