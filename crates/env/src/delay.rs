@@ -75,6 +75,10 @@ impl ReadFile for DelayingFile {
     fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<usize> {
         self.inner.read_at(buf, offset)
     }
+
+    fn next_data(&self, offset: u64) -> io::Result<u64> {
+        self.inner.next_data(offset)
+    }
 }
 
 impl WriteFile for DelayingFile {

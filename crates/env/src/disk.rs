@@ -42,6 +42,12 @@ pub trait ReadFile: Send + Sync + Debug {
 
     /// Reads at `offset` until `buf` is full or the file ends; returns the bytes read.
     fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<usize>;
+
+    /// The first offset from `offset` on at which something was ever written; the length where
+    /// nothing was. Everything before it reads as zeros. A disk that cannot tell answers `offset`.
+    fn next_data(&self, offset: u64) -> io::Result<u64> {
+        Ok(offset)
+    }
 }
 
 /// An open file that can be changed.

@@ -64,6 +64,17 @@ impl ReadFile for RealFile {
         assert!(filled <= buf.len(), "the kernel never reads more than was asked for");
         Ok(filled)
     }
+
+    fn next_data(&self, offset: u64) -> io::Result<u64> {
+        match rustix::fs::seek(&self.file, rustix::fs::SeekFrom::Data(offset)) {
+            Ok(found) => Ok(found.max(offset)),
+            // Nothing behind `offset`, or `offset` behind the end.
+            Err(rustix::io::Errno::NXIO) => Ok(self.len()?.max(offset)),
+            // A file system that does not know.
+            Err(rustix::io::Errno::INVAL | rustix::io::Errno::OPNOTSUPP) => Ok(offset),
+            Err(error) => Err(error.into()),
+        }
+    }
 }
 
 impl WriteFile for RealFile {

@@ -81,6 +81,27 @@ fn allocated_space_is_taken_and_reads_as_zeros() {
 }
 
 #[test]
+fn what_was_never_written_is_skipped_and_what_was_is_not() {
+    let dir = tempfile::tempdir().unwrap();
+    let disk = RealDisk::new();
+    let file = disk.create(&dir.path().join("a")).unwrap();
+    file.allocate(8 << 20).unwrap();
+    file.write_at(b"first", 100).unwrap();
+    file.write_at(b"second", 5 << 20).unwrap();
+    let synced = file.sync_data();
+    synced.unwrap();
+    for (from, at_most) in [(0, 100), (100, 100), (4_096, 5 << 20), (5 << 20, 5 << 20)] {
+        let found = file.next_data(from).unwrap();
+        assert!(found >= from && found <= at_most, "from {from}: {found}");
+        let mut between = vec![1; usize::try_from(found - from).unwrap()];
+        file.read_at(&mut between, from).unwrap();
+        assert!(between.iter().all(|byte| *byte == 0), "only zeros are skipped");
+    }
+    assert!(file.next_data(6 << 20).unwrap() >= 6 << 20);
+    assert!(file.next_data(9 << 20).unwrap() >= 9 << 20, "behind the end there is nothing");
+}
+
+#[test]
 fn the_working_directory_has_an_empty_and_a_short_name() {
     let names = |dir: &str| RealDisk.list(dir.as_ref()).unwrap();
     assert_eq!(names(""), names("."));

@@ -258,6 +258,12 @@ impl Walker<'_> {
         let (mut at, mut nonzero_end) = (from, 0);
         let limit = self.limit();
         while at < limit {
+            // The preallocated rest of a segment is never written: skipping it saves reading zeros.
+            let written = self.file.next_data(self.offset(at))? + self.header.base_lsn;
+            at = at.max(written - written % ALIGN);
+            if at >= limit {
+                break;
+            }
             let want = usize::try_from(limit - at).unwrap_or(usize::MAX).min(WINDOW_BYTES);
             let chunk = window.at(self.offset(at), want)?;
             if chunk.is_empty() {
