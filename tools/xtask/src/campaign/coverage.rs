@@ -117,6 +117,9 @@ mod tests {
         Export { data: vec![Data { files: files.collect() }] }
     }
 
+    /// The campaign measures; this is its judgement.
+    ///
+    /// proves: D14
     #[test]
     fn floors_are_per_crate_and_per_recovery_file() {
         let (lines, missed) = judge(

@@ -162,6 +162,7 @@ mod tests {
         assert!(found.is_empty(), "{found:?}");
     }
 
+    /// proves: D15
     #[test]
     fn gaps_and_untrue_rows_are_named() {
         let found = messages(
