@@ -15,8 +15,12 @@ use crate::api::{AppendError, Apply, Durability, Durable, Entry, Outcome, Ticket
 use crate::batch::Batch;
 use crate::sync::{Condvar, Mutex, MutexGuard, yield_now};
 
+#[path = "group/bench.rs"]
+mod bench;
 #[path = "group/leader.rs"]
 mod leader;
+
+use bench::{Bench, Woken};
 
 /// What a leader does with a batch.
 pub trait Writer: Send {
@@ -113,7 +117,7 @@ pub struct Group<W> {
     nanos: Nanos,
     state: Mutex<State>,
     /// One per generation, so that a resolved batch wakes only its own threads.
-    waiting: [Condvar; GENERATIONS],
+    benches: [Bench; GENERATIONS],
     room: Condvar,
     work: Condvar,
     gathered: Condvar,
@@ -158,7 +162,7 @@ impl<W: Writer> Group<W> {
             config,
             nanos,
             state: Mutex::new(state),
-            waiting: std::array::from_fn(|_| Condvar::new()),
+            benches: std::array::from_fn(|_| Bench::new()),
             room: Condvar::new(),
             work: Condvar::new(),
             gathered: Condvar::new(),
@@ -171,9 +175,11 @@ impl<W: Writer> Group<W> {
         self.state.lock().expect("no thread panics while it holds the group's state")
     }
 
-    fn waiting(&self, batch: u64) -> &Condvar {
-        let generation = usize::try_from(batch % GENERATIONS as u64).unwrap_or(0);
-        self.waiting.get(generation).unwrap_or(&self.room)
+    /// Where the threads of a batch wait.
+    fn bench(&self, batch: u64) -> &Bench {
+        let generation = batch % GENERATIONS as u64;
+        let bench = usize::try_from(generation).ok().and_then(|at| self.benches.get(at));
+        bench.expect("a remainder is below the number of benches")
     }
 
     /// Step 3: adds an entry to the filling batch.
@@ -201,13 +207,19 @@ impl<W: Writer> Group<W> {
             if let Some(outcome) = self.outcome(&state, ticket) {
                 return outcome;
             }
-            if !state.leading && ticket.batch == state.filling.number {
-                state = self.lead(state, false);
-                continue;
+            let (bench, fills) = (self.bench(ticket.batch), ticket.batch == state.filling.number);
+            let woken = if fills && !state.leading {
+                self.lead(state, false);
+                bench.look(ticket.batch)
+            } else {
+                state.blocked += u32::from(fills);
+                bench.wait(state, ticket.batch)
+            };
+            // Most threads end here, and never meet at the state's lock when all wake at once.
+            if woken == Woken::Resolved {
+                return self.acknowledged();
             }
-            let fills = ticket.batch == state.filling.number;
-            state.blocked += u32::from(fills);
-            state = self.waiting(ticket.batch).wait(state).expect("see lock");
+            state = self.lock();
         }
     }
 
@@ -241,7 +253,8 @@ impl<W: Writer> Group<W> {
                 return true;
             }
             if !state.leading {
-                state = self.lead(state, false);
+                self.lead(state, false);
+                state = self.lock();
                 continue;
             }
             let now = (self.nanos)();
@@ -283,16 +296,18 @@ impl<W: Writer> Group<W> {
                 if state.resolved >= batch {
                     state = self.gathered_or_yield(state);
                 } else {
-                    state = self.waiting(batch).wait(state).expect("see lock");
+                    self.bench(batch).wait(state, batch);
+                    state = self.lock();
                 }
                 continue;
             }
             if state.written >= target && state.synced >= target {
                 // Synced by a leader that is still applying.
-                state = self.waiting(target).wait(state).expect("see lock");
-                continue;
+                self.bench(target).wait(state, target);
+            } else {
+                self.lead(state, true);
             }
-            state = self.lead(state, true);
+            state = self.lock();
         }
     }
 
@@ -322,7 +337,7 @@ impl<W: Writer> Group<W> {
         let state = self.lock();
         let due = !state.filling.is_empty() || (force_sync && state.synced < state.written);
         if due && !state.leading && check_failed(&state).is_ok() {
-            drop(self.lead(state, force_sync));
+            self.lead(state, force_sync);
         }
     }
 
@@ -332,7 +347,7 @@ impl<W: Writer> Group<W> {
         state.sync_due = true;
         let due = !state.filling.is_empty() || state.synced < state.written;
         if due && !state.leading && check_failed(&state).is_ok() {
-            drop(self.lead(state, true));
+            self.lead(state, true);
         }
     }
 
@@ -383,11 +398,7 @@ impl<W: Writer> Group<W> {
 
     fn outcome(&self, state: &State, ticket: Ticket) -> Option<Outcome> {
         if ticket.batch <= state.resolved {
-            return Some(match self.config.durability {
-                Durability::Strict => Outcome::Durable,
-                Durability::Batched => Outcome::Written,
-                Durability::Relaxed => Outcome::Memory,
-            });
+            return Some(self.acknowledged());
         }
         if state.failed.is_some() {
             return Some(Outcome::Unknown);
@@ -395,9 +406,18 @@ impl<W: Writer> Group<W> {
         (self.config.durability == Durability::Relaxed).then_some(Outcome::Memory)
     }
 
+    /// What a resolved ticket promises.
+    fn acknowledged(&self) -> Outcome {
+        match self.config.durability {
+            Durability::Strict => Outcome::Durable,
+            Durability::Batched => Outcome::Written,
+            Durability::Relaxed => Outcome::Memory,
+        }
+    }
+
     /// Makes the journal fail from outside (a sync of `tip` or `meta` that failed).
     pub fn poison(&self, reason: String) {
-        drop(self.fail(reason));
+        self.fail(reason);
     }
 }
 

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::task::Waker;
 use std::time::Duration;
 
+use super::bench::Bench;
 use super::{Group, Guard, SPIN_NANOS, State, Writer};
 use crate::api::{Apply, Durability, Durable, Event};
 use crate::batch::Batch;
@@ -15,7 +16,7 @@ use crate::sync::MutexGuard;
 
 impl<W: Writer> Group<W> {
     /// Steps 6 to 10. The guard is given up while the leader writes, syncs and applies.
-    pub(super) fn lead<'a>(&'a self, mut state: Guard<'a>, force_sync: bool) -> Guard<'a> {
+    pub(super) fn lead<'a>(&'a self, mut state: Guard<'a>, force_sync: bool) {
         assert!(!state.leading, "at most one leader");
         assert!(state.failed.is_none(), "a failed journal is never led again");
         state.validate(self.config.durability);
@@ -39,13 +40,13 @@ impl<W: Writer> Group<W> {
 
         let apply = self.apply.lock().expect("a panic while applying ends the process");
         if !self.hand_on(&batch, durable, spent) {
-            return self.lock();
+            return;
         }
         if let Err(reason) = apply_batch(&**apply, &batch) {
             drop(apply);
             return self.fail(reason);
         }
-        self.resolve(batch, apply)
+        self.resolve(batch, apply);
     }
 
     /// A leader of a busy journal waits for the clients that were just acknowledged, at most a
@@ -109,7 +110,7 @@ impl<W: Writer> Group<W> {
             };
         }
         if state.blocked > 0 {
-            self.waiting(state.filling.number).notify_one();
+            self.bench(state.filling.number).call_leader();
         } else if state.awaited {
             self.work.notify_one();
         }
@@ -118,30 +119,26 @@ impl<W: Writer> Group<W> {
 
     /// Step 9: one wake for the batch's threads, wakers drained outside the locks. The right to
     /// apply is held until the batch is resolved, so that the next one cannot overtake it.
-    fn resolve(&self, batch: Batch, applying: MutexGuard<'_, Arc<dyn Apply>>) -> Guard<'_> {
+    fn resolve(&self, batch: Batch, applying: MutexGuard<'_, Arc<dyn Apply>>) {
         let number = batch.number;
         let mut state = self.lock();
         let empty = batch.is_empty();
         state.spare.push(batch.into_buffer());
         if empty || state.failed.is_some() {
-            return state;
+            return;
         }
-        assert_eq!(state.resolved + 1, number, "batches resolve in order");
+        debug_assert_eq!(state.resolved + 1, number, "batches resolve in order");
         state.resolved = number;
-        state.validate(self.config.durability);
-        drop(applying);
         let due = drain_wakers(&mut state.wakers, number);
-        self.waiting(number).notify_all();
-        if due.is_empty() {
-            return state;
-        }
         drop(state);
+        self.bench(number).resolve(number);
+        drop(applying);
+        self.bench(number).wake();
         due.into_iter().for_each(Waker::wake);
-        self.lock()
     }
 
     /// Step 10: what is written and what is filling is unknown; nothing later is taken.
-    pub(super) fn fail(&self, reason: String) -> Guard<'_> {
+    pub(super) fn fail(&self, reason: String) {
         let mut state = self.lock();
         state.leading = false;
         state.failed.get_or_insert(reason);
@@ -149,11 +146,11 @@ impl<W: Writer> Group<W> {
         let room = std::mem::take(&mut state.room_wakers);
         drop(state);
         self.apply.lock().expect("see lead").event(Event::Lost { term: 0 });
-        for condvar in self.waiting.iter().chain([&self.room, &self.work, &self.gathered]) {
+        self.benches.iter().for_each(Bench::fail);
+        for condvar in [&self.room, &self.work, &self.gathered] {
             condvar.notify_all();
         }
         due.into_iter().chain(room).for_each(Waker::wake);
-        self.lock()
     }
 }
 
