@@ -46,35 +46,19 @@ pub(crate) struct Target<'a> {
     pub(crate) only: Option<&'a dyn Fn(&Operation<'_>) -> bool>,
 }
 
-/// What one transaction changed.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Changes {
-    /// Keys set.
-    pub(crate) writes: u64,
-    /// Keys and ranges removed.
-    pub(crate) deletes: u64,
-}
-
 /// Turns one committed transaction into state.
 pub(crate) fn apply_transaction<'a>(
     target: &Target<'_>,
     mark: Mark,
     operations: impl Iterator<Item = Operation<'a>> + Clone,
-) -> Changes {
-    let mut changes = Changes::default();
-    let mut count = |operation: &Operation<'_>| match operation {
-        Operation::Put { .. } => changes.writes += 1,
-        Operation::Delete { .. } | Operation::DeleteRange { .. } => changes.deletes += 1,
-    };
-    let all = operations.clone();
+) {
     match target.only {
-        None => target.engine.apply(mark, &mut all.inspect(&mut count)),
-        Some(only) => target.engine.apply(mark, &mut all.filter(only).inspect(&mut count)),
+        None => target.engine.apply(mark, &mut operations.clone()),
+        Some(only) => target.engine.apply(mark, &mut operations.clone().filter(only)),
     }
     for observer in target.observers {
         observer.applied(mark.version, mark.log_time_ms, &mut operations.clone());
     }
-    changes
 }
 
 /// Locks, also after a panic of another holder: every critical section here leaves the data whole

@@ -85,6 +85,8 @@ pub(crate) struct Checkpoints {
     stop: AtomicBool,
     written: AtomicU64,
     failed: AtomicU64,
+    /// Time of the last one.
+    micros: AtomicU64,
 }
 
 impl Checkpoints {
@@ -108,12 +110,24 @@ impl Checkpoints {
             stop: AtomicBool::new(false),
             written: AtomicU64::new(0),
             failed: AtomicU64::new(0),
+            micros: AtomicU64::new(0),
         }
     }
 
     /// How many were written, and how many failed.
     pub(crate) fn counts(&self) -> (u64, u64) {
         (self.written.load(Ordering::Relaxed), self.failed.load(Ordering::Relaxed))
+    }
+
+    /// How long the last one took, and how long a start would probably take now, microseconds.
+    pub(crate) fn times(&self, state: &State) -> (u64, u64) {
+        let since = self.since(state);
+        let known = lock(&self.known);
+        let [newest, _] = known.named;
+        let predicted = known.policy.predict(since, newest.bytes);
+        let predicted = (predicted.load + predicted.replay).as_micros();
+        let micros = self.micros.load(Ordering::Relaxed);
+        (micros, u64::try_from(predicted).unwrap_or(u64::MAX))
     }
 
     /// Makes a running one give up.
@@ -163,7 +177,12 @@ impl Checkpoints {
     /// Writes one, unless nothing happened since the last.
     pub(crate) fn write(&self, core: &Core) -> Result<(), Error> {
         let _one_at_a_time = lock(&self.writing);
+        let began_ns = core.env.clock.boot_ns();
         let outcome = self.write_one(core);
+        let took_ns = core.env.clock.boot_ns().saturating_sub(began_ns);
+        if outcome.is_ok() && self.written.load(Ordering::Relaxed) > 0 {
+            self.micros.store(took_ns / 1_000, Ordering::Relaxed);
+        }
         if let Err(error) = &outcome {
             self.failed.fetch_add(1, Ordering::Relaxed);
             lock(&self.known).retry_at_ms = core.env.clock.boot_ms() + RETRY_MS;

@@ -137,13 +137,14 @@ impl<'a> Reader<'a> {
     /// Checks `count` operations up to the end of the bytes.
     fn operations(mut self, count: u32) -> Result<Operations<'a>, DecodeError> {
         let start = self;
+        let mut puts = 0;
         for _ in 0..count {
-            self.operation()?;
+            puts += u32::from(matches!(self.operation()?, Operation::Put { .. }));
         }
         if !self.is_empty() {
             return self.fail("bytes behind the last operation");
         }
-        Ok(Operations { reader: start, left: count })
+        Ok(Operations { reader: start, left: count, puts })
     }
 }
 
@@ -152,12 +153,18 @@ impl<'a> Reader<'a> {
 pub(crate) struct Operations<'a> {
     reader: Reader<'a>,
     left: u32,
+    puts: u32,
 }
 
 impl Operations<'_> {
     /// No operations.
     pub(crate) fn none() -> Self {
-        Self { reader: Reader::new(&[]), left: 0 }
+        Self { reader: Reader::new(&[]), left: 0, puts: 0 }
+    }
+
+    /// How many keys they set, and how many keys and ranges they remove; before any was taken.
+    pub(crate) fn changes(&self) -> (u32, u32) {
+        (self.puts, self.left - self.puts)
     }
 }
 

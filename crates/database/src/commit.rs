@@ -8,31 +8,41 @@ use std::future::poll_fn;
 use std::sync::Arc;
 use std::time::Duration;
 
+use rekindle_journal::Ticket;
+
 use crate::core::Handle;
 use crate::encode::{Encoded, EntryBuffer};
 use crate::error::Error;
 use crate::sequencer::{NotOrdered, Ordered};
 use crate::transaction::{Pending, Transaction};
 
+/// A version, and what must resolve before it may be answered (`None`: nothing).
+type Answer = (u64, Option<Ticket>);
+
 impl Handle {
-    /// Orders and appends a transaction; blocks only for room in the journal.
-    pub(crate) fn submit(
-        self: &Arc<Self>,
-        transaction: &mut Transaction,
-    ) -> Result<Pending, Error> {
-        let Some(encoded) = self.prepare(transaction)? else {
+    /// Orders and appends a transaction; blocks only for room in the journal. Ends its reading.
+    pub(crate) fn submit(self: Arc<Self>, transaction: &mut Transaction) -> Result<Pending, Error> {
+        let outcome = self.submit_blocking(transaction);
+        if let Some(view) = transaction.view.take() {
+            self.end_reading(view);
+        }
+        let (version, ticket) = outcome?;
+        Ok(Pending::new(self, version, ticket))
+    }
+
+    fn submit_blocking(&self, transaction: &mut Transaction) -> Result<Answer, Error> {
+        let Some(mut encoded) = self.prepare(transaction)? else {
             return self.settle(transaction);
         };
         let mut waited_until_ns: Option<u64> = None;
         loop {
-            match self.try_order(transaction, &encoded) {
-                Ok(ordered) => return Ok(self.pending(ordered)),
+            match self.try_order(transaction, &mut encoded) {
+                Ok(ordered) => return Ok((ordered.version, Some(ordered.ticket))),
                 Err(NotOrdered::Refused(error)) => return Err(error),
                 Err(NotOrdered::NoRoom) => {
                     let left = self.room_wait_left(&mut waited_until_ns);
-                    let room =
-                        !left.is_zero() && self.journal.wait_room(encoded.entry().len(), left);
-                    if !room {
+                    let len = encoded.entry().len();
+                    if left.is_zero() || !self.journal.wait_room(len, left) {
                         return Err(self.no_room());
                     }
                 }
@@ -42,15 +52,18 @@ impl Handle {
 
     /// The same, awaiting room.
     pub(crate) async fn submit_async(
-        self: &Arc<Self>,
+        self: Arc<Self>,
         transaction: &mut Transaction,
     ) -> Result<Pending, Error> {
-        let Some(encoded) = self.prepare(transaction)? else {
-            return self.settle(transaction);
+        let Some(mut encoded) = self.prepare(transaction)? else {
+            let (version, ticket) = self.settle(transaction)?;
+            return Ok(Pending::new(self, version, ticket));
         };
         loop {
-            match self.try_order(transaction, &encoded) {
-                Ok(ordered) => return Ok(self.pending(ordered)),
+            match self.try_order(transaction, &mut encoded) {
+                Ok(ordered) => {
+                    return Ok(Pending::new(self, ordered.version, Some(ordered.ticket)));
+                }
                 Err(NotOrdered::Refused(error)) => return Err(error),
                 Err(NotOrdered::NoRoom) => {
                     let len = encoded.entry().len();
@@ -60,12 +73,8 @@ impl Handle {
         }
     }
 
-    fn pending(self: &Arc<Self>, ordered: Ordered) -> Pending {
-        Pending::new(self, ordered.version, Some(ordered.ticket))
-    }
-
     /// Encodes what it wrote; `None` for a transaction that wrote nothing.
-    fn prepare(&self, transaction: &mut Transaction) -> Result<Option<Arc<Encoded>>, Error> {
+    fn prepare(&self, transaction: &mut Transaction) -> Result<Option<Encoded>, Error> {
         if let Some(reason) = transaction.invalid.take() {
             return Err(Error::Invalid(reason));
         }
@@ -78,14 +87,14 @@ impl Handle {
             self.state.sequencer().refused_full += 1;
             return Err(full);
         }
-        Ok(Some(Arc::new(encoded)))
+        Ok(Some(encoded))
     }
 
     /// One attempt under the sequencer's mutex; ends the transaction's reading when it is ordered.
     fn try_order(
         &self,
         transaction: &mut Transaction,
-        encoded: &Arc<Encoded>,
+        encoded: &mut Encoded,
     ) -> Result<Ordered, NotOrdered> {
         let mut sequencer = self.state.sequencer();
         let reads = &transaction.reads;
@@ -115,13 +124,10 @@ impl Handle {
     }
 
     /// Ends a transaction that wrote nothing: its answer waits for the newest version that it saw.
-    pub(crate) fn settle(
-        self: &Arc<Self>,
-        transaction: &mut Transaction,
-    ) -> Result<Pending, Error> {
+    pub(crate) fn settle(&self, transaction: &mut Transaction) -> Result<Answer, Error> {
         let visible = self.state.visible();
         let Some(view) = transaction.view.take() else {
-            return Ok(Pending::new(self, visible, None));
+            return Ok((visible, None));
         };
         // A row that the engine shows is resolved, but perhaps not yet visible.
         let applied = self.state.engine.mark().version;
@@ -131,6 +137,6 @@ impl Handle {
         let ticket = (seen > visible).then(|| sequencer.overlay.ticket(seen)).flatten();
         sequencer.end_reading(view, self.state.visible());
         drop(sequencer);
-        Ok(Pending::new(self, seen.min(view.at), ticket))
+        Ok((seen, ticket))
     }
 }

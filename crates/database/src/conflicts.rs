@@ -51,11 +51,12 @@ impl ReadSet {
     }
 
     /// Refuses when something read at version `at` was written since.
-    pub(crate) fn validate(&self, overlay: &Overlay, at: u64) -> Result<(), Error> {
+    pub(crate) fn validate(&self, overlay: &mut Overlay, at: u64) -> Result<(), Error> {
         assert!(at >= overlay.floor(), "the overlay holds all writes above every reader");
         if at >= overlay.latest() {
             return Ok(());
         }
+        overlay.index();
         for (keyspace, span) in &self.points {
             let key = self.slice(span);
             let newest = overlay.get(*keyspace, key, u64::MAX).map(|found| found.version);

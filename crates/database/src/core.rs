@@ -227,6 +227,8 @@ impl Core {
         };
         let (checkpoints, checkpoints_failed) =
             self.checkpoints.as_ref().map_or((0, 0), Checkpoints::counts);
+        let (checkpoint_micros, predicted_recovery_micros) =
+            self.checkpoints.as_ref().map_or((0, 0), |it| it.times(&self.state));
         let mut sequencer = self.state.sequencer();
         Stats {
             visible_version: self.state.visible(),
@@ -243,6 +245,8 @@ impl Core {
             readers_expired: sequencer.readers.expired() + snapshots_expired,
             checkpoints,
             checkpoints_failed,
+            checkpoint_micros,
+            predicted_recovery_micros,
             wall_jumps: sequencer.clock.jumps(),
             log_time_ms: sequencer.clock.now_ms(),
             durable_position: self.journal.durable().position,

@@ -113,7 +113,7 @@ impl EntryBuffer {
 }
 
 /// An encoded transaction, ready to be appended.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct Encoded {
     bytes: Vec<u8>,
     start: usize,

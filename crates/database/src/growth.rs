@@ -97,7 +97,8 @@ impl Core {
     /// What a row costs now; 0 where there is none.
     fn row_bytes(&self, keyspace: KeyspaceId, key: &[u8]) -> Result<u64, Error> {
         let pending = {
-            let sequencer = self.state.sequencer();
+            let mut sequencer = self.state.sequencer();
+            sequencer.overlay.index();
             let found = sequencer.overlay.get(keyspace, key, u64::MAX);
             found.map(|found| found.value.map(<[u8]>::len))
         };

@@ -4,8 +4,12 @@
 //! oldest running reader. So it answers two questions: what is `latest` (an entry that the engine
 //! does not have yet), and did anything that a reader saw change (conflicts.rs).
 //!
-//! Invariants: versions are pushed densely and pruned from the front; a key's entry and a range of
-//! the same version: the entry is newer, because a later range removes the entries before it.
+//! While nobody asks, transactions are only queued: the first question about a version sorts
+//! everything up to it into the index, so writers that never read pay nothing for those who do.
+//!
+//! Invariants: versions are pushed densely and pruned from the front; what is asked was indexed; a
+//! key's entry and a range of the same version: the entry is newer, because a later range removes
+//! the entries before it.
 
 use std::borrow::Borrow;
 use std::cmp::Reverse;
@@ -129,7 +133,25 @@ impl RangeWrite {
 #[derive(Debug)]
 struct Recent {
     ticket: Ticket,
-    source: Arc<Encoded>,
+    source: Source,
+}
+
+/// Its writes.
+#[derive(Debug)]
+enum Source {
+    /// Not in the index yet.
+    Queued(Encoded),
+    /// In the index, whose entries share it.
+    Indexed(Arc<Encoded>),
+}
+
+impl Source {
+    fn encoded(&self) -> &Encoded {
+        match self {
+            Self::Queued(encoded) => encoded,
+            Self::Indexed(encoded) => encoded,
+        }
+    }
 }
 
 /// What the overlay knows of a key.
@@ -149,13 +171,15 @@ pub(crate) struct Overlay {
     recent: VecDeque<Recent>,
     /// Version of the last transaction that was pruned: everything above it is here.
     floor: u64,
+    /// Version of the last transaction that is in the index.
+    indexed: u64,
     bytes: u64,
 }
 
 impl Overlay {
     /// An overlay behind `version`.
     pub(crate) fn new(version: u64) -> Self {
-        Self { floor: version, ..Self::default() }
+        Self { floor: version, indexed: version, ..Self::default() }
     }
 
     /// Version of the last transaction, or of the last pruned one.
@@ -174,26 +198,46 @@ impl Overlay {
     }
 
     /// Adds the next transaction.
-    pub(crate) fn push(&mut self, version: u64, ticket: Ticket, source: Arc<Encoded>) {
+    pub(crate) fn push(&mut self, version: u64, ticket: Ticket, encoded: Encoded) {
         assert_eq!(version, self.latest() + 1, "versions are pushed densely");
-        self.bytes += cost(&source);
+        self.bytes += cost(&encoded);
+        self.recent.push_back(Recent { ticket, source: Source::Queued(encoded) });
+    }
+
+    /// Puts everything that was pushed into the index, so that it can be asked.
+    pub(crate) fn index(&mut self) {
+        let latest = self.latest();
+        while self.indexed < latest {
+            let at = usize::try_from(self.indexed - self.floor).expect("an index of a queue");
+            self.indexed += 1;
+            let recent = self.recent.get_mut(at).expect("all above the floor are queued");
+            let Source::Queued(encoded) = &mut recent.source else {
+                unreachable!("what is above `indexed` is queued")
+            };
+            let shared = Arc::new(std::mem::take(encoded));
+            recent.source = Source::Indexed(Arc::clone(&shared));
+            self.insert(self.indexed, &shared);
+        }
+    }
+
+    /// Adds a transaction to the index.
+    fn insert(&mut self, version: u64, source: &Arc<Encoded>) {
         for operation in source.operations() {
             match operation {
                 OpSpan::Put(keyspace, key, value) => {
-                    let slot = Slot { keyspace, version, key, source: Arc::clone(&source) };
+                    let slot = Slot { keyspace, version, key, source: Arc::clone(source) };
                     self.entries.insert(slot, Some(value));
                 }
                 OpSpan::Delete(keyspace, key) => {
-                    let slot = Slot { keyspace, version, key, source: Arc::clone(&source) };
+                    let slot = Slot { keyspace, version, key, source: Arc::clone(source) };
                     self.entries.insert(slot, None);
                 }
                 OpSpan::DeleteRange(keyspace, start, end) => {
-                    let source = Arc::clone(&source);
+                    let source = Arc::clone(source);
                     self.push_range(RangeWrite { version, keyspace, start, end, source });
                 }
             }
         }
-        self.recent.push_back(Recent { ticket, source });
     }
 
     /// Adds a removed range; what the same transaction wrote into it before is gone.
@@ -218,22 +262,28 @@ impl Overlay {
         while self.floor < version {
             let Some(oldest) = self.recent.pop_front() else { break };
             self.floor += 1;
-            self.bytes -= cost(&oldest.source);
-            for operation in oldest.source.operations() {
-                let (OpSpan::Put(keyspace, key, _) | OpSpan::Delete(keyspace, key)) = operation
-                else {
-                    continue;
-                };
-                let key = oldest.source.slice(key);
-                let slot: SlotKey<'_> = (keyspace, key, Reverse(self.floor));
-                self.entries.remove(&slot as &dyn AsSlot);
+            self.bytes -= cost(oldest.source.encoded());
+            if let Source::Indexed(source) = &oldest.source {
+                self.remove(self.floor, source);
             }
         }
+        self.indexed = self.indexed.max(self.floor);
         while self.ranges.front().is_some_and(|range| range.version <= self.floor) {
             self.ranges.pop_front();
         }
-        debug_assert!(self.recent.is_empty() == (self.latest() == self.floor), "dense");
         debug_assert!(!self.recent.is_empty() || self.entries.is_empty(), "entries have a source");
+        debug_assert!(!self.recent.is_empty() || self.bytes == 0, "bytes have a source");
+    }
+
+    /// Takes a transaction out of the index.
+    fn remove(&mut self, version: u64, source: &Encoded) {
+        for operation in source.operations() {
+            let (OpSpan::Put(keyspace, key, _) | OpSpan::Delete(keyspace, key)) = operation else {
+                continue;
+            };
+            let slot: SlotKey<'_> = (keyspace, source.slice(key), Reverse(version));
+            self.entries.remove(&slot as &dyn AsSlot);
+        }
     }
 
     /// Drops everything: what was pending is unknown. The engine stands at `version`.
@@ -249,6 +299,7 @@ impl Overlay {
 
     /// What it knows of a key at version `at`.
     pub(crate) fn get(&self, keyspace: KeyspaceId, key: &[u8], at: u64) -> Option<Found<'_>> {
+        debug_assert!(at.min(self.latest()) <= self.indexed, "what is asked was indexed");
         let entry = self.newest_entry(keyspace, key, at);
         let mut ranges = self.ranges.iter().rev().filter(|range| range.version <= at);
         let range = ranges.find(|range| range.covers(keyspace, key)).map(|range| range.version);

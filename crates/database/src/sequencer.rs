@@ -4,8 +4,6 @@
 //! the journal and enters the overlay, or none of that. A refused transaction took no version. Lock
 //! order: the journal's apply lock, this mutex, the journal's own mutex.
 
-use std::sync::Arc;
-
 use rekindle_journal::{AppendError, Entry, Journal, RecordKind, Ticket};
 
 use crate::conflicts::ReadSet;
@@ -109,6 +107,7 @@ impl Sequencer {
     /// A transaction reads for the first time.
     pub(crate) fn begin_reading(&mut self, now_ms: u64) -> ReadView {
         let at = self.overlay.latest();
+        self.overlay.index();
         self.readers.register(at, now_ms);
         ReadView { at, generation: self.generation }
     }
@@ -136,13 +135,13 @@ impl Sequencer {
         Ok(())
     }
 
-    /// Validates, orders and appends. Each transaction's reads are those of `view`.
+    /// Validates, orders and appends. On success what was encoded is taken.
     pub(crate) fn order(
         &mut self,
         journal: &dyn Journal,
         view: Option<ReadView>,
         reads: &ReadSet,
-        encoded: &Arc<Encoded>,
+        encoded: &mut Encoded,
     ) -> Result<Ordered, NotOrdered> {
         if let Some(halt) = &self.halted {
             let reason = journal.poisoned().filter(|_| matches!(halt, Halt::Poisoned(_)));
@@ -150,7 +149,7 @@ impl Sequencer {
         }
         if let Some(view) = view {
             self.check_view(view)?;
-            if let Err(conflict) = reads.validate(&self.overlay, view.at) {
+            if let Err(conflict) = reads.validate(&mut self.overlay, view.at) {
                 self.conflicts += 1;
                 return Err(conflict.into());
             }
@@ -167,7 +166,7 @@ impl Sequencer {
             Err(AppendError::Full) => return Err(NotOrdered::NoRoom),
             Err(error) => return Err(Error::from(error).into()),
         };
-        self.overlay.push(version, ticket, Arc::clone(encoded));
+        self.overlay.push(version, ticket, std::mem::take(encoded));
         self.commits += 1;
         Ok(Ordered { version, ticket })
     }

@@ -73,6 +73,10 @@ pub struct Stats {
     pub checkpoints: u64,
     /// Checkpoints that failed; the next one tries again.
     pub checkpoints_failed: u64,
+    /// How long the last checkpoint took, microseconds; 0 before the first.
+    pub checkpoint_micros: u64,
+    /// How long a start would probably take now (loading and replay), microseconds.
+    pub predicted_recovery_micros: u64,
     /// Times the wall clock jumped while running.
     pub wall_jumps: u64,
     /// Log time, milliseconds.

@@ -26,6 +26,9 @@ use crate::sequencer::ReadView;
 /// Most bytes of read keys that a transaction may have to validate.
 const READ_BYTES_MAX: usize = 16 * 1024 * 1024;
 
+/// Why a transaction always has its database.
+const HELD: &str = "it is taken out only by the call that consumes the transaction";
+
 /// A value and the version that wrote it (0: this transaction's own write).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Value {
@@ -47,7 +50,8 @@ pub struct Commit {
 /// A read-write transaction. Dropping it gives it up.
 #[derive(Debug)]
 pub struct Transaction {
-    pub(crate) core: Arc<Handle>,
+    /// `None` once it was submitted.
+    core: Option<Arc<Handle>>,
     pub(crate) id: u64,
     pub(crate) view: Option<ReadView>,
     pub(crate) reads: ReadSet,
@@ -65,7 +69,7 @@ impl Transaction {
     pub(crate) fn new(core: &Arc<Handle>) -> Self {
         Self {
             id: core.next_transaction_id(),
-            core: Arc::clone(core),
+            core: Some(Arc::clone(core)),
             view: None,
             reads: ReadSet::default(),
             writes: EntryBuffer::default(),
@@ -94,7 +98,7 @@ impl Transaction {
         let view = self.view();
         self.check_read_size()?;
         self.reads.point(keyspace, key);
-        let (value, seen) = self.core.read_latest(view, keyspace, key)?;
+        let (value, seen) = self.core().read_latest(view, keyspace, key)?;
         self.seen = self.seen.max(seen);
         Ok(value)
     }
@@ -118,7 +122,7 @@ impl Transaction {
             return Ok(Vec::new());
         }
         let own = (&self.own, &self.writes);
-        let (rows, seen) = self.core.scan_latest(view, own, keyspace, range, limit, reverse)?;
+        let (rows, seen) = self.core().scan_latest(view, own, keyspace, range, limit, reverse)?;
         self.seen = self.seen.max(seen);
         let cut = if rows.len() == limit { rows.last() } else { None };
         let read = match (cut, reverse) {
@@ -169,7 +173,7 @@ impl Transaction {
     /// # Errors
     /// As [`Transaction::commit`]; the outcome is that of the returned [`Pending`].
     pub fn submit(mut self) -> Result<Pending, Error> {
-        let core = Arc::clone(&self.core);
+        let core = self.core.take().expect(HELD);
         core.submit(&mut self)
     }
 
@@ -178,19 +182,32 @@ impl Transaction {
     /// # Errors
     /// As [`Transaction::submit`], but it awaits room for as long as it is polled.
     pub async fn submit_async(mut self) -> Result<Pending, Error> {
-        let core = Arc::clone(&self.core);
+        // It stays in here too: a future that is dropped must give the transaction up.
+        let core = Arc::clone(self.core());
         core.submit_async(&mut self).await
     }
 
     /// Waits until everything that it showed is durable, and gives the transaction up.
     pub(crate) fn settle(mut self) -> Result<(), Error> {
-        let core = Arc::clone(&self.core);
-        core.settle(&mut self)?.wait().map(|_| ())
+        let core = Arc::clone(self.core());
+        let (version, ticket) = core.settle(&mut self)?;
+        Pending::new(core, version, ticket).wait().map(|_| ())
+    }
+
+    fn core(&self) -> &Arc<Handle> {
+        self.core.as_ref().expect(HELD)
     }
 
     /// The view of its reads, registered at the first one.
     fn view(&mut self) -> ReadView {
-        *self.view.get_or_insert_with(|| self.core.begin_reading())
+        match self.view {
+            Some(view) => view,
+            None => {
+                let view = self.core().begin_reading();
+                self.view = Some(view);
+                view
+            }
+        }
     }
 
     fn check_read_size(&self) -> Result<(), Error> {
@@ -214,7 +231,7 @@ impl Transaction {
         } else if key.len().saturating_add(value_len) > room {
             Some(format!("the transaction is larger than {TRANSACTION_BYTES_MAX} bytes; split it"))
         } else {
-            self.core.check_keyspace(keyspace, self.privileged).err()
+            self.core().check_keyspace(keyspace, self.privileged).err()
         };
         self.invalid.is_none()
     }
@@ -222,8 +239,8 @@ impl Transaction {
 
 impl Drop for Transaction {
     fn drop(&mut self) {
-        if let Some(view) = self.view.take() {
-            self.core.end_reading(view);
+        if let (Some(core), Some(view)) = (&self.core, self.view.take()) {
+            core.end_reading(view);
         }
     }
 }
@@ -240,8 +257,8 @@ pub struct Pending {
 }
 
 impl Pending {
-    pub(crate) fn new(core: &Arc<Handle>, version: u64, ticket: Option<Ticket>) -> Self {
-        Self { core: Arc::clone(core), version, ticket }
+    pub(crate) fn new(core: Arc<Handle>, version: u64, ticket: Option<Ticket>) -> Self {
+        Self { core, version, ticket }
     }
 
     /// Its version; for one that wrote nothing, a version at which its reads are true.

@@ -277,7 +277,6 @@ fn the_past_can_be_narrowed_to_a_run() {
     assert_eq!(past.scan(keyspace, ALL, 1).unwrap().len(), 1);
     assert!(past.get(keyspace, &key("two", "b")).unwrap().is_some());
     assert!(past.get(keyspace, &key("one", "b")).unwrap().is_none());
-    assert_eq!(past.replay_stats().writes_applied, 1, "the other run's write was not replayed");
 }
 
 /// What the journal no longer reaches is compacted.
