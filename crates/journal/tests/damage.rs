@@ -283,6 +283,7 @@ fn an_unproven_end_is_written_again_and_a_new_shard_is_made() {
 }
 
 /// produces: meta-1, meta-2, meta-3, meta-4, meta-5
+/// fault: R8, S8
 #[test]
 fn metadata() {
     let whole = closed();
@@ -321,7 +322,7 @@ fn metadata() {
 /// Every bit of a small directory: named, or proved harmless; never a panic, a silent loss or an
 /// empty start.
 ///
-/// fault: S7, S12, S13
+/// fault: R4, S7, S12, S13
 #[test]
 fn every_byte_damaged_is_detected_or_harmless() {
     let mut small = Setup::new(Arc::new(store()));

@@ -30,7 +30,7 @@ fn refused(opened: &Opened) {
 
 /// A sync that drops the pages and then reports success must never be believed.
 ///
-/// fault: S15
+/// fault: R1, R7, S15
 #[test]
 fn a_failed_sync_poisons_and_is_never_retried() {
     let (disk, opened) = opened();
