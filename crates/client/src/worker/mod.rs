@@ -103,7 +103,8 @@ impl Worker {
         let settler = Settler::new(self.client.clone(), self.queue.clone());
         let settler = tokio::spawn(settler.run(incoming));
         let backoff = Backoff::new(u64::from(std::process::id()));
-        let mut running = Running { worker: self, settlements, tasks: JoinSet::new(), backoff };
+        let tasks = JoinSet::new();
+        let mut running = Running { worker: self, settlements, tasks, backoff, waiting: false };
         let result = running.work(&handler, stop).await;
         while running.tasks.join_next().await.is_some() {}
         // The settler ends when the last of its senders is gone.
@@ -119,6 +120,8 @@ struct Running {
     settlements: mpsc::Sender<Settlement>,
     tasks: JoinSet<()>,
     backoff: Backoff,
+    /// The server could not be reached the last time.
+    waiting: bool,
 }
 
 impl Running {
@@ -180,13 +183,19 @@ impl Running {
     {
         let (deliveries, visibility) = match answer {
             Ok(answer) => answer,
-            Err(error) if error.is_transient() => {
-                tracing::warn!("{error}; trying again");
+            // Too many wait already: as passing as a server that is not there.
+            Err(error) if error.is_transient() || matches!(error, Error::Full(_)) => {
+                if !std::mem::replace(&mut self.waiting, true) {
+                    tracing::warn!("{error}; trying again until it works");
+                }
                 tokio::time::sleep(self.backoff.next()).await;
                 return Ok(false);
             }
             Err(error) => return Err(error),
         };
+        if std::mem::replace(&mut self.waiting, false) {
+            tracing::warn!("receiving again");
+        }
         self.backoff.reset();
         let empty = deliveries.is_empty();
         for delivery in deliveries {

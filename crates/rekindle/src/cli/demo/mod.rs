@@ -79,17 +79,23 @@ struct Verdict {
 pub(super) async fn run(args: DemoArgs) -> Outcome {
     let DemoCommand::Crash(args) = args.command;
     let directory = Directory::new(args.keep.as_deref())?;
-    let verdict = crash(directory.path(), args.json).await?;
+    let verdict = match crash(directory.path(), args.json).await {
+        Ok(verdict) => verdict,
+        Err(failure) => {
+            directory.keep();
+            return Err(failure);
+        }
+    };
     let mut out = Out::new();
     if args.json {
         out.json(&verdict)?;
     } else {
         out.line(&text(&verdict))?;
-        if args.keep.is_some() {
-            out.line(&format!("kept in {}", directory.path().display()))?;
-        }
     }
     out.flush()?;
+    if args.keep.is_some() || !verdict.ok {
+        directory.keep();
+    }
     Ok(if verdict.ok { 0 } else { exit::REFUSED })
 }
 
@@ -231,6 +237,15 @@ impl Directory {
             ));
         }
         Ok(Self::Kept(path.to_owned()))
+    }
+
+    /// Leaves it to whoever wants to look.
+    fn keep(self) {
+        let path = match self {
+            Self::Kept(path) => path,
+            Self::Temporary(directory) => directory.keep(),
+        };
+        say(&format!("the store and the logs are in {}", path.display()));
     }
 
     fn path(&self) -> &Path {
