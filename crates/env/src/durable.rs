@@ -78,21 +78,22 @@ pub fn create_dir_all(disk: &dyn Disk, path: &Path) -> io::Result<()> {
             Some(entry) if entry.kind == EntryKind::File => {
                 return Err(io::ErrorKind::NotADirectory.into());
             }
-            Some(_) => break,
+            Some(_) => {
+                // Whoever created it may have been killed before its entry was durable; those above
+                // it were made durable first.
+                match sync_parent(disk, level) {
+                    // Whoever may not open the parent did not create anything in it.
+                    Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {}
+                    synced => synced?,
+                }
+                break;
+            }
             None => missing.push(level.to_path_buf()),
         }
         match level.parent() {
             Some(parent) => level = parent,
             None => break,
         }
-    }
-    if missing.is_empty() {
-        // Whoever created it may have died before its entry was durable.
-        return match sync_parent(disk, path) {
-            // Whoever may not open the parent did not create anything in it.
-            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Ok(()),
-            synced => synced,
-        };
     }
     for level in missing.iter().rev() {
         match disk.create_dir(level) {
