@@ -97,6 +97,15 @@ impl MetaStore {
         self.write(self.meta)
     }
 
+    /// Makes both copies durable as they were read: the writer of one may have been killed before its
+    /// sync, and so far only the kernel's cache holds it.
+    pub(crate) fn settle(&self) -> io::Result<()> {
+        for copy in MetaCopy::BOTH {
+            self.disk.open_write(&self.layout.meta(copy))?.sync_data()?;
+        }
+        self.disk.sync_dir(&self.layout.shard_dir())
+    }
+
     /// Marks a clean end.
     pub(crate) fn closed(&mut self, end_lsn: u64) -> io::Result<()> {
         self.write(Meta { clean_end_lsn: end_lsn, ..self.meta })

@@ -99,6 +99,19 @@ fn crash_everywhere(mode: Durability, step: usize) -> usize {
             }
             images += 1;
         }
+        // Killed while the kernel goes on: what a recovery served from its cache outlives the power
+        // loss that follows.
+        let seed = at as u64;
+        let context = format!("{mode:?} operation {at} killed");
+        let killed = points.after_kill(seed);
+        let found = recover(&killed, (acked, begun), &context).unwrap();
+        recover(&killed.crash(Survival::None, seed), (found + 1, found + 1), &context).unwrap();
+        let nested = points.after_kill(seed);
+        nested.stop_after(nested.operations() + seed % 24);
+        if Setup::new(Arc::new(nested.clone())).open().is_err() {
+            let survival = Survival::EVERY[at % Survival::EVERY.len()];
+            recover(&nested.crash(survival, seed), (acked, begun), &context).unwrap();
+        }
     }
     images
 }
