@@ -177,10 +177,10 @@ impl Checkpoints {
     /// Writes one, unless nothing happened since the last.
     pub(crate) fn write(&self, core: &Core) -> Result<(), Error> {
         let _one_at_a_time = lock(&self.writing);
-        let began_ns = core.env.clock.boot_ns();
+        let (before, began_ns) = (self.counts().0, core.env.clock.boot_ns());
         let outcome = self.write_one(core);
         let took_ns = core.env.clock.boot_ns().saturating_sub(began_ns);
-        if outcome.is_ok() && self.written.load(Ordering::Relaxed) > 0 {
+        if self.counts().0 > before {
             self.micros.store(took_ns / 1_000, Ordering::Relaxed);
         }
         if let Err(error) = &outcome {

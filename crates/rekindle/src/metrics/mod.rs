@@ -173,6 +173,9 @@ fn database(registry: &mut Registry, recovered: &Recovered) {
     gauge(registry, "readers", "Open snapshots and reading transactions", stats.readers);
     counter(registry, "checkpoints", "Checkpoints written", stats.checkpoints);
     counter(registry, "checkpoints_failed", "Checkpoints that failed", stats.checkpoints_failed);
+    seconds(registry, "checkpoint", "Time of the last checkpoint", stats.checkpoint_micros);
+    let help = "Time that a start would probably take now";
+    seconds(registry, "predicted_recovery", help, stats.predicted_recovery_micros);
     counter(registry, "wall_clock_jumps", "Jumps of the wall clock", stats.wall_jumps);
     let poisoned = u64::from(recovered.database.poisoned().is_some());
     gauge(registry, "poisoned", "1 after a failed write or sync", poisoned);

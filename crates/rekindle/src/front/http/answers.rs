@@ -93,6 +93,8 @@ pub(super) fn stats(server: &Server, _: &Parameters) -> Response {
         "oldest_version": stats.oldest_version,
         "checkpoints": stats.checkpoints,
         "checkpoints_failed": stats.checkpoints_failed,
+        "checkpoint_micros": stats.checkpoint_micros,
+        "predicted_recovery_micros": stats.predicted_recovery_micros,
         "log_time_ms": stats.log_time_ms,
         "durable_position": stats.durable_position,
     });
