@@ -202,3 +202,47 @@ impl From<Failure> for Error {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Kinds and codes are a promise to callers and scripts.
+    #[test]
+    fn every_error_says_what_to_do() {
+        let report = || Box::new(Report::default());
+        let text = || "why".to_owned();
+        let disk = || io::Error::other("disk");
+        let all = [
+            (
+                Error::Conflict { keyspace: KeyspaceId(1), key: b"k\0".to_vec(), version: 7 },
+                Kind::Conflict,
+                1,
+            ),
+            (Error::Invalid(text()), Kind::Invalid, 1),
+            (Error::Full(text()), Kind::Full, 1),
+            (Error::Compacted { asked: 1, oldest: 2 }, Kind::Compacted, 1),
+            (Error::Poisoned(text()), Kind::Unavailable, 70),
+            (Error::NotLeading, Kind::Retry, 69),
+            (Error::Unknown, Kind::Unknown, 75),
+            (Error::Corrupt(report()), Kind::Corrupt, 65),
+            (Error::Locked(text()), Kind::Locked, 73),
+            (Error::NotAStore(text()), Kind::Configuration, 78),
+            (Error::io("reading", disk()), Kind::Io, 70),
+            (AppendError::Full.into(), Kind::Full, 1),
+            (AppendError::TooLarge { len: 2, limit: 1 }.into(), Kind::Invalid, 1),
+            (AppendError::Poisoned(text()).into(), Kind::Unavailable, 70),
+            (AppendError::NotLeading.into(), Kind::Retry, 69),
+            (EngineError::Compacted { asked: 1, oldest: 2 }.into(), Kind::Compacted, 1),
+            (EngineError::Io(text()).into(), Kind::Io, 70),
+            (Failure::io("reading", disk()).into(), Kind::Io, 70),
+            (Failure::Refused(text()).into(), Kind::Corrupt, 65),
+            (Failure::Config(text()).into(), Kind::Configuration, 78),
+            (Failure::Locked(text()).into(), Kind::Locked, 73),
+        ];
+        for (error, kind, code) in all {
+            assert_eq!((error.kind(), error.exit_code()), (kind, code), "{error}");
+            assert!(!error.to_string().is_empty());
+        }
+    }
+}

@@ -21,7 +21,7 @@ impl Replay {
                 format!("a loss followed by version {}", loss.next_version),
             ),
             Decoded::Commit(commit) => self.explain_commit(commit, position),
-            Decoded::Part(_) => (
+            Decoded::Part(_) | Decoded::Begin(_) => (
                 format!("at most {OPEN_BYTES_MAX} bytes of open transactions"),
                 format!("{} bytes before position {position}", self.open_bytes),
             ),
@@ -29,7 +29,7 @@ impl Replay {
                 format!("feature level {FEATURE_LEVEL} or lower (a newer program wrote this)"),
                 format!("feature level {level} at position {position}"),
             ),
-            Decoded::Begin(_) | Decoded::Abort(_) | Decoded::Other => {
+            Decoded::Abort(_) | Decoded::Other => {
                 unreachable!("the table refuses none of these")
             }
         }

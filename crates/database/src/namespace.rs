@@ -217,6 +217,7 @@ mod tests {
 
     #[test]
     fn a_part_that_is_too_long_is_refused() {
+        assert_eq!(RunId("r1".to_owned()).to_string(), "r1");
         let at_limit = Namespace::new("a".repeat(PART_BYTES_MAX), "", "", "");
         at_limit.validate().unwrap();
         let above = Namespace::new("", "a".repeat(PART_BYTES_MAX + 1), "", "");

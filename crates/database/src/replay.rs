@@ -438,3 +438,7 @@ impl Replay {
         }
     }
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests;

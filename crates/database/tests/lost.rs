@@ -76,3 +76,34 @@ fn a_lost_suffix_is_unknown_and_its_versions_are_used_again() {
     pending.wait().unwrap();
     assert_eq!(get(&database, keyspace, "a").as_deref(), Some("new"));
 }
+
+/// A record that cannot be applied poisons: state that cannot follow its log must not go on.
+#[test]
+fn a_record_that_cannot_be_applied_poisons() {
+    use rekindle_journal::{Entry, Journal, RecordKind};
+    let (database, journal, _) = database(quiet());
+    let keyspace = database.keyspace("things").unwrap();
+    let bytes = crate::support::raw::commit(9, 2, 1);
+    let entry = Entry { kind: RecordKind::Commit, version: 0, log_time_ms: 0, bytes: &bytes };
+    let ticket = journal.append(entry).unwrap();
+    assert_eq!(journal.wait(ticket), rekindle_journal::Outcome::Unknown);
+    let reason = database.poisoned().unwrap();
+    assert!(reason.contains("database-7") && reason.contains("record 2"), "{reason}");
+    let mut late = database.begin();
+    late.put(keyspace, b"a", b"1");
+    assert!(late.commit().is_err());
+}
+
+/// Without leadership commits are told to go elsewhere; what is visible stays readable.
+#[test]
+fn without_leadership_commits_go_elsewhere() {
+    let (database, journal, _) = database(quiet());
+    let keyspace = database.keyspace("things").unwrap();
+    put(&database, keyspace, "a", "1");
+    journal.lose();
+    let mut late = database.begin();
+    late.put(keyspace, b"a", b"2");
+    let error = late.commit().unwrap_err();
+    assert!(matches!(error, Error::NotLeading), "{error}");
+    assert_eq!(get(&database, keyspace, "a").as_deref(), Some("1"));
+}

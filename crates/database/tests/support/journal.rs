@@ -77,6 +77,12 @@ impl MemoryJournal {
 
     /// Loses leadership and with it the unresolved suffix; leads again in the next term.
     pub fn lose_and_lead_again(&self) {
+        let term = self.lose();
+        self.apply.lock().unwrap().event(Event::Leading { term: term + 1 });
+    }
+
+    /// Loses leadership and with it the unresolved suffix; the term that ended.
+    pub fn lose(&self) -> u64 {
         let term = {
             let mut inner = self.lock();
             inner.filling.clear();
@@ -87,11 +93,9 @@ impl MemoryJournal {
             inner.term += 1;
             inner.term
         };
-        let apply = self.apply.lock().unwrap();
-        apply.event(Event::Lost { term });
-        apply.event(Event::Leading { term: term + 1 });
-        drop(apply);
+        self.apply.lock().unwrap().event(Event::Lost { term });
         self.wake();
+        term
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
