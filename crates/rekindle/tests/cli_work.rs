@@ -67,7 +67,7 @@ fn sigterm_finishes_what_runs() {
     assert_eq!((&shown["ready"], &shown["leased"]), (&json!(2), &json!(0)), "{shown}");
 }
 
-/// Show 4 of the issue: a drain through SIGKILL and restart; every line at least once, none missing.
+/// Show 4 of the issue: a drain through SIGKILL and restart; every line at least once.
 ///
 /// fault: S1
 #[test]

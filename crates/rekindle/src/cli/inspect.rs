@@ -1,7 +1,7 @@
 //! `recover --plan`, `verify`, `journal dump`: looking at a store without a server.
 //!
-//! Invariant: none of them changes a byte of the directory; what would be written goes to an overlay
-//! in memory and is thrown away.
+//! Invariant: none of them changes a byte of the directory; what would be written goes to an
+//! overlay in memory and is thrown away.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
