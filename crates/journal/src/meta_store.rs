@@ -97,8 +97,8 @@ impl MetaStore {
         self.write(self.meta)
     }
 
-    /// Makes both copies durable as they were read: the writer of one may have been killed before its
-    /// sync, and so far only the kernel's cache holds it.
+    /// Makes both copies durable as they were read: the writer of one may have been killed before
+    /// its sync, and so far only the kernel's cache holds it.
     pub(crate) fn settle(&self) -> io::Result<()> {
         for copy in MetaCopy::BOTH {
             self.disk.open_write(&self.layout.meta(copy))?.sync_data()?;

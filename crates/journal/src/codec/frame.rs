@@ -9,8 +9,8 @@
 //! `header_crc` is the CRC-32C of the segment's nonce, the frame's own lsn and bytes 8..64: a frame
 //! is valid only at its own address under this segment's nonce, so stale, misdirected and
 //! duplicated bytes never verify. `prev` is the `header_crc` of the frame before (the segment's
-//! `prev_chain` for its first). `durable_lsn` is what was known to be synced when the frame was written: it
-//! proves everything below it.
+//! `prev_chain` for its first). `durable_lsn` is what was known to be synced when the frame was
+//! written: it proves everything below it.
 
 use super::bytes::{put, u8_at, u16_at, u32_at, u64_at};
 use super::{ALIGN, Bad, padded};

@@ -1,8 +1,8 @@
 //! Where the threads of a batch wait for its resolution.
 //!
-//! A resolved batch wakes all its threads at once. They would meet at the group's lock only to learn
-//! that they may go, and most would sleep a second time; so each generation of batches has a lock of
-//! its own, which nobody holds for longer than a look.
+//! A resolved batch wakes all its threads at once. They would meet at the group's lock only to
+//! learn that they may go, and most would sleep a second time; so each generation of batches has a
+//! lock of its own, which nobody holds for longer than a look.
 //!
 //! Invariants: a thread takes the bench's lock before it gives up the group's, and whoever wakes it
 //! changed the group's state before the bench's, so no wake is lost; batches that share a bench are
