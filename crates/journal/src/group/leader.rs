@@ -127,7 +127,7 @@ impl<W: Writer> Group<W> {
         if empty || state.failed.is_some() {
             return;
         }
-        debug_assert_eq!(state.resolved + 1, number, "batches resolve in order");
+        assert_eq!(state.resolved + 1, number, "batches resolve in order");
         state.resolved = number;
         let due = drain_wakers(&mut state.wakers, number);
         drop(state);
