@@ -101,6 +101,8 @@ impl State {
         max_history_bytes: u64,
     ) -> Self {
         let visible = engine.mark().version;
+        assert_eq!(sequencer.overlay.latest(), visible, "nothing is pending at the start");
+        assert_eq!(replay.mark(), engine.mark(), "replay goes on where the engine stands");
         let state_bytes = engine.state_bytes().0;
         Self {
             history_floor: AtomicU64::new(engine.floor()),
@@ -152,6 +154,7 @@ impl State {
         let version = self.engine.mark().version;
         let before = self.visible.swap(version, Ordering::AcqRel);
         assert!(before <= version, "visible never goes back");
+        debug_assert!(self.engine.floor() <= version, "what is visible can be read");
         let (state, history) = self.engine.state_bytes();
         self.state_bytes.store(state, Ordering::Relaxed);
         {
@@ -252,6 +255,7 @@ impl Apply for State {
                     _ => Halt::NotLeading,
                 };
                 self.sequencer().lose(self.visible(), halt);
+                self.note_pending(0);
                 let observers = self.observers.read().unwrap_or_else(PoisonError::into_inner);
                 observers.iter().for_each(|observer| observer.lost());
             }

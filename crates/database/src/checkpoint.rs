@@ -219,6 +219,7 @@ impl Checkpoints {
         drop(frozen);
         self.name(&written, journal_bytes)?;
         let [newest, older] = lock(&self.known).named;
+        assert_eq!(newest.id, id, "what was written is named before anything is removed");
         checkpoint::retire(disk, &self.folder, [newest.id, older.id])
             .map_err(|source| Error::io("removing older checkpoints", source))?;
         if older.id != 0 {
@@ -234,6 +235,8 @@ impl Checkpoints {
     /// An id that was never used, even by an attempt that failed.
     fn take_id(&self) -> u64 {
         let mut known = lock(&self.known);
+        let [newest, older] = known.named;
+        assert!(known.next_id > newest.id.max(older.id), "an id is above every one before it");
         known.next_id += 1;
         known.next_id - 1
     }
@@ -249,6 +252,9 @@ impl Checkpoints {
             bytes: written.footer.file_len,
         };
         let [older, _] = lock(&self.known).named;
+        assert!(newest.version >= older.version, "checkpoints go forward");
+        assert!(newest.position > older.position, "a checkpoint of nothing new is not written");
+        assert!(newest.replay_from >= older.replay_from, "replay never begins earlier again");
         // With a single checkpoint the whole journal stays: it is the second copy.
         let keep_from = if older.id == 0 { 1 } else { older.replay_from };
         self.journal.checkpointed([newest.id, older.id], keep_from)?;

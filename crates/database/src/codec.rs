@@ -164,6 +164,7 @@ impl Operations<'_> {
 
     /// How many keys they set, and how many keys and ranges they remove; before any was taken.
     pub(crate) fn changes(&self) -> (u32, u32) {
+        debug_assert!(self.puts <= self.left, "asked before any was taken");
         (self.puts, self.left - self.puts)
     }
 }
@@ -233,6 +234,7 @@ impl<'a> Txns<'a> {
     /// Version of the last transaction.
     #[must_use]
     pub(crate) fn last_version(&self) -> u64 {
+        debug_assert!(self.count > 0 && self.base_version > 0, "checked when decoded");
         self.base_version + u64::from(self.count) - 1
     }
 

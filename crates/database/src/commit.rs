@@ -134,6 +134,7 @@ impl Handle {
         let seen = transaction.seen.max(applied).min(view.at);
         let mut sequencer = self.state.sequencer();
         sequencer.check_view(view)?;
+        assert!(seen <= view.at, "a view shows nothing above its version");
         let ticket = (seen > visible).then(|| sequencer.overlay.ticket(seen)).flatten();
         sequencer.end_reading(view, self.state.visible());
         drop(sequencer);

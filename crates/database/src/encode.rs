@@ -84,6 +84,7 @@ impl EntryBuffer {
         self.bytes.extend_from_slice(key);
         self.bytes.extend_from_slice(value);
         self.count += 1;
+        debug_assert!(self.bytes.len() > HEADER_ROOM, "the header's room is in front");
     }
 
     /// The operations from byte `from` on (0: all), and where they end. For a running transaction
@@ -108,7 +109,11 @@ impl EntryBuffer {
         for (to, from) in self.bytes.iter_mut().skip(start).zip(header) {
             *to = from;
         }
-        Encoded { bytes: self.bytes, start, count: self.count }
+        let encoded = Encoded { bytes: self.bytes, start, count: self.count };
+        debug_assert!(start < VARINT_BYTES_MAX, "a count has at least one byte");
+        debug_assert_eq!(encoded.entry().len(), usize::try_from(len).unwrap_or(0) + 4);
+        debug_assert_eq!(encoded.operations().count(), usize::try_from(self.count).unwrap_or(0));
+        encoded
     }
 }
 

@@ -51,6 +51,7 @@ impl Handle {
                 other => break other?,
             }
         };
+        assert!(id != REGISTRY, "numbers begin at 1");
         self.highest_keyspace.fetch_max(id.0, Ordering::AcqRel);
         let mut known = self.keyspaces.write().unwrap_or_else(PoisonError::into_inner);
         known.insert(name.to_owned(), id);

@@ -70,6 +70,8 @@ impl Step {
         if whole {
             step.until = None;
         }
+        debug_assert!(step.written.len() <= entries, "a step is bounded");
+        debug_assert!(step.written.values().all(|(version, _)| *version <= at));
         step.removed = overlay.ranges_meeting(keyspace, range, at);
         step
     }
@@ -143,6 +145,7 @@ impl Core {
                 Step::of(&sequencer.overlay, keyspace, here, view.at, entries, reverse)
             };
             seen = seen.max(step.newest());
+            assert!(seen <= view.at, "a view shows nothing above its version");
             let part = narrow(&left, step.until.as_deref(), reverse);
             // Rows that a pending entry hides make room for as many more.
             let fetch = wanted + step.written.len();
@@ -159,6 +162,7 @@ impl Core {
             }
             let end = if reverse { part.0 } else { part.1 };
             let done = end == if reverse { left.0.clone() } else { left.1.clone() };
+            debug_assert!(rows.len() <= limit, "a scan keeps its limit");
             if rows.len() >= limit || done {
                 return Ok((rows, seen));
             }

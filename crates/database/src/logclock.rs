@@ -53,6 +53,7 @@ impl LogClock {
             // What was told stays true, even when the last answer is younger than the last look.
             self.log_ns = self.log_ns.max(before);
         }
+        assert!(self.log_ns >= before, "log time never goes back");
         self.log_ns / NS_PER_MS
     }
 
@@ -78,6 +79,7 @@ impl LogClock {
             true => self.log_ns.saturating_add(slew),
             false => self.log_ns - slew,
         };
+        debug_assert!(slew <= elapsed_ns / SLEW_DIVISOR);
         self.wall_ms = wall_ms;
         self.wall_boot_ns = boot_ns;
     }

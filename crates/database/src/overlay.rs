@@ -200,6 +200,11 @@ impl Overlay {
     /// Adds the next transaction.
     pub(crate) fn push(&mut self, version: u64, ticket: Ticket, encoded: Encoded) {
         assert_eq!(version, self.latest() + 1, "versions are pushed densely");
+        assert!(encoded.count() > 0, "a transaction that writes nothing has no version");
+        debug_assert!(
+            self.recent.back().is_none_or(|last| last.ticket <= ticket),
+            "versions and batches rise together"
+        );
         self.bytes += cost(&encoded);
         self.recent.push_back(Recent { ticket, source: Source::Queued(encoded) });
     }
@@ -218,6 +223,7 @@ impl Overlay {
             recent.source = Source::Indexed(Arc::clone(&shared));
             self.insert(self.indexed, &shared);
         }
+        debug_assert_eq!(self.indexed, latest);
     }
 
     /// Adds a transaction to the index.
@@ -268,6 +274,7 @@ impl Overlay {
             }
         }
         self.indexed = self.indexed.max(self.floor);
+        debug_assert!(self.indexed <= self.latest(), "only what was pushed is indexed");
         while self.ranges.front().is_some_and(|range| range.version <= self.floor) {
             self.ranges.pop_front();
         }
@@ -288,11 +295,13 @@ impl Overlay {
 
     /// Drops everything: what was pending is unknown. The engine stands at `version`.
     pub(crate) fn drop_pending(&mut self, version: u64) {
+        assert!(version <= self.latest(), "what is visible was ordered");
         *self = Self::new(version);
     }
 
     /// The ticket of a transaction that is still here.
     pub(crate) fn ticket(&self, version: u64) -> Option<Ticket> {
+        debug_assert!(version <= self.latest(), "a ticket of a version that was given out");
         let index = usize::try_from(version.checked_sub(self.floor + 1)?).ok()?;
         self.recent.get(index).map(|recent| recent.ticket)
     }
@@ -335,6 +344,7 @@ impl Overlay {
         range: KeyRange<'_>,
         at: u64,
     ) -> impl Iterator<Item = (&'a [u8], Found<'a>)> + use<'a> {
+        debug_assert!(at.min(self.latest()) <= self.indexed, "what is asked was indexed");
         let mut last: Option<&'a [u8]> = None;
         self.slots_in(keyspace, range).filter_map(move |(slot, value)| {
             let key = slot.source.slice(slot.key);
@@ -433,6 +443,7 @@ impl Overlay {
         range: KeyRange<'_>,
         since: u64,
     ) -> Option<(&[u8], u64)> {
+        debug_assert_eq!(self.indexed, self.latest(), "validation sees everything ordered");
         let mut written = self.ranges.iter().rev().take_while(|written| written.version > since);
         if let Some(written) = written.find(|written| written.meets(keyspace, range)) {
             return Some((written.source.slice(written.start), written.version));

@@ -35,6 +35,7 @@ impl Readers {
     /// It ended.
     pub(crate) fn release(&mut self, at: u64) {
         let Some(group) = self.open.get_mut(&at) else { return };
+        assert!(group.count > 0, "a reader ends once");
         group.count -= 1;
         if group.count == 0 {
             self.open.remove(&at);
@@ -79,7 +80,9 @@ impl Readers {
         }
         self.open.remove(&at);
         self.expired += group.count;
+        assert!(self.floor <= at && at < latest, "the floor rises, and not above the newest");
         self.floor = at + 1;
+        debug_assert!(self.oldest().is_none_or(|oldest| oldest >= self.floor));
         true
     }
 
@@ -102,7 +105,8 @@ impl Snapshots {
     /// A snapshot of `version` was pinned; its id.
     pub(crate) fn register(&mut self, version: u64, now_ms: u64) -> u64 {
         self.next_id += 1;
-        self.open.insert(self.next_id, (version, now_ms));
+        let before = self.open.insert(self.next_id, (version, now_ms));
+        assert!(before.is_none(), "an id is used once");
         self.next_id
     }
 

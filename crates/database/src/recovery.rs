@@ -9,9 +9,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use rekindle_engine::MemoryEngine;
 use rekindle_engine::checkpoint::{Policy, Since};
 use rekindle_engine::recovery::{self as engine_recovery, EngineLayer, Usable};
+use rekindle_engine::{Engine, MemoryEngine};
 use rekindle_env::{DirectoryLock, Env, LockMode, ReadDisk};
 use rekindle_journal::codec::segment::{HEADER_LEN, SegmentHeader, SegmentHeaderRead};
 use rekindle_journal::{self as journal, JournalLayer, Layout, MetaLayer, WriterConfig};
@@ -52,13 +52,30 @@ pub(crate) struct Examination<'a> {
 
 /// All layers of an examination in which none refused.
 struct Layers {
+    below: Below,
+    memory: Arc<MemoryEngine>,
+    replayed: Replayed,
+    database: LayerReport,
+}
+
+/// The layers below the database.
+struct Below {
     store: (StoreLayer, Examined<StoreLayer>),
     meta: (MetaLayer, Examined<MetaLayer>),
     engine: (EngineLayer, Examined<EngineLayer>),
     journal: (JournalLayer, Examined<JournalLayer>),
-    memory: Arc<MemoryEngine>,
-    replayed: Replayed,
-    database: LayerReport,
+}
+
+impl Below {
+    fn refuses(&self) -> bool {
+        let refusals = [self.meta.1.refusal(), self.engine.1.refusal(), self.journal.1.refusal()];
+        self.store.1.refusal().is_some() || refusals.iter().any(Option::is_some)
+    }
+
+    /// Their reports, in order.
+    fn reports(self) -> [LayerReport; 4] {
+        [self.store.1.report, self.meta.1.report, self.engine.1.report, self.journal.1.report]
+    }
 }
 
 /// A recovered store whose journal is ready to start.
@@ -122,6 +139,42 @@ impl<'a> Examination<'a> {
         disk: &(dyn ReadDisk + 'static),
         depth: Depth,
     ) -> Result<Option<Layers>, Error> {
+        let Some(below) = self.look_below(options, disk, depth)? else { return Ok(None) };
+        if below.refuses() {
+            self.add_all(below.reports());
+            return Ok(None);
+        }
+        let clock = &*self.env.clock;
+        let memory = Arc::new(below.engine.1.trusted.load(disk)?);
+        let layer = DatabaseLayer {
+            journal: &below.journal.1.trusted,
+            engine: &*memory,
+            replay_from: below.engine.1.trusted.replay_from(),
+            clock,
+            until: None,
+            only: None,
+        };
+        let seen = examine(&layer, disk, clock)?;
+        if seen.refusal().is_some() {
+            let report = seen.report;
+            self.add_all(below.reports());
+            self.report.add(report);
+            return Ok(None);
+        }
+        // Nothing refused. This layer's own act touches no disk: it says what replay did.
+        let (replayed, mut database) = perform(&layer, seen, &(), clock)?;
+        add_figures(&mut database, &replayed.stats);
+        assert_eq!(memory.mark().version, replayed.stats.final_version, "replay reached its end");
+        Ok(Some(Layers { below, memory, replayed, database }))
+    }
+
+    /// Examines the layers below the database; `None` when there is no store to look into.
+    fn look_below(
+        &mut self,
+        options: &Options,
+        disk: &(dyn ReadDisk + 'static),
+        depth: Depth,
+    ) -> Result<Option<Below>, Error> {
         let clock = &*self.env.clock;
         let candidate = Identity::generate(&*self.env.random, identity::ENGINE_MEMORY);
         let store = StoreLayer { dir: self.dir.clone(), create: options.create, candidate };
@@ -131,7 +184,6 @@ impl<'a> Examination<'a> {
             return Ok(None);
         }
         let who = store_seen.trusted.identity().unwrap_or(&store.candidate).clone();
-
         let layout = Layout::new(&self.dir, SHARD);
         let meta = MetaLayer { layout: layout.clone(), store_id: who.store_id };
         let meta_seen = examine(&meta, disk, clock)?;
@@ -156,48 +208,11 @@ impl<'a> Examination<'a> {
             env: self.env.clone(),
         };
         let journal_seen = examine(&journal, disk, clock)?;
-        let refused = [meta_seen.refusal(), engine_seen.refusal(), journal_seen.refusal()];
-        if refused.iter().any(Option::is_some) {
-            self.add_all([
-                store_seen.report,
-                meta_seen.report,
-                engine_seen.report,
-                journal_seen.report,
-            ]);
-            return Ok(None);
-        }
-
-        let memory = Arc::new(engine_seen.trusted.load(disk)?);
-        let layer = DatabaseLayer {
-            journal: &journal_seen.trusted,
-            engine: &*memory,
-            replay_from: engine_seen.trusted.replay_from(),
-            clock,
-            until: None,
-            only: None,
-        };
-        let seen = examine(&layer, disk, clock)?;
-        if seen.refusal().is_some() {
-            self.add_all([
-                store_seen.report,
-                meta_seen.report,
-                engine_seen.report,
-                journal_seen.report,
-                seen.report,
-            ]);
-            return Ok(None);
-        }
-        // Nothing refused. This layer's own act touches no disk: it says what replay did.
-        let (replayed, mut database) = perform(&layer, seen, &(), clock)?;
-        add_figures(&mut database, &replayed.stats);
-        Ok(Some(Layers {
+        Ok(Some(Below {
             store: (store, store_seen),
             meta: (meta, meta_seen),
             engine: (engine, engine_seen),
             journal: (journal, journal_seen),
-            memory,
-            replayed,
-            database,
         }))
     }
 
@@ -213,13 +228,8 @@ impl<'a> Examination<'a> {
     /// The report of an examination that is not acted on.
     pub(crate) fn into_report(mut self) -> Report {
         if let Some(layers) = self.layers.take() {
-            self.add_all([
-                layers.store.1.report,
-                layers.meta.1.report,
-                layers.engine.1.report,
-                layers.journal.1.report,
-                layers.database,
-            ]);
+            self.add_all(layers.below.reports());
+            self.report.add(layers.database);
         }
         self.report
     }
@@ -230,16 +240,18 @@ impl<'a> Examination<'a> {
         let clock = &*self.env.clock;
         let disk = &*self.env.disk;
         let started = clock.boot_ns();
-        let (store, report) = perform(&layers.store.0, layers.store.1, disk, clock)?;
+        let (store, report) = perform(&layers.below.store.0, layers.below.store.1, disk, clock)?;
         self.report.add(report);
-        let (_, report) = perform(&layers.meta.0, layers.meta.1, disk, clock)?;
+        let (_, report) = perform(&layers.below.meta.0, layers.below.meta.1, disk, clock)?;
         self.report.add(report);
-        let (engine_layer, engine_seen) = layers.engine;
+        let (engine_layer, engine_seen) = layers.below.engine;
         let (checkpoints, report) = perform(&engine_layer, engine_seen, disk, clock)?;
         self.report.add(report);
-        let (journal_layer, journal_seen) = layers.journal;
+        let (journal_layer, journal_seen) = layers.below.journal;
         let replayed_bytes = journal_seen.trusted.replay_bytes(checkpoints.replay_from);
+        let known_runs = journal_seen.trusted.incarnation;
         let (journal, report) = perform(&journal_layer, journal_seen, &(), clock)?;
+        assert!(journal.incarnation > known_runs, "a run's number is above every one before it");
         self.report.add(report);
         self.report.add(layers.database);
         let store = store.begin(disk, &self.dir)?;

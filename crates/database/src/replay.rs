@@ -199,6 +199,8 @@ impl Replay {
             self.stats.discarded_txns += 1;
         }
         let discarded = self.stats.incomplete_txns;
+        let stats = &self.stats;
+        assert_eq!(stats.discarded_txns, stats.incomplete_txns + stats.aborted_txns);
         tracing::warn!("Discarded {discarded} incomplete transactions during recovery");
     }
 
@@ -305,6 +307,8 @@ impl Replay {
         if version <= self.applied || self.until.is_some_and(|until| version > until) {
             return;
         }
+        assert!(version > self.mark.version, "versions are applied in order");
+        assert!(record.position >= self.mark.position, "records are applied in order");
         self.mark = Mark {
             position: record.position,
             term: record.term,
@@ -316,6 +320,7 @@ impl Replay {
         self.stats.deletes_applied += u64::from(changes.1);
         self.stats.txns_applied += 1;
         self.stats.final_version = version;
+        debug_assert_eq!(target.engine.mark().version, version, "the engine has it");
     }
 
     fn skip(&mut self, decoded: &Decoded<'_>) {
@@ -339,7 +344,8 @@ impl Replay {
                     bytes: OPEN_OVERHEAD_BYTES,
                 };
                 self.open_bytes += open.bytes;
-                self.open.insert(*id, open);
+                let before = self.open.insert(*id, open);
+                assert!(before.is_none(), "a second Begin is another situation");
             }
             Decoded::Part(part) => {
                 let Some(open) = self.open.get_mut(&part.txn_id) else { return };
@@ -353,7 +359,9 @@ impl Replay {
 
     fn take_open(&mut self, id: u64) -> Option<Open> {
         let open = self.open.remove(&id)?;
+        assert!(open.bytes <= self.open_bytes, "what is open was counted");
         self.open_bytes -= open.bytes;
+        debug_assert!(!self.open.is_empty() || self.open_bytes == 0);
         Some(open)
     }
 
@@ -399,6 +407,7 @@ impl Replay {
         );
         let found = format!("a loss of positions {from}..={to}, accepted at position {position}");
         self.note(label, place, &format!("version {expected}"), &found);
+        assert!(next >= expected, "a loss never takes versions back");
         self.last = Some(next - 1);
         self.after_loss = true;
         self.resume_at = Some((to + 1).max(position + 1));
@@ -425,6 +434,7 @@ impl Replay {
         self.mark.term = record.term;
         self.mark.version = self.mark.version.max(self.stats.final_version);
         target.engine.advance(self.mark);
+        debug_assert_eq!(target.engine.mark().position, record.position);
     }
 
     /// Notes something that concerns no stored bytes.

@@ -108,6 +108,7 @@ impl Sequencer {
     pub(crate) fn begin_reading(&mut self, now_ms: u64) -> ReadView {
         let at = self.overlay.latest();
         self.overlay.index();
+        debug_assert!(at >= self.overlay.floor());
         self.readers.register(at, now_ms);
         ReadView { at, generation: self.generation }
     }
@@ -161,12 +162,14 @@ impl Sequencer {
             log_time_ms: self.clock.now_ms(),
             bytes: encoded.entry(),
         };
+        assert!(version > self.overlay.floor(), "a version above everything visible");
         let ticket = match journal.append(entry) {
             Ok(ticket) => ticket,
             Err(AppendError::Full) => return Err(NotOrdered::NoRoom),
             Err(error) => return Err(Error::from(error).into()),
         };
         self.overlay.push(version, ticket, std::mem::take(encoded));
+        assert_eq!(self.overlay.latest(), version, "ordered is latest");
         self.commits += 1;
         Ok(Ordered { version, ticket })
     }
@@ -175,13 +178,19 @@ impl Sequencer {
     pub(crate) fn prune(&mut self, visible: u64) {
         let needed = self.readers.oldest().unwrap_or(u64::MAX);
         self.overlay.prune(needed.min(visible));
+        debug_assert!(self.overlay.floor() <= visible, "what is pending stays");
+        debug_assert!(self.overlay.floor() <= needed, "what a reader needs stays");
     }
 
     /// What was pending above `visible` is unknown: drops it.
     pub(crate) fn lose(&mut self, visible: u64, halt: Halt) {
-        self.overlay.drop_pending(visible);
+        if !cfg!(planted = "overlay-kept-after-poison") {
+            self.overlay.drop_pending(visible);
+        }
         self.readers.reset(visible);
         self.generation += 1;
+        assert_eq!(self.overlay.latest(), visible, "only what is visible is left");
+        debug_assert_eq!(self.overlay.bytes(), 0);
         if self.halted.is_none() {
             self.halted = Some(halt);
         }

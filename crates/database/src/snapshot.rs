@@ -46,6 +46,7 @@ impl Snapshot {
                 }
             },
         };
+        debug_assert!(version <= state.visible(), "a snapshot shows what is visible");
         let id = lock(&state.snapshots).register(version, core.env.clock.boot_ms());
         Ok(Self { core: Arc::clone(core), id, version })
     }

@@ -19,7 +19,7 @@ fn files(disk: &SimulatedDisk) -> Vec<(String, Vec<u8>)> {
     files.into_iter().map(|(path, _)| (path.display().to_string(), read(&path))).collect()
 }
 
-/// proves: R10
+/// fault: R10
 #[test]
 fn looking_changes_no_byte() {
     let (disk, env, _) = simulated(1);
@@ -132,6 +132,29 @@ fn missing_identity_or_metadata_is_refused_everywhere() {
     }
 }
 
+/// A dump as short lines.
+fn tell(env: &Env) -> Vec<String> {
+    let mut told = Vec::new();
+    dump("/store", env, &mut |line| {
+        told.push(match line {
+            DumpLine::Segment { seq, incarnation, .. } => format!("segment {seq} {incarnation}"),
+            DumpLine::Frame { records, .. } => format!("frame {records}"),
+            DumpLine::Record { position, kind, undecodable, .. } => {
+                format!("{position} {kind:?}{}", if undecodable.is_some() { " ?" } else { "" })
+            }
+            DumpLine::Transaction { id, version, .. } => format!("txn {id} {version:?}"),
+            DumpLine::Operation(Operation::Put { .. }) => "put".to_owned(),
+            DumpLine::Operation(_) => "delete".to_owned(),
+            DumpLine::Loss { from_position, to_position, audit } => {
+                format!("loss {from_position}..={to_position} {}", audit.escape_ascii())
+            }
+        });
+        Ok(())
+    })
+    .unwrap();
+    told
+}
+
 #[test]
 fn a_dump_tells_every_kind() {
     let (_, env, _) = simulated(1);
@@ -157,24 +180,7 @@ fn a_dump_tells_every_kind() {
             }
         }
     });
-    let mut told = Vec::new();
-    dump("/store", &env, &mut |line| {
-        told.push(match line {
-            DumpLine::Segment { seq, incarnation, .. } => format!("segment {seq} {incarnation}"),
-            DumpLine::Frame { records, .. } => format!("frame {records}"),
-            DumpLine::Record { position, kind, undecodable, .. } => {
-                format!("{position} {kind:?}{}", if undecodable.is_some() { " ?" } else { "" })
-            }
-            DumpLine::Transaction { id, version, .. } => format!("txn {id} {version:?}"),
-            DumpLine::Operation(Operation::Put { .. }) => "put".to_owned(),
-            DumpLine::Operation(_) => "delete".to_owned(),
-            DumpLine::Loss { from_position, to_position, audit } => {
-                format!("loss {from_position}..={to_position} {}", audit.escape_ascii())
-            }
-        });
-        Ok(())
-    })
-    .unwrap();
+    let told = tell(&env);
     let expected = [
         "segment 1 1",
         "frame 13",
