@@ -323,7 +323,7 @@ fn records_that_are_nothing_to_the_database_only_move_the_position() {
 
 /// After everything was discarded the store is as empty as a new one, and it stays usable.
 ///
-/// proves: D6
+/// proves: D4, D6
 #[test]
 fn after_discarding_everything_the_version_is_zero() {
     let env = filled(|journal| {
@@ -336,6 +336,7 @@ fn after_discarding_everything_the_version_is_zero() {
     assert_eq!(first.current_version(), 0);
     let stats = first.replay_stats();
     assert_eq!((stats.incomplete_txns, stats.aborted_txns, stats.orphaned_entries), (1, 1, 1));
+    assert_eq!(stats.discarded_txns, 2, "the sum of both");
     first.close().unwrap();
     drop(first);
     let second = open(&env);
