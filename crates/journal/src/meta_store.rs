@@ -92,18 +92,11 @@ impl MetaStore {
         Ok(self.segments.drain(..given_up).map(|segment| segment.seq).collect())
     }
 
-    /// Writes the same again, over the copy that is not the newest.
-    pub(crate) fn write_again(&mut self) -> io::Result<()> {
-        self.write(self.meta)
-    }
-
-    /// Makes both copies durable as they were read: the writer of one may have been killed before
-    /// its sync, and so far only the kernel's cache holds it.
-    pub(crate) fn settle(&self) -> io::Result<()> {
-        for copy in MetaCopy::BOTH {
-            self.disk.open_write(&self.layout.meta(copy))?.sync_data()?;
-        }
-        self.disk.sync_dir(&self.layout.shard_dir())
+    /// Writes the same again, over the copy that is not the newest, and names this segment where it
+    /// is newer.
+    pub(crate) fn write_again(&mut self, newest: u64) -> io::Result<()> {
+        let newest_segment = self.meta.newest_segment.max(newest);
+        self.write(Meta { newest_segment, ..self.meta })
     }
 
     /// Marks a clean end.

@@ -134,3 +134,33 @@ fn lazy_modes_lose_only_their_end() {
     crash_everywhere(Durability::Batched, 5);
     crash_everywhere(Durability::Relaxed, 5);
 }
+
+/// A segment that only the rotten meta copy named has served: the start that repairs the copy may
+/// itself die anywhere, and nothing that was acknowledged from that segment is ever set aside.
+///
+/// fault: S8, S20
+#[test]
+fn a_rotten_meta_copy_and_a_crash_in_the_next_start_lose_nothing() {
+    let disk = store_disk();
+    let opened = Setup::new(Arc::new(disk.clone())).open().unwrap();
+    for version in 1..=150 {
+        let ticket = append(&opened.journal, version);
+        assert_eq!(opened.journal.wait(ticket), Outcome::Durable);
+    }
+    let whole = disk.crash(Survival::None, 1).image();
+    for copy in ["store/shards/0/meta.a", "store/shards/0/meta.b"] {
+        let mut rotten = whole.clone();
+        rotten.flip(copy, 900).unwrap();
+        for stop in 0..60 {
+            for survival in Survival::EVERY {
+                let machine = SimulatedDisk::from_image(rotten.clone(), stop);
+                machine.stop_after(stop);
+                drop(Setup::new(Arc::new(machine.clone())).open());
+                let after = machine.crash(survival, stop);
+                let again = Setup::new(Arc::new(after)).open().unwrap();
+                let context = format!("{copy}, {stop} operations, {survival:?}");
+                assert_eq!(dense(&again.replayed), 150, "{context}");
+            }
+        }
+    }
+}

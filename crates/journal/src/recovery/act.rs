@@ -59,14 +59,12 @@ impl JournalLayer {
     ) -> Result<Recovered, Failure> {
         io_context("making directories", self.make_directories())?;
         let mut meta = self.meta_store(trusted);
-        // First of all: a segment whose making is interrupted is told from a lost one by two whole
-        // copies that do not name it.
-        match (self.known(), self.meta.intact) {
-            (None, _) => {}
-            (Some(_), true) => io_context("syncing meta", meta.settle())?,
-            (Some(_), false) => {
-                io_context("writing the bad meta copy again", meta.write_again())?;
-            }
+        if self.known().is_some() && !self.meta.intact {
+            // First of all: a segment whose making is interrupted is told from a lost one by two
+            // whole copies that do not name it. What only the bad copy may have named has perhaps
+            // served, so both name it from here on.
+            let newest = trusted.segments.last().map_or(0, |last| last.header.seq);
+            io_context("writing the bad meta copy again", meta.write_again(newest))?;
         }
         let mut recovered = None;
         for step in steps {
@@ -145,7 +143,6 @@ impl JournalLayer {
         assert!(header.seq > trusted.highest_seq, "a segment's number is never reused");
         assert!(header.incarnation > trusted.incarnation, "each run has its own number");
         debug_assert!(header.prev_end_lsn <= header.base_lsn);
-        self.sync_unnamed(trusted)?;
         let file = create_segment(self.disk(), &self.layout, &header)?;
         let end = self.carry(trusted, &header, &*file)?;
         sync_segment(self.disk(), &self.layout, &*file)?;
@@ -158,17 +155,6 @@ impl JournalLayer {
             release_rest(&*old, used, last.header.file_size)?;
         }
         Ok((header, file, end))
-    }
-
-    /// A segment that `meta` does not name was perhaps never synced by its maker, who was killed:
-    /// only the kernel's cache may hold it, and what is built upon it must outlive a power loss.
-    fn sync_unnamed(&self, trusted: &TrustedJournal) -> io::Result<()> {
-        let named = self.newest_named().unwrap_or(0);
-        for segment in trusted.segments.iter().filter(|segment| segment.header.seq > named) {
-            let file = self.disk().open_write(&segment.path)?;
-            sync_segment(self.disk(), &self.layout, &*file)?;
-        }
-        Ok(())
     }
 
     fn recovered(

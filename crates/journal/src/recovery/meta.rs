@@ -187,7 +187,25 @@ impl Layer for MetaLayer {
         Plan { steps: vec![], actions: vec![action] }
     }
 
-    fn act(&self, trusted: TrustedMeta, _: Vec<()>, _: &dyn Disk) -> Result<TrustedMeta, Failure> {
+    /// Writes the newest copy again, over itself. It was read through the kernel's cache, and its
+    /// writer may have been killed, or given up, before it was durable: another sync could prove
+    /// nothing. The older copy was durable before that one was begun, so a crash in here leaves it.
+    fn act(
+        &self,
+        trusted: TrustedMeta,
+        _: Vec<()>,
+        disk: &dyn Disk,
+    ) -> Result<TrustedMeta, Failure> {
+        if let Some(meta) = &trusted.meta {
+            let path = self.layout.meta(MetaCopy::of(meta.sequence));
+            let written = match disk.stat(&path) {
+                Ok(Some(_)) => durable::overwrite(disk, &path, &meta.encode())
+                    .and_then(|()| durable::sync_parent(disk, &path)),
+                Ok(None) => durable::create_file(disk, &path, &meta.encode()),
+                Err(error) => Err(error),
+            };
+            written.map_err(|error| Failure::io("writing meta", error))?;
+        }
         Ok(trusted)
     }
 }

@@ -217,7 +217,7 @@ impl Chain<'_> {
                 let walk = self.walk(&*file, &header, &piece).map_err(context)?;
                 piece.walk = Some(walk);
             }
-            if self.next.is_none() && !named && !(whole && established(&piece, &header)) {
+            if self.next.is_none() && !named && !self.served(&piece, &header) {
                 piece.standing = Standing::Stray;
             } else {
                 self.next = Some(Expected::Declared(Declared::by(&header)));
@@ -229,6 +229,15 @@ impl Chain<'_> {
         }
         self.segments.push(piece);
         Ok(())
+    }
+
+    /// Whether a segment that the newest whole `meta` does not name may have served. It may when a
+    /// copy is damaged, for that one may have named it. With two whole copies it did not: what the
+    /// kernel's cache shows of it was perhaps never synced, and nothing was acknowledged from it.
+    fn served(&self, piece: &SegmentPiece, header: &SegmentHeader) -> bool {
+        let whole = piece.file_len == Some(header.file_size);
+        let both = self.layer.known().is_some() && self.layer.meta.intact;
+        !both && whole && established(piece, header)
     }
 
     /// Whether this segment's frames must be read.
