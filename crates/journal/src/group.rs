@@ -73,6 +73,8 @@ struct State {
     blocked: u32,
     wakers: Vec<(u64, Waker)>,
     room_wakers: Vec<Waker>,
+    /// Threads that block for room.
+    room_waits: u32,
     /// A leader waits for this many entries.
     gather_target: u32,
 }
@@ -156,6 +158,7 @@ impl<W: Writer> Group<W> {
             blocked: 0,
             wakers: Vec::new(),
             room_wakers: Vec::new(),
+            room_waits: 0,
             gather_target: u32::MAX,
         };
         Self {
@@ -262,7 +265,9 @@ impl<W: Writer> Group<W> {
                 return false;
             }
             let left = Duration::from_nanos(deadline - now);
+            state.room_waits += 1;
             state = self.room.wait_timeout(state, left).expect("see lock").0;
+            state.room_waits -= 1;
         }
     }
 

@@ -208,6 +208,12 @@ impl SegmentWriter {
         Ok(())
     }
 
+    /// What to say of an error. Only then: names are made of paths, which costs more than a frame.
+    fn failure(&self, doing: &str, error: &io::Error) -> String {
+        let name = self.layout.relative(&self.layout.segment(self.header.seq));
+        format!("{doing} {name}: {error}")
+    }
+
     /// Ends the journal cleanly: a seal, synced; returns the address behind it.
     pub(crate) fn seal(&mut self) -> io::Result<u64> {
         if self.end_lsn + FRAME_HEADER_LEN as u64 > self.header.end_lsn() {
@@ -240,14 +246,12 @@ pub(crate) fn release_rest(file: &dyn WriteFile, used: u64, file_size: u64) -> i
 
 impl Writer for SegmentWriter {
     fn write(&mut self, batch: &mut Batch) -> Result<(), String> {
-        let name = self.layout.relative(&self.layout.segment(self.header.seq));
-        self.write_batch(batch).map_err(|error| format!("writing {name}: {error}"))
+        self.write_batch(batch).map_err(|error| self.failure("writing", &error))
     }
 
     fn sync(&mut self) -> Result<Durable, String> {
-        let name = self.layout.relative(&self.layout.segment(self.header.seq));
         if self.durable.lsn < self.end_lsn {
-            self.sync_file().map_err(|error| format!("syncing {name}: {error}"))?;
+            self.sync_file().map_err(|error| self.failure("syncing", &error))?;
         }
         Ok(self.durable)
     }

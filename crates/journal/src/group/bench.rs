@@ -26,6 +26,8 @@ struct Seen {
     /// Nobody leads, and one of the threads here should.
     leader_called: bool,
     failed: bool,
+    /// Threads that sleep here, or are about to look because they were woken.
+    asleep: u32,
 }
 
 /// The waiting threads of one generation of batches.
@@ -55,7 +57,9 @@ impl Bench {
             if seen.failed || std::mem::take(&mut seen.leader_called) {
                 return Woken::Look;
             }
+            seen.asleep += 1;
             seen = self.changed.wait(seen).expect("see lock");
+            seen.asleep -= 1;
         }
     }
 
@@ -64,13 +68,14 @@ impl Bench {
         if self.lock().resolved >= batch { Woken::Resolved } else { Woken::Look }
     }
 
-    /// Notes that a batch is resolved; [`Bench::wake`] follows. Called before the next batch can be
-    /// resolved, so that no thread of this one takes the call to lead a later one.
-    pub(super) fn resolve(&self, batch: u64) {
+    /// Notes that a batch is resolved; says whether a [`Bench::wake`] must follow. Called before the
+    /// next batch can be resolved, so that no thread of this one takes the call to lead a later one.
+    pub(super) fn resolve(&self, batch: u64) -> bool {
         let mut seen = self.lock();
         debug_assert!(seen.resolved < batch, "a batch resolves once");
         seen.resolved = batch;
         seen.leader_called = false;
+        seen.asleep > 0
     }
 
     /// Wakes all threads. A call to lead that met a thread of the resolved batch is heard again.

@@ -26,8 +26,11 @@ impl<W: Writer> Group<W> {
         let asked = std::mem::take(&mut state.sync_due) || force_sync;
         let sync = asked || self.config.durability == Durability::Strict;
         let room = std::mem::take(&mut state.room_wakers);
+        let room_waited = state.room_waits > 0;
         drop(state);
-        self.room.notify_all();
+        if room_waited {
+            self.room.notify_all();
+        }
         room.into_iter().for_each(Waker::wake);
 
         let before = (self.nanos)();
@@ -131,9 +134,11 @@ impl<W: Writer> Group<W> {
         state.resolved = number;
         let due = drain_wakers(&mut state.wakers, number);
         drop(state);
-        self.bench(number).resolve(number);
+        let waited = self.bench(number).resolve(number);
         drop(applying);
-        self.bench(number).wake();
+        if waited {
+            self.bench(number).wake();
+        }
         due.into_iter().for_each(Waker::wake);
     }
 
