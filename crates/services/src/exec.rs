@@ -141,7 +141,10 @@ impl Core {
     /// A transaction with the command in it, and the answer once it is acknowledged.
     fn prepare<C: Command>(&self, command: &mut C) -> Result<Prepared<C::Value>, Error> {
         let mut txn = self.database.begin();
-        match command.build(self, &mut txn) {
+        let built = command.build(self, &mut txn);
+        // Where the index is lost, it had looked at nothing: that is no reason to be told "fenced".
+        self.alive()?;
+        match built {
             Ok(answer) => Ok((txn, Ok(answer))),
             Err(Stop::Refused(error)) => Ok((txn, Err(error))),
             Err(Stop::Failed(error)) => Err(error.into()),
