@@ -46,9 +46,6 @@ impl MemoryEngine {
         }
         assert!(mark.position >= writer.mark.position, "a newer version at an older position");
         let garbage_before = writer.garbage.len();
-        if cfg!(planted = "applied-outside-batch") {
-            self.move_mark(writer, mark);
-        }
         let mut held: Option<Held<'_>> = None;
         for operation in operations {
             self.apply_operation(writer, &mut held, mark.version, operation);

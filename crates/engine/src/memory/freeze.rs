@@ -57,7 +57,7 @@ impl Frozen<'_> {
     /// Where the view stands.
     #[must_use]
     pub fn mark(&self) -> Mark {
-        self.mark
+        if cfg!(planted = "applied-outside-batch") { self.engine.mark() } else { self.mark }
     }
 
     /// The state hash at this view; see [`Engine::state_hash`].
