@@ -1,0 +1,23 @@
+//! What must hold after every recovery, one invariant in each file.
+//!
+//! Invariant: a check looks at a recovered store and at what the oracle knows; its `Err` says what
+//! was broken, in a sentence.
+
+pub mod deterministic;
+pub mod idempotent;
+pub mod identities;
+pub mod keys;
+pub mod leases;
+pub mod never_refuses;
+pub mod nothing_invented;
+pub mod nothing_lost;
+pub mod poison;
+pub mod prefix;
+pub mod queue_order;
+pub mod queue_places;
+pub mod transaction_ids;
+pub mod verdicts;
+pub mod versions;
+
+/// A broken promise, in a sentence.
+pub type Check = Result<(), String>;

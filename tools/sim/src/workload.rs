@@ -1,0 +1,193 @@
+//! The mixed workload: what one client does to one store on one machine, by seed.
+//!
+//! It runs once; the campaigns then crash it at every operation of its disk. Invariants: it is a
+//! function of its seed and of the answers; what a client can see to be wrong ends it.
+
+use std::sync::Arc;
+
+use rekindle_database::DurabilityMode;
+use rekindle_env::{Disk, SimulatedDisk, durable};
+
+use crate::effect::effects;
+use crate::execute::execute;
+use crate::history::History;
+use crate::hook::HookedDisk;
+use crate::model::Model;
+use crate::oracle::{Moment, Oracle};
+use crate::plan::Planner;
+use crate::request::{Answer, Refusal, Request};
+use crate::store::{DIR, Machine, Store};
+
+/// When every run begins.
+pub const BEGIN_WALL_MS: u64 = 1_700_000_000_000;
+
+/// How long a run is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Length {
+    /// Requests.
+    pub requests: usize,
+    /// Requests between two checkpoints.
+    pub checkpoint_every: usize,
+    /// Requests between two stops of the store.
+    pub stop_every: usize,
+    /// What an acknowledgement promises.
+    pub durability: DurabilityMode,
+}
+
+impl Length {
+    /// So many strict requests, with a checkpoint and a stop every so many.
+    #[must_use]
+    pub fn strict(requests: usize, checkpoint_every: usize, stop_every: usize) -> Self {
+        Self { requests, checkpoint_every, stop_every, durability: DurabilityMode::Strict }
+    }
+}
+
+/// A run and what is known of it.
+#[derive(Debug)]
+pub struct Run {
+    /// The disk, with its trace.
+    pub disk: SimulatedDisk,
+    /// What was asked and answered.
+    pub oracle: Oracle,
+    /// What was committed.
+    pub history: Arc<History>,
+    /// The answer that ended it before its time.
+    pub ended: Option<Refusal>,
+    /// The store, where it is still open.
+    pub store: Option<Store>,
+    /// What its acknowledgements promised.
+    pub durability: DurabilityMode,
+    /// The clock, as it stands.
+    pub wall_ms: u64,
+    /// What a client believes at the end.
+    pub model: Model,
+}
+
+struct Client {
+    machine: Machine,
+    disk: SimulatedDisk,
+    hook: HookedDisk,
+    store: Option<Store>,
+    oracle: Oracle,
+    history: Arc<History>,
+    model: Model,
+    wall_ms: u64,
+    closed: bool,
+    strict: bool,
+}
+
+/// Runs the workload of this seed.
+///
+/// # Errors
+/// A broken promise that the client could see.
+pub fn run(disk: &SimulatedDisk, seed: u64, length: Length) -> Result<Run, String> {
+    // The directory that holds the store is not the store's to make durable.
+    durable::sync_parent(disk, DIR.as_ref()).map_err(|error| error.to_string())?;
+    let hook = HookedDisk::new(disk.clone());
+    let shared: Arc<dyn Disk> = Arc::new(hook.clone());
+    let mut client = Client {
+        machine: Machine::new(shared, BEGIN_WALL_MS, seed).with_durability(length.durability),
+        disk: disk.clone(),
+        hook,
+        store: None,
+        oracle: Oracle::default(),
+        history: Arc::default(),
+        model: Model::default(),
+        wall_ms: BEGIN_WALL_MS,
+        closed: true,
+        strict: length.durability == DurabilityMode::Strict,
+    };
+    let mut planner = Planner::new(seed, length);
+    let mut ended = None;
+    while let Some((pause_ms, request)) = planner.next(&client.model, client.now_ms()) {
+        client.machine.clock.advance_ms(pause_ms);
+        client.wall_ms += pause_ms;
+        let context = format!("request {} {request:?}", client.oracle.asked.len());
+        let answer = client.ask(request).map_err(|broken| format!("{context}: {broken}"))?;
+        if let Some(refusal) = answer.fatal() {
+            ended = Some(refusal.clone());
+            break;
+        }
+    }
+    let Client { oracle, history, store, wall_ms, model, .. } = client;
+    let durability = length.durability;
+    Ok(Run { disk: disk.clone(), oracle, history, ended, store, durability, wall_ms, model })
+}
+
+impl Client {
+    /// Log time, or the wall clock while the store is closed.
+    fn now_ms(&self) -> u64 {
+        self.store.as_ref().map_or(self.wall_ms, |store| store.database.log_time_ms())
+    }
+
+    fn ask(&mut self, request: Request) -> Result<Answer, String> {
+        let txn_id = self.store.as_ref().map_or(0, |store| store.database.begin().id());
+        let txn_id = txn_id.max(self.oracle.asked.last().map_or(0, |asked| asked.begun.txn_id));
+        let log_ms = self.now_ms();
+        let moment = Moment { wall_ms: self.wall_ms, log_ms, txn_id };
+        self.oracle.begin(&self.disk, request.clone(), moment);
+        let answer = match &request {
+            Request::Stop(clean) => self.stop(*clean),
+            Request::Start => self.start()?,
+            request => {
+                let store = self.store.as_ref().ok_or("nothing is asked of a closed store")?;
+                execute(store, request, Some(&self.hook))?
+            }
+        };
+        if answer.fatal().is_some() {
+            // Unknown: neither effects nor a version.
+            return Ok(answer);
+        }
+        let effects = effects(&request, &answer, log_ms);
+        for (version, effect) in &effects {
+            self.model.apply(*version, effect)?;
+        }
+        let before = self.oracle.asked.iter().rev().nth(1);
+        let (mut version, durable) = before.map_or((0, 0), |asked| (asked.version, asked.durable));
+        if let Some(store) = &self.store {
+            version = store.database.stats().latest_version;
+            let (visible, applied) = (store.database.current_version(), self.history.version());
+            if self.strict && (visible, applied) != (version, version) {
+                return Err(format!(
+                    "version {version} was ordered last, {applied} applied, {visible} is visible"
+                ));
+            }
+        }
+        let synced = match request {
+            Request::Flush | Request::Stop(true) => answer == Answer::Done(0),
+            _ => self.strict,
+        };
+        let durable = if synced { version } else { durable };
+        self.oracle.end(&self.disk, answer.clone(), effects, (version, durable));
+        Ok(answer)
+    }
+
+    fn stop(&mut self, clean: bool) -> Answer {
+        let Some(store) = self.store.take() else { return Answer::Done(0) };
+        self.closed = clean;
+        if !clean {
+            // Dropped: as if the process had died.
+            return Answer::Done(0);
+        }
+        let stopped = store.services.shutdown().map_err(Refusal::from);
+        let stopped = stopped.and_then(|()| Ok(store.database.close()?));
+        self.closed = stopped.is_ok();
+        stopped.map_or_else(Answer::Refused, |()| Answer::Done(0))
+    }
+
+    fn start(&mut self) -> Result<Answer, String> {
+        let store = match self.machine.start(Some(&self.history)) {
+            Ok(store) => store,
+            Err(message) => return Ok(Answer::Refused(Refusal::stopped(message))),
+        };
+        let report = store.database.report();
+        let expected: &[i32] = if self.closed { &[0] } else { &[0, 3] };
+        if !expected.contains(&report.code) {
+            let findings: Vec<String> = report.findings().map(ToString::to_string).collect();
+            return Err(format!("a restart without a crash found {findings:?}"));
+        }
+        let (version, log_ms) = (store.database.current_version(), store.database.log_time_ms());
+        self.store = Some(store);
+        Ok(Answer::Passed(version, log_ms))
+    }
+}

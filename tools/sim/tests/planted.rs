@@ -1,0 +1,88 @@
+//! One test for each planted bug: it passes, and fails when the program is built with the bug.
+//!
+//! `cargo xtask campaign planted` builds each of them with `--cfg planted="NAME"`.
+
+use rekindle_env::{Effect, FaultError, OperationKind, SimulatedDisk, Times};
+use rekindle_sim::crash::crash_everywhere;
+use rekindle_sim::faults::{Order, Struck, occasions, strike};
+use rekindle_sim::labels;
+use rekindle_sim::workload::{Length, Run, run};
+
+const SEED: u64 = 4;
+
+/// A short run with many checkpoints, stops and rotations.
+fn length() -> Length {
+    Length::strict(240, 19, 33)
+}
+
+fn workload() -> Run {
+    run(&SimulatedDisk::new(SEED), SEED, length()).unwrap()
+}
+
+fn crash() {
+    crash_everywhere(&workload(), SEED, 2).unwrap();
+}
+
+/// Fails syncs of files, each once.
+fn failing_syncs(effect: Effect) {
+    let reference = workload();
+    let order = Order { kind: OperationKind::SyncData, effect, times: Times::Count(1) };
+    let mut struck = Struck::default();
+    for nth in (1..=occasions(&reference, order.kind)).step_by(3) {
+        strike(&reference, (SEED, length()), order, nth, &mut struck).unwrap();
+    }
+}
+
+#[test]
+#[ignore = "a campaign: cargo xtask campaign planted"]
+fn ack_before_sync() {
+    crash();
+}
+
+#[test]
+#[ignore = "a campaign: cargo xtask campaign planted"]
+fn no_dir_sync() {
+    crash();
+}
+
+#[test]
+#[ignore = "a campaign: cargo xtask campaign planted"]
+fn append_behind_torn_tail() {
+    crash();
+}
+
+#[test]
+#[ignore = "a campaign: cargo xtask campaign planted"]
+fn applied_outside_batch() {
+    crash();
+}
+
+#[test]
+#[ignore = "a campaign: cargo xtask campaign planted"]
+fn checkpoint_renamed_before_sync() {
+    crash();
+}
+
+#[test]
+#[ignore = "a campaign: cargo xtask campaign planted"]
+fn cut_at_bad_checksum() {
+    labels::check(&workload(), SEED, 3).unwrap();
+}
+
+#[test]
+#[ignore = "a campaign: cargo xtask campaign planted"]
+fn retry_failed_sync() {
+    failing_syncs(Effect::FailedSync);
+}
+
+#[test]
+#[ignore = "a campaign: cargo xtask campaign planted"]
+fn overlay_kept_after_poison() {
+    failing_syncs(Effect::Error(FaultError::EIO));
+}
+
+#[test]
+#[ignore = "a campaign: cargo xtask campaign planted"]
+fn token_not_checked() {
+    workload();
+}
