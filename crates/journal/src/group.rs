@@ -346,14 +346,22 @@ impl<W: Writer> Group<W> {
         }
     }
 
-    /// Makes the next group sync whatever the mode; leads it where nobody does.
-    pub fn sync_soon(&self) {
+    /// Syncs what was appended, whatever the mode; where somebody leads, asks the next leader to.
+    /// True when everything that was appended before is synced.
+    pub fn sync_soon(&self) -> bool {
         let mut state = self.lock();
-        state.sync_due = true;
-        let due = !state.filling.is_empty() || state.synced < state.written;
-        if due && !state.leading && check_failed(&state).is_ok() {
-            self.lead(state, true);
+        if state.filling.is_empty() && state.synced == state.written {
+            return true;
         }
+        if check_failed(&state).is_err() {
+            return false;
+        }
+        if state.leading {
+            state.sync_due = true;
+            return false;
+        }
+        self.lead(state, true);
+        true
     }
 
     /// Wakes the journal's own thread, so that it looks around.

@@ -20,8 +20,8 @@ use crate::meta_store::MetaStore;
 use crate::recovery::Recovered;
 use crate::writer::{SegmentWriter, WriterCounters};
 
-/// How often the thread looks at the clock.
-const TICK: Duration = Duration::from_millis(50);
+/// How often the thread looks at the clock, at least.
+const TICK_MAX: Duration = Duration::from_millis(50);
 
 /// How a local journal runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,6 +35,14 @@ pub struct LocalOptions {
     /// Whether to run the thread; without it the caller calls [`LocalJournal::tick`] and nothing
     /// resolves an awaited ticket but a blocking call.
     pub background: bool,
+}
+
+impl LocalOptions {
+    /// How often to tick, so that the interval's sync is never late: four times in an interval.
+    #[must_use]
+    pub fn tick_every(&self) -> Duration {
+        (self.sync_interval / 4).clamp(Duration::from_millis(1), TICK_MAX)
+    }
 }
 
 impl Default for LocalOptions {
@@ -170,6 +178,10 @@ impl LocalJournal {
     }
 }
 
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
 fn spawn(shared: &Arc<Shared>) -> Result<JoinHandle<()>, Failure> {
     let shared = shared.clone();
     let builder = std::thread::Builder::new().name("journal".to_owned());
@@ -180,8 +192,9 @@ fn spawn(shared: &Arc<Shared>) -> Result<JoinHandle<()>, Failure> {
 impl Shared {
     fn run(&self) {
         let mut due = self.clock.boot_ms();
+        let tick = self.options.tick_every();
         loop {
-            match self.group.wait_work(TICK) {
+            match self.group.wait_work(tick) {
                 Work::Stop => return,
                 Work::Lead => self.group.lead_once(false),
                 Work::Idle => {}
@@ -192,18 +205,21 @@ impl Shared {
             let now = self.clock.boot_ms();
             if now >= due {
                 self.tick();
-                due = now + u64::try_from(TICK.as_millis()).unwrap_or(50);
+                due = now + millis(tick);
             }
         }
     }
 
     fn tick(&self) {
         let now = self.clock.boot_ms();
-        let interval = u64::try_from(self.options.sync_interval.as_millis()).unwrap_or(u64::MAX);
+        // Two ticks early: what is appended right behind a sync, while a leader is on its way, is
+        // still synced within the interval.
+        let early = millis(self.options.tick_every()).saturating_mul(2);
+        let interval = millis(self.options.sync_interval).saturating_sub(early);
         let lazy = self.options.durability != Durability::Strict;
-        if lazy && now.saturating_sub(self.synced_ms.load(Ordering::Relaxed)) >= interval {
+        let due = now.saturating_sub(self.synced_ms.load(Ordering::Relaxed)) >= interval;
+        if lazy && due && self.group.sync_soon() {
             self.synced_ms.store(now, Ordering::Relaxed);
-            self.group.sync_soon();
         }
         if let Err(error) = self.tick_tip() {
             self.group.poison(format!("writing tip: {error}"));

@@ -71,6 +71,37 @@ fn relaxed_answers_from_memory_and_is_durable_after_the_interval_or_a_sync() {
     assert_eq!(survivors(&disk), 2);
 }
 
+/// The loss window is what it says: whatever is written when, it is durable an interval later.
+///
+/// proves: D7
+#[test]
+fn the_window_of_the_lazy_modes_is_never_longer_than_the_interval() {
+    for mode in [Durability::Batched, Durability::Relaxed] {
+        for offset in 0..60 {
+            let (disk, mut setup) = simulated();
+            setup.options.durability = mode;
+            let opened = setup.open().unwrap();
+            let tick = setup.options.tick_every().as_millis() as u64;
+            let mut written_at = None;
+            for ms in 0..400_u64 {
+                if ms == 100 + offset {
+                    let ticket = append(&opened.journal, 1);
+                    opened.journal.wait(ticket);
+                    written_at = Some(ms);
+                }
+                if ms % tick == 0 {
+                    opened.journal.tick();
+                }
+                if written_at.is_some_and(|at| ms == at + 100) {
+                    assert_eq!(survivors(&disk), 1, "{mode:?}, written at {offset}");
+                    break;
+                }
+                setup.clock.advance_ms(1);
+            }
+        }
+    }
+}
+
 #[test]
 fn an_idle_journal_proves_its_last_frame_by_tip() {
     let (disk, setup) = simulated();

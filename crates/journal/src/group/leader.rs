@@ -22,6 +22,11 @@ impl<W: Writer> Group<W> {
         state.validate(self.config.durability);
         state.leading = true;
         let mut state = self.gather(state);
+        if state.failed.is_some() {
+            // Poisoned from outside while it gathered: nothing is written any more.
+            state.leading = false;
+            return;
+        }
         let mut batch = take(&mut state);
         let asked = std::mem::take(&mut state.sync_due) || force_sync;
         let sync = asked || self.config.durability == Durability::Strict;
