@@ -17,6 +17,8 @@ mod cli_send;
 mod cli_work;
 mod harness;
 mod hooked_disk;
+mod kill_loop;
+mod kill_oracle;
 mod server_damage;
 mod server_http;
 mod server_inside;
