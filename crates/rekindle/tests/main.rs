@@ -25,3 +25,4 @@ mod server_inside;
 mod server_life;
 mod server_limits;
 mod server_start;
+mod strace;
