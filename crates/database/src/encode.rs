@@ -10,6 +10,10 @@ use crate::codec::{DELETE, DELETE_RANGE, ENTRY_HEAD_BYTES, PUT, Reader, VARINT_B
 /// Room that an entry's header may need.
 const HEADER_ROOM: usize = ENTRY_HEAD_BYTES + VARINT_BYTES_MAX;
 
+/// Room for what a transaction writes beside its first row, often a small row more: without it the
+/// first one, which may be large, would be copied.
+const FURTHER_ROOM: usize = 256;
+
 /// A varint and its length.
 fn varint(mut value: u32) -> ([u8; VARINT_BYTES_MAX], usize) {
     let mut bytes = [0; VARINT_BYTES_MAX];
@@ -70,7 +74,7 @@ impl EntryBuffer {
     fn push(&mut self, kind: u8, keyspace: KeyspaceId, key: &[u8], value: &[u8]) {
         let need = 3 + 2 * VARINT_BYTES_MAX + key.len() + value.len();
         if self.bytes.is_empty() {
-            self.bytes.reserve(HEADER_ROOM + need);
+            self.bytes.reserve(HEADER_ROOM + need + FURTHER_ROOM);
             self.bytes.resize(HEADER_ROOM, 0);
         } else {
             self.bytes.reserve(need);
