@@ -1,7 +1,7 @@
 //! The figures of all runs, and their medians.
 //!
-//! Invariant: a figure is known by its section and name; its goals are judged in each run by figures
-//! of that run, and the median of those judgements counts.
+//! Invariant: a figure is known by its section and name; its goals are judged in each run by
+//! figures of that run, and the median of those judgements counts.
 
 use std::collections::BTreeMap;
 

@@ -1,7 +1,7 @@
 //! Commits of the embedded database, beside appends of the same bytes to the raw disk.
 //!
-//! Invariant: every load has a new store; each put is a transaction of its own and counts once it is
-//! acknowledged.
+//! Invariant: every load has a new store; each put is a transaction of its own and counts once it
+//! is acknowledged.
 
 use std::collections::VecDeque;
 use std::path::Path;

@@ -1,8 +1,8 @@
 //! Benchmarks: ours beside the raw disk and, with the feature `peers`, beside other stores.
 //!
 //! Invariants: what is compared was measured in the same run, one right behind the other; every
-//! figure is the median of all runs, every ratio the median of the ratios of single runs; servers and
-//! replays run in processes of their own, which are this same program.
+//! figure is the median of all runs, every ratio the median of the ratios of single runs; servers
+//! and replays run in processes of their own, which are this same program.
 
 mod args;
 mod book;

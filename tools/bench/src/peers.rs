@@ -15,7 +15,7 @@ use crate::disks::{Place, VALUE, ascending_key, scattered_key};
 use crate::phase::{self, Phase, Reached, Work};
 use crate::replay::REPLAY;
 
-/// One row of a comparison: what ours is called, in which section, and the goal of ours by the best.
+/// One row of a comparison: what ours is called, in which section, and its goal by the best.
 type Row = (&'static str, Section, f64);
 
 /// Measures everything in this section once.

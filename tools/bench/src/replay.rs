@@ -66,7 +66,8 @@ fn checkpoint(place: &Place, book: &mut Book) -> Result<(), Failed> {
     database.close()?;
     drop(database);
     let disk = RealDisk::new();
-    let Some((file, bytes)) = largest_file(&disk, &place.store().join("shards/0/checkpoints"))? else {
+    let Some((file, bytes)) = largest_file(&disk, &place.store().join("shards/0/checkpoints"))?
+    else {
         return Err("the checkpoint left no file".into());
     };
     let seconds = Duration::from_nanos(written - opened).as_secs_f64();

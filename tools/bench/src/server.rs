@@ -1,7 +1,7 @@
 //! The server through the Rust client: sends, unary calls, the life of a message.
 //!
-//! Invariants: every load has a new server in a process of its own; its clients are in this process;
-//! every message counts once it is acknowledged as synced.
+//! Invariants: every load has a new server in a process of its own; its clients are in this
+//! process; every message counts once it is acknowledged as synced.
 
 use std::collections::VecDeque;
 use std::path::Path;

@@ -68,8 +68,9 @@ impl Bench {
         if self.lock().resolved >= batch { Woken::Resolved } else { Woken::Look }
     }
 
-    /// Notes that a batch is resolved; says whether a [`Bench::wake`] must follow. Called before the
-    /// next batch can be resolved, so that no thread of this one takes the call to lead a later one.
+    /// Notes that a batch is resolved; says whether a [`Bench::wake`] must follow. Called before
+    /// the next batch can be resolved, so that no thread of this one takes the call to lead a later
+    /// one.
     pub(super) fn resolve(&self, batch: u64) -> bool {
         let mut seen = self.lock();
         debug_assert!(seen.resolved < batch, "a batch resolves once");
