@@ -1,7 +1,7 @@
 //! The corruption campaign: damage one thing in a directory, and see whether it is noticed.
 //!
 //! Invariant: whatever the damage, a start either finds every acknowledged row, or refuses and
-//! names the place; `verify` says beforehand which; neither `verify` nor the dry run changes a byte.
+//! names the place; `verify` says beforehand which; neither it nor the dry run changes a byte.
 
 use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind};

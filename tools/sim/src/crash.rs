@@ -113,6 +113,7 @@ fn walk(
 ) {
     let trace = run.disk.trace();
     let mut points = trace.crash_points(Image::new());
+    let only = crate::seed::point();
     let (mut known, mut believed, mut point) = (Known::default(), Believed::default(), 0_usize);
     loop {
         // The marks in front of an operation belong to the moment before it.
@@ -121,7 +122,8 @@ fn walk(
             points.advance().map(|operation| known.follow(operation));
             continue;
         }
-        if point / BLOCK % threads == thread {
+        let wanted = only.is_none_or(|only| only == point as u64);
+        if wanted && point / BLOCK % threads == thread {
             tally.points.fetch_add(1, Ordering::Relaxed);
             for (number, death) in DEATHS.into_iter().enumerate() {
                 let seed = mix(seed, (point * DEATHS.len() + number) as u64);
@@ -211,7 +213,21 @@ impl Crash<'_> {
         };
         let expected = believed.after_crash(&self.run.oracle, self.known, version)?;
         check_client(&self.run.oracle, self.known, expected, &store, version)
+            .and_then(|()| self.worked(&store))
             .map_err(|broken| format!("{which}: {broken}"))
+    }
+
+    /// The client worked on a recovered store: a second crash loses nothing of that (D8).
+    fn worked(&self, store: &Recovered) -> Result<(), String> {
+        let database = &store.store.database;
+        let (version, hash) = (database.current_version(), database.state_hash());
+        let left = store.disk.crash(self.survival(), mix(self.seed, 7));
+        let last = self.recover(left, "the recovery of new work")?;
+        never_refuses::check(&last.report)?;
+        if (last.version, last.hash) == (version, hash) {
+            return Ok(());
+        }
+        Err(format!("new work up to version {version} ends at {} after a crash", last.version))
     }
 
     /// A crash inside recovery, at any of its operations, and a recovery of what it left.

@@ -20,6 +20,16 @@ pub fn scale() -> u64 {
     number("REKINDLE_SCALE").unwrap_or(1).max(1)
 }
 
+/// The one operation at which a run is to be crashed, to look at a violation again:
+/// `REKINDLE_POINT`, or all.
+///
+/// # Panics
+/// When the variable is no number.
+#[must_use]
+pub fn point() -> Option<u64> {
+    number("REKINDLE_POINT")
+}
+
 fn number(name: &str) -> Option<u64> {
     let text = std::env::var(name).ok()?;
     Some(text.parse().unwrap_or_else(|_| panic!("{name}={text} is not a number")))

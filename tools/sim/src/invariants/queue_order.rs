@@ -1,4 +1,4 @@
-//! B3: messages of one key come in the order of sending, each once, with the attempt that counts on.
+//! B3: messages of one key come in the order of sending, each once, its attempts counted on.
 
 use super::Check;
 use crate::effect::effects;
