@@ -83,7 +83,7 @@ impl Handle {
             return Ok(None);
         }
         let encoded = EntryBuffer::finish(writes, transaction.id);
-        if let Err(full) = self.check_growth(&encoded) {
+        if let Err(full) = self.check_growth(&encoded, transaction.frees_work) {
             self.state.sequencer().refused_full += 1;
             return Err(full);
         }

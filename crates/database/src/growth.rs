@@ -1,8 +1,12 @@
 //! The limit on the state: growth is refused before the journal is touched, deletes go on.
 //!
 //! Below the limit this costs one addition. At the limit the change in size is worked out exactly,
-//! and a transaction that also removes something may use a small reserve, so that acknowledging and
-//! cleaning up work when nothing else does.
+//! and what may still grow has reserves, one above the other: a transaction that also removes
+//! something, then one that frees or moves work ([`Transaction::use_reserve`]), then one that does
+//! both. So a full store can be worked off: deletes take nothing from leases, and leases nothing
+//! from their acknowledgements. Invariant: the state stays below the limit and three reserves.
+//!
+//! [`Transaction::use_reserve`]: crate::Transaction::use_reserve
 
 use std::sync::atomic::Ordering;
 
@@ -17,7 +21,7 @@ use crate::memory;
 /// What a row costs beside its bytes.
 const ROW_OVERHEAD_BYTES: u64 = 112;
 
-/// The reserve for transactions that remove something, as a share of the limit.
+/// One reserve, as a share of the limit.
 const RESERVE_DIVISOR: u64 = 16;
 
 /// The share of memory that the state may use when nothing else is configured, in percent.
@@ -44,7 +48,9 @@ struct Growth {
 
 impl Core {
     /// Refuses a transaction that would make the state too large.
-    pub(crate) fn check_growth(&self, encoded: &Encoded) -> Result<(), Error> {
+    ///
+    /// `frees_work`: it asked for the reserve.
+    pub(crate) fn check_growth(&self, encoded: &Encoded, frees_work: bool) -> Result<(), Error> {
         let held = self.state.state_bytes().saturating_add(self.state.pending_bytes());
         let entry = len(encoded.entry().len());
         let most = entry + ROW_OVERHEAD_BYTES * u64::from(encoded.count());
@@ -54,13 +60,15 @@ impl Core {
         }
         let growth = self.growth(encoded)?;
         let after = held.saturating_add(growth.added).saturating_sub(growth.removed);
-        let reserve = if growth.deletes { self.max_state_bytes / RESERVE_DIVISOR } else { 0 };
-        let limit = self.max_state_bytes.saturating_add(reserve);
-        if growth.added <= growth.removed || (after <= limit && !disk_low) {
+        let reserves = u64::from(growth.deletes) + 2 * u64::from(frees_work);
+        let reserve = (self.max_state_bytes / RESERVE_DIVISOR).saturating_mul(reserves);
+        let fits = after <= self.max_state_bytes.saturating_add(reserve);
+        if growth.added <= growth.removed || (fits && !disk_low) {
             return Ok(());
         }
-        if disk_low && growth.deletes {
-            // Cleaning up writes a little before it frees anything; the reserve is for that.
+        if disk_low && (growth.deletes || (frees_work && fits)) {
+            // Cleaning up writes a little before it frees anything; the space on disk that counts
+            // as nearly full is for that.
             return Ok(());
         }
         if disk_low {

@@ -63,6 +63,8 @@ pub struct Transaction {
     pub(crate) invalid: Option<String>,
     /// Whether it may write the registry of keyspaces.
     pub(crate) privileged: bool,
+    /// Whether it may use the reserve of a full store.
+    pub(crate) frees_work: bool,
 }
 
 impl Transaction {
@@ -77,6 +79,7 @@ impl Transaction {
             seen: 0,
             invalid: None,
             privileged: false,
+            frees_work: false,
         }
     }
 
@@ -84,6 +87,14 @@ impl Transaction {
     #[must_use]
     pub fn id(&self) -> u64 {
         self.id
+    }
+
+    /// Says that it frees or moves work: takes it up, ends it, cleans up behind it. Where the state
+    /// is at its limit or the disk nearly full, it may still grow the state, from a reserve of an
+    /// eighth of the limit (three sixteenths when it also deletes something); beyond that it is
+    /// refused as `Full` like any other. Not for what brings new work.
+    pub fn use_reserve(&mut self) {
+        self.frees_work = true;
     }
 
     /// The newest value of a key, this transaction's own writes included.

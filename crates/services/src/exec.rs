@@ -69,6 +69,9 @@ pub(crate) trait Command {
     /// What it answers.
     type Value;
 
+    /// Whether it takes up, ends or cleans up work, and so goes on when the store is full.
+    const FREES_WORK: bool = false;
+
     /// Reads, decides, writes into the transaction, in this order. Called again after a lost race.
     fn build(&mut self, core: &Core, txn: &mut Transaction) -> Result<Answer<Self::Value>, Stop>;
 
@@ -141,6 +144,9 @@ impl Core {
     /// A transaction with the command in it, and the answer once it is acknowledged.
     fn prepare<C: Command>(&self, command: &mut C) -> Result<Prepared<C::Value>, Error> {
         let mut txn = self.database.begin();
+        if C::FREES_WORK {
+            txn.use_reserve();
+        }
         let built = command.build(self, &mut txn);
         // Where the index is lost, it had looked at nothing: that is no reason to be told "fenced".
         self.alive()?;

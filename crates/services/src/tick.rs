@@ -16,6 +16,7 @@ use crate::queues::Settled;
 use crate::queues::Token;
 use crate::queues::expire::{DropOrphans, Expire};
 use crate::queues::tokens::{Action, Tokens};
+use crate::ticket::Ticket;
 
 /// Leases that are taken back at one time.
 const BATCH: usize = 512;
@@ -52,42 +53,53 @@ impl Ticked {
     }
 }
 
-/// Does what is due now.
+/// Does what is due now, each part of it whatever became of the others. Answers the first error.
 pub(crate) fn tick(core: &Core) -> Result<Ticked, Error> {
     let _alone = core.ticking.lock().unwrap_or_else(PoisonError::into_inner);
     let mut ticked = Ticked::default();
     let now_ms = core.database.log_time_ms();
+    let expired = expire(core, now_ms, &mut ticked);
+    let released = release_abandoned(core, Cause::Released);
+    let dropped = drop_orphans(core);
+    let forgotten = forget_producers(core, now_ms);
+    ticked.released = *released.as_ref().unwrap_or(&0);
+    let next_ms = core.index.next_ms().map(|at| at.saturating_sub(core.database.log_time_ms()));
+    ticked.next_in_ms = next_ms.unwrap_or(IDLE_MS);
+    core.ticked.lock().unwrap_or_else(PoisonError::into_inner).add(ticked);
+    expired.and(released.map(drop)).and(dropped).and(forgotten)?;
+    Ok(ticked)
+}
+
+/// Ends delays, and takes back leases that ran out; one that cannot be read is set aside for a
+/// person, or it would be due for ever. All that were begun are seen to their end.
+fn expire(core: &Core, now_ms: u64, ticked: &mut Ticked) -> Result<(), Error> {
     for _ in 0..BATCHES {
         let mut expired = Vec::new();
         ticked.due += core.index.due(now_ms, BATCH, &mut expired);
         if expired.is_empty() {
             break;
         }
-        let mut tickets = Vec::with_capacity(expired.len());
-        for message in expired {
-            tickets.push(core.submit(&mut Expire { message, now_ms, stale: &[] })?);
-        }
-        for ticket in tickets {
-            match ticket.wait() {
-                Ok(answer) => match answer.value {
-                    Some(Settled::DeadLettered) => ticked.dead_lettered += 1,
-                    Some(_) => ticked.reclaimed += 1,
-                    None => {}
-                },
+        let submit = |message| {
+            let ticket = core.submit(&mut Expire { message, now_ms, stale: &[] });
+            (message, ticket)
+        };
+        let tickets: Vec<_> = expired.into_iter().map(submit).collect();
+        let mut done = Ok(());
+        for (message, ticket) in tickets {
+            match ticket.and_then(Ticket::wait).map(|answer| answer.value) {
+                Ok(Some(Settled::DeadLettered)) => ticked.dead_lettered += 1,
+                Ok(Some(_)) => ticked.reclaimed += 1,
+                Ok(None) => {}
                 Err(error) if error.kind() == Kind::Corrupt => {
-                    tracing::error!(%error, "a lease that ran out cannot be taken back");
+                    tracing::error!(%message, %error, "a lease that ran out is set aside");
+                    core.index.set_aside(message.queue, message.number);
                 }
-                Err(error) => return Err(error),
+                Err(error) => done = done.and(Err(error)),
             }
         }
+        done?;
     }
-    ticked.released = release_abandoned(core, Cause::Released)?;
-    drop_orphans(core)?;
-    forget_producers(core, now_ms)?;
-    let next_ms = core.index.next_ms().map(|at| at.saturating_sub(core.database.log_time_ms()));
-    ticked.next_in_ms = next_ms.unwrap_or(IDLE_MS);
-    core.ticked.lock().unwrap_or_else(PoisonError::into_inner).add(ticked);
-    Ok(ticked)
+    Ok(())
 }
 
 /// Gives grants back whose receiver went away before it had its answer.
@@ -143,6 +155,7 @@ struct Forget {
 
 impl Command for Forget {
     type Value = ();
+    const FREES_WORK: bool = true;
 
     fn build(&mut self, core: &Core, txn: &mut Transaction) -> Result<Answer<()>, Stop> {
         let Self { producer, silent_since_ms } = self;
@@ -153,9 +166,9 @@ impl Command for Forget {
 
 fn forget_producers(core: &Core, now_ms: u64) -> Result<(), Error> {
     let silent_since_ms = now_ms.saturating_sub(core.producers.patience_ms());
-    let mut tickets = vec![];
-    for producer in core.producers.silent(now_ms, PRODUCERS) {
-        tickets.push(core.submit(&mut Forget { producer, silent_since_ms })?);
-    }
-    tickets.into_iter().try_for_each(|ticket| ticket.wait().map(drop))
+    let forget = |producer| core.submit(&mut Forget { producer, silent_since_ms });
+    let silent = core.producers.silent(now_ms, PRODUCERS);
+    let tickets: Vec<_> = silent.into_iter().map(forget).collect();
+    let done = tickets.into_iter().map(|ticket| ticket.and_then(Ticket::wait).map(drop));
+    done.fold(Ok(()), Result::and)
 }

@@ -10,6 +10,7 @@ mod broker;
 mod crashes;
 mod crowd;
 mod dead_letter;
+mod full;
 mod identity;
 mod kv;
 mod leases;

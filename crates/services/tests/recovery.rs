@@ -96,6 +96,22 @@ fn a_message_damaged_while_running_is_set_aside() {
     assert_eq!(bodies(&store.receive("q", 5)), ["d"]);
 }
 
+/// A lease that is damaged while running waits for a person; it is not due for ever, and it stops
+/// no other part of the tick.
+#[test]
+fn a_lease_damaged_while_running_is_set_aside() {
+    let (store, leased, _) = three();
+    store.receive("q", 1);
+    store.put("leases", &message::encode(leased), b"?");
+    let ticked = store.pass(60_000);
+    assert_eq!(ticked.reclaimed, 1);
+    assert!(ticked.next_in_ms > 0, "nothing is due");
+    assert_eq!(store.queues().show("q").unwrap().stats.review, 1);
+    assert_eq!(store.rows("leases").len(), 1, "the row stays");
+    assert_eq!(store.pass(60_000).reclaimed, 0);
+    assert_eq!(store.ready("q"), ["b", "c"]);
+}
+
 /// produces: queue-9
 #[test]
 fn a_damaged_lease_or_history_is_not_guessed() {

@@ -33,7 +33,16 @@ impl Store {
 
     /// The same on a disk that may fail.
     pub(crate) fn try_on(disk: SimulatedDisk, clock: Arc<ManualClock>) -> Result<Self, Error> {
-        let database = try_open(&disk, &clock)?;
+        Self::limited(disk, clock, 256 * 1024 * 1024)
+    }
+
+    /// The same; its state may have so many bytes.
+    pub(crate) fn limited(
+        disk: SimulatedDisk,
+        clock: Arc<ManualClock>,
+        max_state_bytes: u64,
+    ) -> Result<Self, Error> {
+        let database = try_open(&disk, &clock, max_state_bytes)?;
         let (services, reports) = Services::lead(&database, Options { background: false })?;
         Ok(Self { disk, clock, database, services, reports })
     }
@@ -142,10 +151,14 @@ impl Store {
 
 /// Opens a database without threads.
 pub(crate) fn open(disk: &SimulatedDisk, clock: &Arc<ManualClock>) -> Database {
-    try_open(disk, clock).unwrap()
+    try_open(disk, clock, 256 * 1024 * 1024).unwrap()
 }
 
-fn try_open(disk: &SimulatedDisk, clock: &Arc<ManualClock>) -> Result<Database, Error> {
+fn try_open(
+    disk: &SimulatedDisk,
+    clock: &Arc<ManualClock>,
+    max_state_bytes: u64,
+) -> Result<Database, Error> {
     let env = Env {
         disk: Arc::new(disk.clone()),
         clock: Arc::clone(clock) as Arc<dyn rekindle_env::Clock>,
@@ -154,7 +167,7 @@ fn try_open(disk: &SimulatedDisk, clock: &Arc<ManualClock>) -> Result<Database, 
     let options = DatabaseOptions {
         background: false,
         segment_bytes: 1024 * 1024,
-        max_state_bytes: Some(256 * 1024 * 1024),
+        max_state_bytes: Some(max_state_bytes),
         ..DatabaseOptions::default()
     };
     Ok(Database::open_with("store", options, env)?)

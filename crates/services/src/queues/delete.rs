@@ -45,6 +45,7 @@ impl<'a> Purge<'a> {
 
 impl Command for Delete<'_> {
     type Value = Deleted;
+    const FREES_WORK: bool = true;
 
     fn build(&mut self, core: &Core, txn: &mut Transaction) -> Result<Answer<Deleted>, Stop> {
         let now_ms = core.database.log_time_ms();
@@ -70,6 +71,7 @@ impl Command for Delete<'_> {
 
 impl Command for Purge<'_> {
     type Value = Purged;
+    const FREES_WORK: bool = true;
 
     fn build(&mut self, core: &Core, txn: &mut Transaction) -> Result<Answer<Purged>, Stop> {
         let now_ms = core.database.log_time_ms();

@@ -22,6 +22,7 @@ pub(crate) struct Expire<'a> {
 
 impl Command for Expire<'_> {
     type Value = Option<Settled>;
+    const FREES_WORK: bool = true;
 
     fn build(
         &mut self,
@@ -67,6 +68,7 @@ pub(crate) struct DropOrphans<'a>(pub(crate) &'a [LeaseExpiry]);
 
 impl Command for DropOrphans<'_> {
     type Value = ();
+    const FREES_WORK: bool = true;
 
     fn build(&mut self, core: &Core, txn: &mut Transaction) -> Result<Answer<()>, Stop> {
         for expiry in self.0 {

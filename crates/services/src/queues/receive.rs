@@ -158,6 +158,7 @@ fn owned(headers: &[(&str, &str)]) -> Vec<(String, String)> {
 
 impl Command for Grant<'_> {
     type Value = Vec<Delivery>;
+    const FREES_WORK: bool = true;
 
     fn build(&mut self, _: &Core, txn: &mut Transaction) -> Result<Answer<Vec<Delivery>>, Stop> {
         let now_ms = self.core.database.log_time_ms();

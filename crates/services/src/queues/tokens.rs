@@ -190,6 +190,7 @@ fn hold(core: &Core, txn: &mut Transaction, token: Token, lease: &Lease) -> Sett
 
 impl Command for Tokens<'_> {
     type Value = PerToken;
+    const FREES_WORK: bool = true;
 
     fn build(&mut self, core: &Core, txn: &mut Transaction) -> Result<Answer<PerToken>, Stop> {
         let now_ms = core.database.log_time_ms();

@@ -14,7 +14,7 @@ use std::sync::Arc;
 use rekindle_database::{Snapshot, Transaction};
 use rekindle_recovery::{Action, ActionKind, Failure, Finding, Layer, Plan};
 
-use crate::error::Error;
+use crate::error::{Error, Kind};
 use crate::exec::{Answer, Command, Core, Stop};
 use crate::keys::Keyspaces;
 use crate::keys::lease_expiry::{self, LeaseExpiry};
@@ -119,15 +119,18 @@ impl Layer for QueueLayer {
             keyspaces: self.keyspaces,
         }));
         for steps in steps.chunks(IN_FLIGHT) {
-            let mut tickets = Vec::with_capacity(steps.len());
-            for step in steps {
-                tickets.push(self.start(step, sink).map_err(failed)?);
-            }
+            let tickets: Vec<_> = steps.iter().map(|step| self.start(step, sink)).collect();
             for ticket in tickets {
-                match ticket.wait().map_err(failed)?.value {
-                    Some(Settled::DeadLettered) => recovered.dead_lettered += 1,
-                    Some(_) => recovered.leases_reclaimed += 1,
-                    None => {}
+                match ticket.and_then(Ticket::wait).map(|answer| answer.value) {
+                    Ok(Some(Settled::DeadLettered)) => recovered.dead_lettered += 1,
+                    Ok(Some(_)) => recovered.leases_reclaimed += 1,
+                    Ok(None) => {}
+                    // The store opens nevertheless, or nobody could make room in it. What is due
+                    // stays in the index, and the next tick tries it again.
+                    Err(error) if error.kind() == Kind::Full => {
+                        tracing::warn!(%error, "a lease is taken back later");
+                    }
+                    Err(error) => return Err(failed(error)),
                 }
             }
         }
@@ -158,6 +161,7 @@ struct IndexLease<'a> {
 
 impl Command for IndexLease<'_> {
     type Value = Option<Settled>;
+    const FREES_WORK: bool = true;
 
     fn build(
         &mut self,
