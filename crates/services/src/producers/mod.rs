@@ -11,7 +11,7 @@ pub(crate) mod chunk;
 pub(crate) mod recovery;
 pub(crate) mod table;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
 
 use rekindle_database::{KeyspaceId, Transaction};
@@ -45,13 +45,25 @@ pub(crate) struct Session<'a> {
     chunks: BTreeMap<([u8; 16], u64), (Chunk, bool)>,
     floors: BTreeMap<[u8; 16], u64>,
     trims: Vec<([u8; 16], u64)>,
+    /// Whether requests run without a kept result when too many producers are remembered.
+    lenient: bool,
+    /// Producers for which there was no room.
+    unkept: BTreeSet<[u8; 16]>,
 }
 
 impl<'a> Session<'a> {
     /// A session of a transaction at this log time.
     pub(crate) fn new(keyspace: KeyspaceId, table: &'a ProducerTable, now_ms: u64) -> Self {
         let (chunks, floors) = (BTreeMap::new(), BTreeMap::new());
-        Self { keyspace, table, now_ms, chunks, floors, trims: vec![] }
+        let (trims, unkept) = (vec![], BTreeSet::new());
+        Self { keyspace, table, now_ms, chunks, floors, trims, lenient: false, unkept }
+    }
+
+    /// The same for requests that are never refused because too many producers are remembered:
+    /// they run without a kept result. Only for what something else keeps from a second effect, as
+    /// a token does.
+    pub(crate) fn lenient(self) -> Self {
+        Self { lenient: true, ..self }
     }
 
     /// The result of this request, if it was run before; a refusal when it cannot be told, or when
@@ -91,6 +103,9 @@ impl<'a> Session<'a> {
 
     /// Adds the result of a request that `find` did not know.
     pub(crate) fn record(&mut self, identity: Identity, fingerprint: u32, answer: Vec<u8>) {
+        if self.unkept.contains(&identity.producer) {
+            return;
+        }
         let (number, offset) = split(identity.sequence);
         let (chunk, changed) = self.chunks.entry((identity.producer, number)).or_default();
         debug_assert!(chunk.entries.iter().all(|entry| entry.offset != offset), "found before");
@@ -125,16 +140,20 @@ impl<'a> Session<'a> {
             self.chunks.insert((producer, number), (chunk, false));
             return Ok(());
         }
-        if !self.table.has_room_for(&producer) {
-            return Err(Stop::Refused(Error::new(
-                Kind::Full,
-                "too many producers are remembered; use one producer id for many requests, or none",
-            )));
-        }
         if let Some(row) = txn.get(self.keyspace, &key::floor(&producer))? {
             let floor = parse_floor(&row.bytes)
                 .map_err(|malformed| Stop::Refused(Error::corrupt(malformed.to_string())))?;
             self.floors.insert(producer, floor);
+        }
+        if !self.table.has_room_for(&producer) {
+            if self.lenient {
+                self.unkept.insert(producer);
+                return Ok(());
+            }
+            return Err(Stop::Refused(Error::new(
+                Kind::Full,
+                "too many producers are remembered; use one producer id for many requests, or none",
+            )));
         }
         let trimmable = self.table.trimmable(&producer, self.now_ms, TRIM);
         let others = trimmable.into_iter().filter(|&old| old != number);
@@ -244,4 +263,57 @@ pub(crate) fn forget(
         _ => txn.delete(keyspace, &first),
     }
     Ok(())
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use std::sync::Arc;
+
+    use rekindle_database::{Database, Env, Options};
+    use rekindle_env::{ManualClock, SeededRandom, SimulatedDisk};
+
+    use super::*;
+    use crate::limits::PRODUCERS_MAX;
+
+    /// Too many producers refuse new work, never what ends work.
+    ///
+    /// proves: G14
+    #[test]
+    fn a_full_table_refuses_only_what_brings_work() {
+        let env = Env {
+            disk: Arc::new(SimulatedDisk::new(1)),
+            clock: Arc::new(ManualClock::new(1)),
+            random: Arc::new(SeededRandom::new(1)),
+        };
+        let options = Options { background: false, ..Options::default() };
+        let database = Database::open_with("store", options, env).unwrap();
+        let keyspace = database.keyspace("producers").unwrap();
+        let table = ProducerTable::default();
+        for number in 0..PRODUCERS_MAX as u128 {
+            table.written(number.to_be_bytes(), 0, 1, 1);
+        }
+        let identity = Identity { producer: [9; 16], sequence: 1 };
+        let mut txn = database.begin();
+        let refused = Session::new(keyspace, &table, 2).find(&mut txn, identity, 7);
+        assert!(matches!(refused, Err(Stop::Refused(error)) if error.kind() == Kind::Full));
+        let mut session = Session::new(keyspace, &table, 2).lenient();
+        for item in 0..3 {
+            assert_eq!(session.find(&mut txn, identity.item(item), 7).unwrap(), None);
+            session.record(identity.item(item), 7, vec![1]);
+        }
+        session.write(&mut txn);
+        txn.commit().unwrap();
+        let row = database.begin().get(keyspace, &key::chunk(&[9; 16], 0)).unwrap();
+        assert_eq!(row, None, "it ran without a kept result");
+        // A producer that is remembered goes on being so.
+        let known = Identity { producer: 5_u128.to_be_bytes(), sequence: 1 };
+        let mut txn = database.begin();
+        let mut session = Session::new(keyspace, &table, 2);
+        assert_eq!(session.find(&mut txn, known, 7).unwrap(), None);
+        session.record(known, 7, vec![1]);
+        session.write(&mut txn);
+        txn.commit().unwrap();
+        assert!(database.begin().get(keyspace, &key::chunk(&known.producer, 0)).unwrap().is_some());
+    }
 }

@@ -194,7 +194,8 @@ impl Command for Tokens<'_> {
 
     fn build(&mut self, core: &Core, txn: &mut Transaction) -> Result<Answer<PerToken>, Stop> {
         let now_ms = core.database.log_time_ms();
-        let mut session = core.session(now_ms);
+        // A token has its effect once, with or without a kept result.
+        let mut session = core.session(now_ms).lenient();
         let mut results = Vec::with_capacity(self.tokens.len());
         for (at, &token) in self.tokens.iter().enumerate() {
             results.push(self.once(core, txn, &mut session, at, token, now_ms)?);
