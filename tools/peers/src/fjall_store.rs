@@ -22,7 +22,7 @@ fn open(dir: &Path, setup: Setup) -> Result<Box<dyn Store>, String> {
     let keep = setup == Setup::KeepLog;
     let mut builder = Database::builder(dir);
     if keep {
-        builder = builder.max_journaling_size(WHOLE_LOG_BYTES).max_write_buffer_size(None);
+        builder = builder.max_journaling_size(WHOLE_LOG_BYTES);
     }
     let database = builder.open().map_err(text)?;
     let options = || {
