@@ -265,6 +265,9 @@ fn a_bad_tip_is_healed_and_foreign_files_are_left_alone() {
     image.flip("store/shards/0/tip", 77).unwrap();
     let finding = has(&image, "journal-17", false);
     assert_eq!(finding.verdict, Some(Verdict::Healed));
+    let mut large = closed();
+    large.write_file("store/shards/0/tip", &vec![7; 2 << 20]).unwrap();
+    has(&large, "journal-17", false);
     let mut image = closed();
     image.write_file("store/shards/0/journal/notes.txt", b"mine").unwrap();
     assert_eq!(labels(&image), (vec!["journal-18".to_owned()], false));
@@ -312,6 +315,9 @@ fn metadata() {
         foreign.write_file(copy, &bytes).unwrap();
         check(&foreign, "meta-5", 65);
     }
+    let mut large = whole.clone();
+    large.write_file("store/shards/0/meta.b", &vec![7; 2 << 20]).unwrap();
+    check(&large, "meta-2", 4);
     check(&store().image(), "meta-3", 0);
     let mut gone = whole.clone();
     gone.remove("store/shards/0/meta.a").unwrap();

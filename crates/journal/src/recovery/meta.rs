@@ -231,7 +231,7 @@ impl MetaLayer {
         match durable::read_file(disk, &path, COPY_LIMIT_BYTES) {
             Ok(bytes) => Ok(Meta::decode(&bytes).map_or_else(CopyRead::Bad, CopyRead::Valid)),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(CopyRead::Missing),
-            Err(error) if error.kind() == io::ErrorKind::InvalidData => {
+            Err(error) if error.kind() == io::ErrorKind::FileTooLarge => {
                 Ok(CopyRead::Bad(Bad::new("4096 bytes", "a larger file")))
             }
             Err(error) => Err(Failure::io(format!("reading {}", path.display()), error)),

@@ -139,7 +139,7 @@ impl JournalLayer {
                 Ok(tip.map_or_else(TipRead::Bad, TipRead::Valid))
             }
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(TipRead::Missing),
-            Err(error) if error.kind() == io::ErrorKind::InvalidData => {
+            Err(error) if error.kind() == io::ErrorKind::FileTooLarge => {
                 Ok(TipRead::Bad(Bad::new("512 bytes", "a larger file")))
             }
             Err(error) => Err(Failure::io("reading tip", error)),

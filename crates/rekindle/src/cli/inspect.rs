@@ -9,7 +9,7 @@ use std::sync::Arc;
 use clap::{Args, Subcommand};
 use rekindle_database::{Database, Error, Options, Report, SEGMENT_BYTES_MIN};
 use rekindle_env::{Disk, Env, LockMode, OverlayDisk, ReadDisk};
-use rekindle_recovery::{LayerReport, exit};
+use rekindle_recovery::{Finding, LayerReport, exit};
 use rekindle_services::Services;
 
 use super::Outcome;
@@ -77,6 +77,7 @@ pub(super) fn recover(args: &RecoverArgs) -> Outcome {
         Ok(database) => {
             let mut report = database.report().clone();
             add(&mut report, plan(&database)?);
+            look_everywhere(&mut report, rekindle_database::verify(&args.store.data, &env)?);
             report
         }
         Err(error) => refused(error)?,
@@ -121,6 +122,24 @@ fn plan(database: &Database) -> Result<Vec<LayerReport>, Failure> {
 fn add(report: &mut Report, layers: Vec<LayerReport>) {
     for layer in layers {
         report.add(layer);
+    }
+}
+
+/// Adds what only reading every byte shows. A start does not look below its checkpoint, but a plan
+/// exits as `verify` does.
+fn look_everywhere(report: &mut Report, full: Report) {
+    for seen in full.layers {
+        let layer = report.layers.iter_mut().find(|layer| layer.layer == seen.layer);
+        let Some(layer) = layer else { continue };
+        for finding in seen.findings {
+            if finding.verdict.is_some() && !layer.findings.contains(&finding) {
+                layer.findings.push(finding);
+            }
+        }
+    }
+    let findings: Vec<Finding> = report.findings().cloned().collect();
+    if report.refusal().is_none() {
+        report.code = rekindle_recovery::report::exit_code(&findings);
     }
 }
 

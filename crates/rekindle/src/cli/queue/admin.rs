@@ -4,8 +4,10 @@ use std::time::Duration;
 
 use clap::Args;
 use rekindle_client::{Client, QueueCounts, QueueDefinition, QueueInfo};
+use rekindle_recovery::exit;
 use serde::Serialize;
 
+use crate::cli::failure::Failure;
 use crate::cli::output::{Out, table};
 use crate::cli::{Outcome, durations};
 
@@ -87,6 +89,10 @@ fn parts(queue: QueueInfo) -> (QueueDefinition, QueueCounts) {
 }
 
 pub(super) async fn create(client: &Client, args: CreateArgs) -> Outcome {
+    if args.visibility.is_zero() {
+        let message = "a visibility of 0 ms; choose 1 ms to 43200000 ms (12 h)";
+        return Err(Failure::new(exit::REFUSED, message));
+    }
     let definition = QueueDefinition {
         name: args.name,
         visibility_ms: u64::try_from(args.visibility.as_millis()).unwrap_or(u64::MAX),
