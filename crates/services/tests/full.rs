@@ -57,7 +57,7 @@ fn drain(store: &Store) -> usize {
     }
 }
 
-/// proves: G14
+/// fault: S17
 /// fault: S17
 #[test]
 fn a_full_store_is_worked_off() {
@@ -69,7 +69,7 @@ fn a_full_store_is_worked_off() {
     assert_eq!(refused(&store, &[7; 500]), None);
 }
 
-/// proves: G14
+/// fault: S17
 /// fault: S17
 #[test]
 fn a_nearly_full_disk_is_worked_off() {
@@ -90,7 +90,7 @@ fn a_nearly_full_disk_is_worked_off() {
 
 /// Leases have a reserve of their own, which ends; what ends them has more than that.
 ///
-/// proves: G14
+/// fault: S17
 /// fault: S17
 #[test]
 fn leases_of_a_full_store_end_in_every_way() {
@@ -133,7 +133,7 @@ fn leases_of_a_full_store_end_in_every_way() {
 
 /// Recovery takes leases back in a full store.
 ///
-/// proves: G14
+/// fault: S17
 /// fault: S17
 #[test]
 fn a_full_store_recovers() {

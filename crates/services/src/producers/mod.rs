@@ -278,7 +278,7 @@ mod tests {
 
     /// Too many producers refuse new work, never what ends work.
     ///
-    /// proves: G14
+    /// fault: S17
     #[test]
     fn a_full_table_refuses_only_what_brings_work() {
         let env = Env {
