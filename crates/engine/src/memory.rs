@@ -13,6 +13,7 @@
 mod apply;
 mod bulk;
 mod freeze;
+mod heap;
 mod key;
 mod past;
 mod read;
@@ -27,6 +28,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard};
 
 use crate::api::{Engine, EngineError, KeyspaceId, Mark, Operation, Row, Versioned};
+use heap::HeapRoom;
 use past::{Garbage, Past};
 use slot::Tally;
 use space::Spaces;
@@ -67,6 +69,7 @@ struct Writer {
     garbage: VecDeque<Garbage>,
     /// Reused between sweeps.
     sweeping: Vec<Garbage>,
+    heap: HeapRoom,
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

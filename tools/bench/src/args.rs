@@ -16,6 +16,9 @@ pub(crate) struct Args {
     /// Only these sections [default: all that are built in]
     #[arg(long, value_enum, value_delimiter = ',')]
     pub(crate) only: Vec<Section>,
+    /// Only loads of `embedded` and `server` whose name contains this text
+    #[arg(long, value_name = "TEXT")]
+    pub(crate) load: Option<String>,
     /// How long each load runs, in seconds
     #[arg(long, default_value_t = 1.0, value_parser = seconds)]
     pub(crate) seconds: f64,
@@ -120,6 +123,11 @@ impl Args {
         // A peer is compared with ours of the same run.
         let compared = matches!(section, Section::Embedded | Section::Recovery);
         self.only.contains(&section) || (compared && self.only.contains(&Section::Peers))
+    }
+
+    /// Whether this load runs.
+    pub(crate) fn wants_load(&self, what: &str) -> bool {
+        self.load.as_deref().is_none_or(|part| what.contains(part))
     }
 
     /// How long each load runs.

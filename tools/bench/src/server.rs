@@ -54,6 +54,9 @@ pub(crate) fn measure(args: &Args, dir: &Path, book: &mut Book) -> Result<(), Fa
         ("unary, 64 in flight", Kind::Unary(64)),
         ("send + receive + ack, 64 in flight", Kind::Lives(64)),
     ] {
+        if !args.wants_load(what) {
+            continue;
+        }
         let (reached, disk) = run(kind, none, dir, args.duration())?;
         let figure = figure(what, &reached, disk);
         book.add(match kind {
@@ -71,6 +74,9 @@ pub(crate) fn measure(args: &Args, dir: &Path, book: &mut Book) -> Result<(), Fa
         ("sync +1 ms, stream, 64 in flight", 64),
         ("sync +1 ms, stream, 256 in flight", 256),
     ] {
+        if !args.wants_load(what) {
+            continue;
+        }
         let (reached, disk) = run(Kind::Stream(in_flight), LONGER, dir, args.duration())?;
         let ideal = in_flight as f64 / disk.mean_seconds.max(1e-9);
         let figure = figure(what, &reached, disk).with("of ideal", reached.per_second / ideal);

@@ -68,6 +68,7 @@ impl MemoryEngine {
     ) {
         match operation {
             Operation::Put { keyspace, key, value } => {
+                writer.heap.takes(key.len() + value.len());
                 let tree = &mut self.hold(writer, held, keyspace).tree;
                 if let Some(from) = tree.put(key, version, value.into()) {
                     writer.garbage.push_back(garbage(keyspace, Key::new(key), from, version));

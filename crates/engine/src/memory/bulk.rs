@@ -4,6 +4,7 @@
 //! every row is appended and nothing is searched.
 
 use super::MemoryEngine;
+use super::heap::HeapRoom;
 use super::key::Key;
 use super::slot::{Slot, Tally};
 use super::space::Spaces;
@@ -17,15 +18,22 @@ pub(crate) struct Bulk {
     totals: Tally,
     /// The keyspace that is being filled.
     open: Option<(u16, Tree)>,
+    heap: HeapRoom,
 }
 
 impl Bulk {
     pub(crate) fn new() -> Self {
-        Self { spaces: Spaces::new(), totals: Tally::default(), open: None }
+        Self {
+            spaces: Spaces::new(),
+            totals: Tally::default(),
+            open: None,
+            heap: HeapRoom::default(),
+        }
     }
 
     /// Adds the next row.
     pub(crate) fn push(&mut self, row: &EncodedRow<'_>) {
+        self.heap.takes(row.key.len() + row.value.len());
         let (_, tree) = match &mut self.open {
             Some(open) if open.0 == row.keyspace => open,
             _ => {
