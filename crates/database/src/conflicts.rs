@@ -64,6 +64,9 @@ impl ReadSet {
                 return Err(Error::Conflict { keyspace: *keyspace, key: key.to_vec(), version });
             }
         }
+        if !self.ranges.is_empty() {
+            overlay.order();
+        }
         for (keyspace, start, end) in &self.ranges {
             let bound = |bound: &Bound<Span>| match bound {
                 Bound::Included(span) => Bound::Included(self.slice(span)),

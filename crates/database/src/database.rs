@@ -343,7 +343,7 @@ fn new_state(
 ) -> Arc<State> {
     let mark = engine.mark();
     let clock = LogClock::new(Arc::clone(&env.clock), mark.log_time_ms);
-    let sequencer = Sequencer::new(mark.version, clock);
+    let sequencer = Sequencer::new(mark.version, env.random.next_u64(), clock);
     let engine = Arc::clone(engine) as Arc<dyn Engine>;
     Arc::new(State::new(engine, sequencer, replay, options.max_history_bytes))
 }

@@ -106,7 +106,7 @@ impl Core {
         key: &[u8],
     ) -> Result<(Option<Value>, u64), Error> {
         {
-            let sequencer = self.state.sequencer();
+            let mut sequencer = self.state.sequencer();
             sequencer.check_view(view)?;
             if let Some(found) = sequencer.overlay.get(keyspace, key, view.at) {
                 let version = found.version;
@@ -139,8 +139,9 @@ impl Core {
             let wanted = (limit - rows.len()).min(STEP_ROWS_MAX);
             let here = borrow(&left);
             let mut step = {
-                let sequencer = self.state.sequencer();
+                let mut sequencer = self.state.sequencer();
                 sequencer.check_view(view)?;
+                sequencer.overlay.order();
                 let entries = wanted + STEP_ENTRIES;
                 Step::of(&sequencer.overlay, keyspace, here, view.at, entries, reverse)
             };

@@ -4,16 +4,18 @@
 //! oldest running reader. So it answers two questions: what is `latest` (an entry that the engine
 //! does not have yet), and did anything that a reader saw change (conflicts.rs).
 //!
-//! While nobody asks, transactions are only queued: the first question about a version sorts
-//! everything up to it into the index, so writers that never read pay nothing for those who do.
+//! While nobody asks, transactions are only queued: the first question about a version puts
+//! everything up to it into the index by hash, the first scan into the ordered one too, so writers
+//! that never read pay nothing for those who do, and readers of keys nothing for those who scan.
 //!
 //! Invariants: versions are pushed densely and pruned from the front; what is asked was indexed; a
-//! key's entry and a range of the same version: the entry is newer, because a later range removes
+//! key's entry and a range of the same version: the entry is newer, because a later range hides
 //! the entries before it.
 
-use std::borrow::Borrow;
-use std::cmp::Reverse;
-use std::collections::{BTreeMap, VecDeque};
+mod ordered;
+mod points;
+
+use std::collections::VecDeque;
 use std::ops::Bound;
 use std::sync::Arc;
 
@@ -21,79 +23,18 @@ use rekindle_engine::KeyspaceId;
 use rekindle_journal::Ticket;
 
 use crate::encode::{Encoded, OpSpan, Span};
+use ordered::Ordered;
+use points::{Heads, Link, Place};
 
 /// What an entry costs beside its bytes; an estimate that errs upwards.
 const ENTRY_OVERHEAD_BYTES: u64 = 112;
 
+/// Links of a chain that are followed before the ordered index is asked: a reader of the past of a
+/// key that changes all the time must not walk through all of its changes.
+const LINKS_MAX: usize = 64;
+
 /// A range of keys as it is scanned.
 pub(crate) type KeyRange<'a> = (Bound<&'a [u8]>, Bound<&'a [u8]>);
-
-/// A key at a version, ordered by (keyspace, key, newest first).
-type SlotKey<'a> = (KeyspaceId, &'a [u8], Reverse<u64>);
-
-/// Something that stands where a [`Slot`] would: looked-up keys need not own their bytes.
-trait AsSlot {
-    fn slot(&self) -> SlotKey<'_>;
-}
-
-impl PartialEq for dyn AsSlot + '_ {
-    fn eq(&self, other: &Self) -> bool {
-        self.slot() == other.slot()
-    }
-}
-impl Eq for dyn AsSlot + '_ {}
-impl PartialOrd for dyn AsSlot + '_ {
-    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
-        Some(self.cmp(other))
-    }
-}
-impl Ord for dyn AsSlot + '_ {
-    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
-        self.slot().cmp(&other.slot())
-    }
-}
-
-impl AsSlot for SlotKey<'_> {
-    fn slot(&self) -> SlotKey<'_> {
-        *self
-    }
-}
-
-/// An entry's key: bytes of a transaction that is kept alive by it.
-#[derive(Debug)]
-struct Slot {
-    keyspace: KeyspaceId,
-    version: u64,
-    key: Span,
-    source: Arc<Encoded>,
-}
-
-impl AsSlot for Slot {
-    fn slot(&self) -> SlotKey<'_> {
-        (self.keyspace, self.source.slice(self.key), Reverse(self.version))
-    }
-}
-impl<'a> Borrow<dyn AsSlot + 'a> for Slot {
-    fn borrow(&self) -> &(dyn AsSlot + 'a) {
-        self
-    }
-}
-impl PartialEq for Slot {
-    fn eq(&self, other: &Self) -> bool {
-        self.slot() == other.slot()
-    }
-}
-impl Eq for Slot {}
-impl PartialOrd for Slot {
-    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
-        Some(self.cmp(other))
-    }
-}
-impl Ord for Slot {
-    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
-        self.slot().cmp(&other.slot())
-    }
-}
 
 /// A removed range that is still pending.
 #[derive(Debug)]
@@ -134,24 +75,45 @@ impl RangeWrite {
 struct Recent {
     ticket: Ticket,
     source: Source,
+    /// Its operations on single keys; empty until it is in the index by hash.
+    links: Vec<Link>,
 }
 
-/// Its writes.
+/// What it wrote.
 #[derive(Debug)]
 enum Source {
-    /// Not in the index yet.
-    Queued(Encoded),
-    /// In the index, whose entries share it.
-    Indexed(Arc<Encoded>),
+    /// Only here.
+    Own(Encoded),
+    /// Kept by ranges and ordered entries, too.
+    Shared(Arc<Encoded>),
 }
 
 impl Source {
     fn encoded(&self) -> &Encoded {
         match self {
-            Self::Queued(encoded) => encoded,
-            Self::Indexed(encoded) => encoded,
+            Self::Own(encoded) => encoded,
+            Self::Shared(encoded) => encoded,
         }
     }
+
+    fn share(&mut self) -> Arc<Encoded> {
+        let shared = match self {
+            Self::Own(encoded) => Arc::new(std::mem::take(encoded)),
+            Self::Shared(encoded) => Arc::clone(encoded),
+        };
+        *self = Self::Shared(Arc::clone(&shared));
+        shared
+    }
+}
+
+/// Where the chain of a key led.
+enum Chain {
+    /// To this entry.
+    Entry(Place),
+    /// To its end.
+    Ended,
+    /// Through too many entries that were not looked for.
+    TooLong,
 }
 
 /// What the overlay knows of a key.
@@ -164,22 +126,31 @@ pub(crate) struct Found<'a> {
 }
 
 /// The writes of recent transactions.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Overlay {
-    entries: BTreeMap<Slot, Option<Span>>,
-    ranges: VecDeque<RangeWrite>,
     recent: VecDeque<Recent>,
+    heads: Heads,
+    ordered: Ordered,
+    ranges: VecDeque<RangeWrite>,
     /// Version of the last transaction that was pruned: everything above it is here.
     floor: u64,
-    /// Version of the last transaction that is in the index.
+    /// Version of the last transaction that is in the index by hash.
     indexed: u64,
     bytes: u64,
 }
 
 impl Overlay {
-    /// An overlay behind `version`.
-    pub(crate) fn new(version: u64) -> Self {
-        Self { floor: version, indexed: version, ..Self::default() }
+    /// An overlay behind `version`. The seed is that of its hashes.
+    pub(crate) fn new(version: u64, seed: u64) -> Self {
+        Self {
+            recent: VecDeque::new(),
+            heads: Heads::new(seed),
+            ordered: Ordered::new(version),
+            ranges: VecDeque::new(),
+            floor: version,
+            indexed: version,
+            bytes: 0,
+        }
     }
 
     /// Version of the last transaction, or of the last pruned one.
@@ -206,61 +177,62 @@ impl Overlay {
             "versions and batches rise together"
         );
         self.bytes += cost(&encoded);
-        self.recent.push_back(Recent { ticket, source: Source::Queued(encoded) });
+        self.recent.push_back(Recent { ticket, source: Source::Own(encoded), links: Vec::new() });
     }
 
-    /// Puts everything that was pushed into the index, so that it can be asked.
+    /// Puts everything that was pushed into the index by hash, so that keys can be asked for.
     pub(crate) fn index(&mut self) {
         let latest = self.latest();
         while self.indexed < latest {
-            let at = usize::try_from(self.indexed - self.floor).expect("an index of a queue");
             self.indexed += 1;
-            let recent = self.recent.get_mut(at).expect("all above the floor are queued");
-            let Source::Queued(encoded) = &mut recent.source else {
-                unreachable!("what is above `indexed` is queued")
-            };
-            let shared = Arc::new(std::mem::take(encoded));
-            recent.source = Source::Indexed(Arc::clone(&shared));
-            self.insert(self.indexed, &shared);
+            self.link(self.indexed);
         }
         debug_assert_eq!(self.indexed, latest);
     }
 
-    /// Adds a transaction to the index.
-    fn insert(&mut self, version: u64, source: &Arc<Encoded>) {
-        for operation in source.operations() {
-            match operation {
-                OpSpan::Put(keyspace, key, value) => {
-                    let slot = Slot { keyspace, version, key, source: Arc::clone(source) };
-                    self.entries.insert(slot, Some(value));
-                }
-                OpSpan::Delete(keyspace, key) => {
-                    let slot = Slot { keyspace, version, key, source: Arc::clone(source) };
-                    self.entries.insert(slot, None);
-                }
-                OpSpan::DeleteRange(keyspace, start, end) => {
-                    let source = Arc::clone(source);
-                    self.push_range(RangeWrite { version, keyspace, start, end, source });
-                }
-            }
+    /// Puts everything that was pushed into the ordered index too, so that ranges can be asked for.
+    pub(crate) fn order(&mut self) {
+        self.index();
+        for version in self.ordered.until() + 1..=self.latest() {
+            let at = self.place(version);
+            let recent = self.recent.get_mut(at).expect("all above the floor are here");
+            self.ordered.insert(version, &recent.source.share());
         }
     }
 
-    /// Adds a removed range; what the same transaction wrote into it before is gone.
-    fn push_range(&mut self, range: RangeWrite) {
-        let operations = range.source.operations();
-        let keys = operations.filter_map(|operation| match operation {
-            OpSpan::Put(keyspace, key, _) | OpSpan::Delete(keyspace, key) => Some((keyspace, key)),
-            OpSpan::DeleteRange(..) => None,
-        });
-        for (keyspace, key) in keys {
-            let key = range.source.slice(key);
-            if range.covers(keyspace, key) {
-                let slot: SlotKey<'_> = (keyspace, key, Reverse(range.version));
-                self.entries.remove(&slot as &dyn AsSlot);
-            }
+    /// Where a version above the floor is.
+    fn place(&self, version: u64) -> usize {
+        usize::try_from(version - self.floor - 1).expect("an index of a queue")
+    }
+
+    /// Puts a transaction into the index by hash.
+    fn link(&mut self, version: u64) {
+        let at = self.place(version);
+        let recent = self.recent.get_mut(at).expect("all above the floor are here");
+        let encoded = recent.source.encoded();
+        let mut links = Vec::with_capacity(usize::try_from(encoded.count()).unwrap_or(0));
+        let mut removed = Vec::new();
+        for operation in encoded.operations() {
+            let (keyspace, key, value) = match operation {
+                OpSpan::Put(keyspace, key, value) => (keyspace, key, Some(value)),
+                OpSpan::Delete(keyspace, key) => (keyspace, key, None),
+                OpSpan::DeleteRange(keyspace, start, end) => {
+                    let (first, behind) = (encoded.slice(start), encoded.slice(end));
+                    hide(&mut links, encoded, keyspace, (first, behind));
+                    removed.push((keyspace, start, end));
+                    continue;
+                }
+            };
+            let hash = self.heads.hash(keyspace, encoded.slice(key));
+            let nth = u32::try_from(links.len()).expect("a transaction has fewer operations");
+            let older = self.heads.lead(hash, Place { version, nth });
+            links.push(Link { hash, keyspace, key, value, older, hidden: false });
         }
-        self.ranges.push_back(range);
+        for (keyspace, start, end) in removed {
+            let source = recent.source.share();
+            self.ranges.push_back(RangeWrite { version, keyspace, start, end, source });
+        }
+        recent.links = links;
     }
 
     /// Forgets the transactions up to `version`.
@@ -268,35 +240,27 @@ impl Overlay {
         while self.floor < version {
             let Some(oldest) = self.recent.pop_front() else { break };
             self.floor += 1;
+            let version = self.floor;
             self.bytes -= cost(oldest.source.encoded());
-            if let Source::Indexed(source) = &oldest.source {
-                self.remove(self.floor, source);
+            for (nth, link) in (0..).zip(&oldest.links) {
+                self.heads.forget(link.hash, Place { version, nth });
             }
+            self.ordered.remove(version, oldest.source.encoded());
         }
         self.indexed = self.indexed.max(self.floor);
         debug_assert!(self.indexed <= self.latest(), "only what was pushed is indexed");
         while self.ranges.front().is_some_and(|range| range.version <= self.floor) {
             self.ranges.pop_front();
         }
-        debug_assert!(!self.recent.is_empty() || self.entries.is_empty(), "entries have a source");
+        let empty = self.heads.is_empty() && self.ordered.is_empty();
+        debug_assert!(!self.recent.is_empty() || empty, "entries have a source");
         debug_assert!(!self.recent.is_empty() || self.bytes == 0, "bytes have a source");
-    }
-
-    /// Takes a transaction out of the index.
-    fn remove(&mut self, version: u64, source: &Encoded) {
-        for operation in source.operations() {
-            let (OpSpan::Put(keyspace, key, _) | OpSpan::Delete(keyspace, key)) = operation else {
-                continue;
-            };
-            let slot: SlotKey<'_> = (keyspace, source.slice(key), Reverse(version));
-            self.entries.remove(&slot as &dyn AsSlot);
-        }
     }
 
     /// Drops everything: what was pending is unknown. The engine stands at `version`.
     pub(crate) fn drop_pending(&mut self, version: u64) {
         assert!(version <= self.latest(), "what is visible was ordered");
-        *self = Self::new(version);
+        *self = Self::new(version, self.heads.seed());
     }
 
     /// The ticket of a transaction that is still here.
@@ -307,12 +271,11 @@ impl Overlay {
     }
 
     /// What it knows of a key at version `at`.
-    pub(crate) fn get(&self, keyspace: KeyspaceId, key: &[u8], at: u64) -> Option<Found<'_>> {
+    pub(crate) fn get(&mut self, keyspace: KeyspaceId, key: &[u8], at: u64) -> Option<Found<'_>> {
         debug_assert!(at.min(self.latest()) <= self.indexed, "what is asked was indexed");
-        let entry = self.newest_entry(keyspace, key, at);
         let mut ranges = self.ranges.iter().rev().filter(|range| range.version <= at);
         let range = ranges.find(|range| range.covers(keyspace, key)).map(|range| range.version);
-        match (entry, range) {
+        match (self.newest_entry(keyspace, key, at), range) {
             (Some(entry), Some(range)) if range > entry.version => {
                 Some(Found { version: range, value: None })
             }
@@ -322,18 +285,43 @@ impl Overlay {
         }
     }
 
-    fn newest_entry(&self, keyspace: KeyspaceId, key: &[u8], at: u64) -> Option<Found<'_>> {
-        if self.entries.is_empty() {
+    fn newest_entry(&mut self, keyspace: KeyspaceId, key: &[u8], at: u64) -> Option<Found<'_>> {
+        match self.follow(keyspace, key, at) {
+            Chain::Ended => None,
+            Chain::Entry(place) => {
+                let (recent, link) = self.linked(place)?;
+                let value = link.value.map(|value| recent.source.encoded().slice(value));
+                Some(Found { version: place.version, value })
+            }
+            Chain::TooLong => {
+                self.order();
+                let (slot, value) = self.ordered.newest(keyspace, key, at)?;
+                Some(Found { version: slot.version, value: slot.value(value) })
+            }
+        }
+    }
+
+    /// Follows the chain of a key to its newest entry at or below `at`.
+    fn follow(&self, keyspace: KeyspaceId, key: &[u8], at: u64) -> Chain {
+        let mut place = self.heads.newest(self.heads.hash(keyspace, key));
+        for _ in 0..LINKS_MAX {
+            let Some((recent, link)) = self.linked(place) else { return Chain::Ended };
+            let same = link.keyspace == keyspace && recent.source.encoded().slice(link.key) == key;
+            if same && !link.hidden && place.version <= at {
+                return Chain::Entry(place);
+            }
+            place = link.older;
+        }
+        Chain::TooLong
+    }
+
+    /// The operation in a place; none below the floor.
+    fn linked(&self, place: Place) -> Option<(&Recent, &Link)> {
+        if place.version <= self.floor {
             return None;
         }
-        let from: SlotKey<'_> = (keyspace, key, Reverse(at));
-        let from = Bound::Included(&from as &dyn AsSlot);
-        let (slot, value) = self.entries.range::<dyn AsSlot, _>((from, Bound::Unbounded)).next()?;
-        let same = slot.keyspace == keyspace && slot.source.slice(slot.key) == key;
-        same.then(|| Found {
-            version: slot.version,
-            value: value.map(|value| slot.source.slice(value)),
-        })
+        let recent = self.recent.get(self.place(place.version))?;
+        Some((recent, recent.links.get(usize::try_from(place.nth).ok()?)?))
     }
 
     /// The newest entry at or below `at` of each key in a range, ascending. Removed ranges are not
@@ -344,54 +332,16 @@ impl Overlay {
         range: KeyRange<'_>,
         at: u64,
     ) -> impl Iterator<Item = (&'a [u8], Found<'a>)> + use<'a> {
-        debug_assert!(at.min(self.latest()) <= self.indexed, "what is asked was indexed");
+        debug_assert!(at.min(self.latest()) <= self.ordered.until(), "what is asked was ordered");
         let mut last: Option<&'a [u8]> = None;
-        self.slots_in(keyspace, range).filter_map(move |(slot, value)| {
-            let key = slot.source.slice(slot.key);
+        self.ordered.slots_in(keyspace, range).filter_map(move |(slot, value)| {
+            let key = slot.key();
             if slot.version > at || last == Some(key) {
                 return None;
             }
             last = Some(key);
-            let value = value.map(|value| slot.source.slice(value));
-            Some((key, Found { version: slot.version, value }))
+            Some((key, Found { version: slot.version, value: slot.value(value) }))
         })
-    }
-
-    /// All entries of a range, ascending, newest first for each key.
-    fn slots_in<'a>(
-        &'a self,
-        keyspace: KeyspaceId,
-        range: KeyRange<'_>,
-    ) -> impl DoubleEndedIterator<Item = (&'a Slot, Option<Span>)> + use<'a> {
-        let (first, first_excluded) = match range.0 {
-            Bound::Unbounded => (&[][..], false),
-            Bound::Included(key) => (key, false),
-            Bound::Excluded(key) => (key, true),
-        };
-        // Version 0 sorts behind all entries of a key, the highest before them.
-        let edge = if first_excluded { 0 } else { u64::MAX };
-        let from: SlotKey<'_> = (keyspace, first, Reverse(edge));
-        let until: Option<(&[u8], bool)> = match range.1 {
-            Bound::Unbounded => None,
-            Bound::Included(key) => Some((key, true)),
-            Bound::Excluded(key) => Some((key, false)),
-        };
-        let empty = until.is_some_and(|(key, included)| {
-            key < first || (key == first && (first_excluded || !included))
-        });
-        let last: SlotKey<'_> = match until {
-            Some((key, true)) => (keyspace, key, Reverse(0)),
-            Some((key, false)) => (keyspace, key, Reverse(u64::MAX)),
-            None => (KeyspaceId(keyspace.0.saturating_add(1)), &[], Reverse(u64::MAX)),
-        };
-        let unbounded = until.is_none() && keyspace.0 == u16::MAX;
-        let from = Bound::Excluded(&from as &dyn AsSlot);
-        let to = match unbounded {
-            true => Bound::Unbounded,
-            false => Bound::Excluded(&last as &dyn AsSlot),
-        };
-        let slots = (!empty).then(|| self.entries.range::<dyn AsSlot, _>((from, to)));
-        slots.into_iter().flatten().map(|(slot, value)| (slot, *value))
     }
 
     /// The same, descending.
@@ -401,19 +351,17 @@ impl Overlay {
         range: KeyRange<'_>,
         at: u64,
     ) -> impl Iterator<Item = (&'a [u8], Found<'a>)> + use<'a> {
+        debug_assert!(at.min(self.latest()) <= self.ordered.until(), "what is asked was ordered");
         // Descending, a key's oldest entry comes first: the last one that is visible counts.
-        let visible = self.slots_in(keyspace, range).rev();
+        let visible = self.ordered.slots_in(keyspace, range).rev();
         let mut visible = visible.filter(move |(slot, _)| slot.version <= at).peekable();
         std::iter::from_fn(move || {
             let (mut slot, mut value) = visible.next()?;
-            let key = slot.source.slice(slot.key);
-            while let Some(newer) =
-                visible.next_if(|(newer, _)| newer.source.slice(newer.key) == key)
-            {
+            let key = slot.key();
+            while let Some(newer) = visible.next_if(|(newer, _)| newer.key() == key) {
                 (slot, value) = newer;
             }
-            let value = value.map(|value| slot.source.slice(value));
-            Some((key, Found { version: slot.version, value }))
+            Some((key, Found { version: slot.version, value: slot.value(value) }))
         })
     }
 
@@ -443,14 +391,22 @@ impl Overlay {
         range: KeyRange<'_>,
         since: u64,
     ) -> Option<(&[u8], u64)> {
-        debug_assert_eq!(self.indexed, self.latest(), "validation sees everything ordered");
+        debug_assert_eq!(self.ordered.until(), self.latest(), "validation sees everything");
         let mut written = self.ranges.iter().rev().take_while(|written| written.version > since);
         if let Some(written) = written.find(|written| written.meets(keyspace, range)) {
             return Some((written.source.slice(written.start), written.version));
         }
-        let mut slots = self.slots_in(keyspace, range);
+        let mut slots = self.ordered.slots_in(keyspace, range);
         let (slot, _) = slots.find(|(slot, _)| slot.version > since)?;
-        Some((slot.source.slice(slot.key), slot.version))
+        Some((slot.key(), slot.version))
+    }
+}
+
+/// Hides what a transaction wrote into a range before it removed the range.
+fn hide(links: &mut [Link], encoded: &Encoded, keyspace: KeyspaceId, (start, end): (&[u8], &[u8])) {
+    for link in links.iter_mut().filter(|link| link.keyspace == keyspace) {
+        let key = encoded.slice(link.key);
+        link.hidden |= key >= start && (end.is_empty() || key < end);
     }
 }
 
@@ -459,3 +415,6 @@ fn cost(source: &Encoded) -> u64 {
     let bytes = u64::try_from(source.entry().len()).expect("a usize fits a u64");
     bytes + ENTRY_OVERHEAD_BYTES * u64::from(source.count())
 }
+
+#[cfg(test)]
+mod tests;

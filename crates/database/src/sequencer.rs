@@ -90,10 +90,10 @@ pub(crate) struct Sequencer {
 }
 
 impl Sequencer {
-    /// A sequencer behind `version`.
-    pub(crate) fn new(version: u64, clock: LogClock) -> Self {
+    /// A sequencer behind `version`. The seed is that of hashes in memory.
+    pub(crate) fn new(version: u64, seed: u64, clock: LogClock) -> Self {
         Self {
-            overlay: Overlay::new(version),
+            overlay: Overlay::new(version, seed),
             readers: Readers::default(),
             clock,
             halted: None,
