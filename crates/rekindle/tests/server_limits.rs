@@ -173,6 +173,9 @@ fn limits_are_listed() {
     }
     assert_eq!(find("connections")["key"], "limits.connections");
     assert!(find("request_bytes").get("key").is_none());
+    let state = find("state_bytes")["value"].as_u64().unwrap();
+    let results = find("producer_result_bytes")["value"].as_u64().unwrap();
+    assert_eq!(results, (state / 8).max(64 << 20));
     let mut names: Vec<&str> = limits.iter().map(|it| it["name"].as_str().unwrap()).collect();
     names.sort_unstable();
     let count = names.len();

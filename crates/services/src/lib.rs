@@ -23,6 +23,7 @@ pub use bytes::Malformed;
 pub use error::{Error, Kind};
 pub use identity::Identity;
 pub use kv::Kv;
+pub use producers::table::ProducerFigures;
 pub use queues::Queues;
 pub use services::{Options, Services};
 pub use tick::Ticked;

@@ -42,8 +42,18 @@ pub const PRODUCER_RESULTS_MIN: u64 = 1_024;
 pub const PRODUCER_RESULT_MS_MIN: u64 = 24 * 60 * 60 * 1_000;
 /// How long a silent producer's last results are kept, in milliseconds of log time: 7 days.
 pub const PRODUCER_IDLE_MS_MAX: u64 = 7 * 24 * 60 * 60 * 1_000;
-/// Results of all producers together above which the busiest keep fewer than 24 hours.
+/// Results of all producers together above which the oldest go before 24 hours.
 pub const PRODUCER_RESULTS_MAX: u64 = 16 * 1024 * 1024;
+/// Least bytes of keys and values of all results above which the oldest go before 24 hours.
+pub const PRODUCER_BYTES_MIN: u64 = 64 * 1024 * 1024;
+
+/// Those bytes where the state may have so many: an eighth, and no less than 64 MiB.
+#[must_use]
+pub const fn producer_bytes_max(max_state_bytes: u64) -> u64 {
+    let share = max_state_bytes / 8;
+    if share > PRODUCER_BYTES_MIN { share } else { PRODUCER_BYTES_MIN }
+}
+
 /// Most producers that are remembered.
 pub const PRODUCERS_MAX: usize = 1_000_000;
 

@@ -14,9 +14,10 @@ use crate::error::Error;
 use crate::exec::Core;
 use crate::keys::Keyspaces;
 use crate::kv::Kv;
+use crate::limits;
 use crate::numbers::Numbers;
 use crate::producers::recovery::ProducerLayer;
-use crate::producers::table::ProducerTable;
+use crate::producers::table::{ProducerFigures, ProducerTable};
 use crate::queues::Cause;
 use crate::queues::Queues;
 use crate::queues::index::Index;
@@ -64,12 +65,13 @@ impl Services {
     pub fn lead(database: &Database, options: Options) -> Result<(Self, Vec<LayerReport>), Error> {
         let keyspaces = Keyspaces::open(database)?;
         let alarm = Arc::new(Alarm::default());
+        let bytes_max = limits::producer_bytes_max(database.stats().max_state_bytes);
         let core = Arc::new(Core {
             database: database.clone(),
             keyspaces,
             numbers: Numbers::new(database.incarnation())?,
             index: Arc::new(Index::new(Arc::clone(&alarm))),
-            producers: Arc::new(ProducerTable::default()),
+            producers: Arc::new(ProducerTable::new(bytes_max)),
             alarm,
             closing: AtomicBool::new(false),
             abandoned: Mutex::new(VecDeque::new()),
@@ -119,6 +121,12 @@ impl Services {
     #[must_use]
     pub fn ticked(&self) -> Ticked {
         *self.running.core.ticked.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// How much is remembered of requests with an identity.
+    #[must_use]
+    pub fn producers(&self) -> ProducerFigures {
+        self.running.core.producers.figures()
     }
 
     /// Stops granting, wakes every waiting receiver (it gets nothing), gives back what was granted

@@ -1,4 +1,5 @@
-//! What is due: leases run out, delays end, abandoned grants go back, old producers are forgotten.
+//! What is due: leases run out, delays end, abandoned grants go back, old results are trimmed and
+//! old producers forgotten.
 //!
 //! Invariants: leases are taken back in the order of their deadlines, each in a transaction of its
 //! own, many on their way at once; one tick is bounded, and one tick runs at a time.
@@ -10,7 +11,8 @@ use rekindle_database::Transaction;
 use crate::error::{Error, Kind};
 use crate::exec::{Answer, Command, Core, Stop};
 use crate::limits::TOKENS_MAX;
-use crate::producers;
+use crate::producers::forget;
+use crate::producers::table::Trim;
 use crate::queues::Cause;
 use crate::queues::Settled;
 use crate::queues::Token;
@@ -24,6 +26,10 @@ const BATCH: usize = 512;
 const BATCHES: usize = 16;
 /// Producers that one tick looks at.
 const PRODUCERS: usize = 256;
+/// Chunks of results that one tick trims.
+const CHUNKS: usize = 4_096;
+/// Those of one transaction.
+const CHUNKS_AT_ONCE: usize = 256;
 /// When a tick found nothing to wait for.
 const IDLE_MS: u64 = 1_000;
 
@@ -61,12 +67,14 @@ pub(crate) fn tick(core: &Core) -> Result<Ticked, Error> {
     let expired = expire(core, now_ms, &mut ticked);
     let released = release_abandoned(core, Cause::Released);
     let dropped = drop_orphans(core);
+    let trimmed = trim_results(core, now_ms);
     let forgotten = forget_producers(core, now_ms);
     ticked.released = *released.as_ref().unwrap_or(&0);
     let next_ms = core.index.next_ms().map(|at| at.saturating_sub(core.database.log_time_ms()));
-    ticked.next_in_ms = next_ms.unwrap_or(IDLE_MS);
+    let more = *trimmed.as_ref().unwrap_or(&false);
+    ticked.next_in_ms = if more { 0 } else { next_ms.unwrap_or(IDLE_MS) };
     core.ticked.lock().unwrap_or_else(PoisonError::into_inner).add(ticked);
-    expired.and(released.map(drop)).and(dropped).and(forgotten)?;
+    expired.and(released.map(drop)).and(dropped).and(trimmed.map(drop)).and(forgotten)?;
     Ok(ticked)
 }
 
@@ -147,10 +155,50 @@ fn drop_orphans(core: &Core) -> Result<(), Error> {
     Ok(())
 }
 
+/// Trims results that need not be kept, or for which there is no room; producers that say nothing
+/// more cannot do it themselves. Whether there is more to do.
+fn trim_results(core: &Core, now_ms: u64) -> Result<bool, Error> {
+    let due = core.producers.due(now_ms, CHUNKS);
+    let more = due.iter().map(|trim| trim.chunks.len()).sum::<usize>() >= CHUNKS;
+    let mut tickets = Vec::with_capacity(due.len());
+    for Trim { producer, chunks } in due {
+        for chunks in chunks.chunks(CHUNKS_AT_ONCE) {
+            let ticket = core.submit(&mut TrimChunks(Trim { producer, chunks: chunks.to_vec() }));
+            tickets.push((producer, ticket));
+        }
+    }
+    let mut done = Ok(more);
+    for (producer, ticket) in tickets {
+        match ticket.and_then(Ticket::wait) {
+            Ok(_) => {}
+            Err(error) if error.kind() == Kind::Corrupt => {
+                tracing::error!(%error, "the results of a producer are set aside");
+                core.producers.set_aside(producer);
+            }
+            Err(error) => done = done.and(Err(error)),
+        }
+    }
+    done
+}
+
+/// Trims chunks of one producer.
+struct TrimChunks(Trim);
+
+impl Command for TrimChunks {
+    type Value = ();
+    const FREES_WORK: bool = true;
+
+    fn build(&mut self, core: &Core, txn: &mut Transaction) -> Result<Answer<()>, Stop> {
+        forget::trim(txn, core.keyspaces.producers, &self.0)?;
+        Ok(Answer::new(()))
+    }
+}
+
 /// Forgets producers that were silent for too long.
 struct Forget {
     producer: [u8; 16],
     silent_since_ms: u64,
+    now_ms: u64,
 }
 
 impl Command for Forget {
@@ -158,17 +206,27 @@ impl Command for Forget {
     const FREES_WORK: bool = true;
 
     fn build(&mut self, core: &Core, txn: &mut Transaction) -> Result<Answer<()>, Stop> {
-        let Self { producer, silent_since_ms } = self;
-        producers::forget(txn, core.keyspaces.producers, producer, *silent_since_ms)?;
+        let Self { producer, silent_since_ms, now_ms } = self;
+        forget::forget(txn, core.keyspaces.producers, producer, *silent_since_ms, *now_ms)?;
         Ok(Answer::new(()))
     }
 }
 
 fn forget_producers(core: &Core, now_ms: u64) -> Result<(), Error> {
     let silent_since_ms = now_ms.saturating_sub(core.producers.patience_ms());
-    let forget = |producer| core.submit(&mut Forget { producer, silent_since_ms });
+    let forget = |producer| core.submit(&mut Forget { producer, silent_since_ms, now_ms });
     let silent = core.producers.silent(now_ms, PRODUCERS);
     let tickets: Vec<_> = silent.into_iter().map(forget).collect();
-    let done = tickets.into_iter().map(|ticket| ticket.and_then(Ticket::wait).map(drop));
-    done.fold(Ok(()), Result::and)
+    let mut done = Ok(());
+    for ticket in tickets {
+        match ticket.and_then(Ticket::wait) {
+            Ok(_) => {}
+            // They are remembered longer: nothing runs twice, and nothing else is held up.
+            Err(error) if error.kind() == Kind::Corrupt => {
+                tracing::error!(%error, "a producer cannot be forgotten");
+            }
+            Err(error) => done = done.and(Err(error)),
+        }
+    }
+    done
 }

@@ -5,7 +5,7 @@ use rekindle_services::limits::{PRODUCER_IDLE_MS_MAX, PRODUCER_RESULT_MS_MIN};
 use rekindle_services::queues::{NewMessage, QueueSettings};
 use rekindle_services::{Identity, Kind};
 
-use crate::store::Store;
+use crate::store::{START_MS, Store};
 
 fn id(sequence: u64) -> Option<Identity> {
     Some(Identity { producer: [9; 16], sequence })
@@ -150,4 +150,105 @@ fn a_producer_that_fell_silent_is_forgotten() {
     assert_eq!(store.rows("producers").len(), 3);
     store.pass(1);
     assert!(store.rows("producers").is_empty());
+}
+
+/// What is older than a day goes also when its producer says nothing more.
+#[test]
+fn the_results_of_a_quiet_producer_are_trimmed() {
+    let store = Store::new();
+    store.create("q");
+    let message = NewMessage { body: b"x", ..NewMessage::default() };
+    let send = |store: &Store, sequence| store.queues().send("q", &message, id(sequence));
+    for sequence in 0..1_200 {
+        send(&store, sequence).unwrap();
+    }
+    store.pass(PRODUCER_RESULT_MS_MIN - 1);
+    assert_eq!(store.rows("producers").len(), 150);
+    assert_eq!(store.services.producers().results, 1_200);
+    store.pass(1);
+    assert_eq!(store.rows("producers").len(), 1 + 128, "the floor, and the last 1,024");
+    let figures = store.services.producers();
+    assert_eq!((figures.producers, figures.results), (1, 1_024));
+    let store = store.crash(0);
+    let again = store.services.producers();
+    assert_eq!(again, figures, "recovery builds the same table");
+    assert_eq!(send(&store, 175).unwrap_err().kind(), Kind::Unknown);
+    send(&store, 176).unwrap();
+    assert_eq!(store.queues().show("q").unwrap().stats.ready, 1_200, "nothing ran again");
+}
+
+/// A producer id of version 7, made at this time.
+fn made_at(ms: u64) -> Identity {
+    let mut producer = [0x5A; 16];
+    producer[..6].copy_from_slice(&ms.to_be_bytes()[2..]);
+    (producer[6], producer[8]) = (0x7A, 0x9A);
+    Identity { producer, sequence: 1 }
+}
+
+/// fault: T6
+#[test]
+fn the_retry_of_a_forgotten_producer_is_unknown_and_not_run() {
+    let store = Store::new();
+    store.create("q");
+    let message = NewMessage { body: b"x", ..NewMessage::default() };
+    let send = |store: &Store, identity: Identity| {
+        let sent = store.queues().send("q", &message, Some(identity));
+        sent.map(|_| store.queues().show("q").unwrap().stats.ready).map_err(|error| error.kind())
+    };
+    let (early, hour, year) = (START_MS, START_MS + 3_600_000, START_MS + 365 * 86_400_000);
+    for (count, ms) in [early, hour, year].into_iter().enumerate() {
+        assert_eq!(send(&store, made_at(ms)), Ok(1 + count as u64), "also by clocks ahead");
+    }
+    assert_eq!(send(&store, made_at(early - 1)), Ok(4), "nothing was forgotten: by one behind");
+    store.pass(PRODUCER_IDLE_MS_MAX);
+    assert_eq!(store.services.producers().producers, 0);
+    assert_eq!(store.rows("producers").len(), 1, "the era");
+    for _ in 0..2 {
+        for ms in [early - 1, early, hour] {
+            assert_eq!(send(&store, made_at(ms)), Err(Kind::Unknown));
+            let next = Identity { sequence: 900, ..made_at(ms) };
+            assert_eq!(send(&store, next), Err(Kind::Unknown), "nor anything else of it");
+        }
+    }
+    let store = store.crash(1_000);
+    assert_eq!(store.findings(), [""; 0]);
+    assert_eq!(send(&store, made_at(early)), Err(Kind::Unknown), "also after a crash");
+    assert_eq!(send(&store, made_at(hour + 1)), Ok(5), "an id of the time after is new");
+    assert_eq!(send(&store, made_at(hour + 1)), Ok(5), "and is remembered");
+    assert_eq!(send(&store, Identity { sequence: 70, ..made_at(hour + 1) }), Ok(6));
+    // What the documents say of ids whose time lies days ahead, and of those without a time.
+    assert_eq!(send(&store, made_at(year)), Ok(7));
+}
+
+/// A producer that goes on speaking is remembered, whatever the era.
+#[test]
+fn the_era_does_not_concern_who_is_remembered() {
+    let store = Store::new();
+    store.create("q");
+    let message = NewMessage::default();
+    let send = |identity| store.queues().send("q", &message, Some(identity)).map(drop);
+    let old = made_at(START_MS - 5);
+    send(made_at(START_MS)).unwrap();
+    send(old).unwrap();
+    store.pass(PRODUCER_IDLE_MS_MAX / 2);
+    send(Identity { sequence: 2, ..old }).unwrap();
+    store.pass(PRODUCER_IDLE_MS_MAX / 2);
+    assert_eq!(send(made_at(START_MS)).unwrap_err().kind(), Kind::Unknown);
+    send(Identity { sequence: 3, ..old }).unwrap();
+    send(Identity { sequence: 300, ..old }).unwrap();
+    assert_eq!(store.queues().show("q").unwrap().stats.ready, 5);
+}
+
+/// A token has its effect once with or without a producer: acknowledging is never held up.
+#[test]
+fn a_forgotten_producer_can_acknowledge() {
+    let store = Store::new();
+    store.create("q");
+    let message = NewMessage::default();
+    store.queues().send("q", &message, Some(made_at(START_MS))).unwrap();
+    store.pass(PRODUCER_IDLE_MS_MAX);
+    let token = store.receive("q", 1).remove(0).token;
+    let ack = || store.queues().ack(None, &[token], Some(made_at(START_MS))).unwrap().value;
+    ack().remove(0).unwrap();
+    assert_eq!(ack().remove(0).unwrap_err().kind(), Kind::Fenced);
 }

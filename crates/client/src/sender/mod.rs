@@ -15,14 +15,13 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-use bytes::Bytes;
 use rekindle_wire::v1::{Durability, Message};
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use crate::client::Client;
 use crate::error::Error;
-use crate::identity::new_producer_id;
+use crate::identity::ProducerId;
 use state::State;
 
 /// What an accepted message got.
@@ -76,9 +75,10 @@ struct Shared {
 
 impl Sender {
     pub(crate) fn new(client: Client, queue: String, options: SenderOptions) -> Self {
-        let id = new_producer_id();
-        let seed = id.iter().fold(0, |seed: u64, byte| seed.rotate_left(8) ^ u64::from(*byte));
-        let state = Mutex::new(State::new(queue, Bytes::copy_from_slice(&id), &options));
+        let id = ProducerId::new();
+        let mix = |seed: u64, byte: &u8| seed.rotate_left(8) ^ u64::from(*byte);
+        let seed = id.bytes().iter().fold(0, mix);
+        let state = Mutex::new(State::new(queue, id, &options));
         let (work, idle) = (Notify::new(), Notify::new());
         let shared = Arc::new(Shared { state, timeout: options.timeout, seed, work, idle });
         tokio::spawn(driver::drive(Arc::clone(&shared), client));

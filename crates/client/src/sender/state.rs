@@ -1,19 +1,20 @@
-//! What a sender knows: pure bookkeeping, no I/O, no clock.
+//! What a sender knows: bookkeeping, no I/O; of time only how old its producer id is.
 //!
 //! Invariants: `order` holds the unresolved messages, numbers ascending; the first `handed` of them
 //! were handed to the current stream, in `batches`; there are never more of them than the server
 //! keeps results for; each has one slot, which lives until it is resolved *and* its ticket is gone.
+//! All unresolved messages are of one producer, which changes only while there are none.
 
 use std::collections::VecDeque;
 use std::task::{Poll, Waker};
 
-use bytes::Bytes;
 use rekindle_wire::limits::{ITEMS_MAX, PRODUCER_RESULTS_MIN};
 use rekindle_wire::v1::{Kind, Message, RequestIdentity, SendAcks, SendBatch};
 use tokio::time::Instant;
 
 use super::{Ack, SenderOptions};
 use crate::error::Error;
+use crate::identity::ProducerId;
 
 /// A batch is cut here: large enough to share the cost of a batch, small enough that the server
 /// works on one while the next one arrives.
@@ -47,7 +48,7 @@ enum Slot {
 #[derive(Debug)]
 pub(super) struct State {
     queue: String,
-    producer_id: Bytes,
+    producer: ProducerId,
     in_flight_max: usize,
     bytes_max: usize,
     slots: Vec<Slot>,
@@ -69,10 +70,10 @@ pub(super) struct State {
 }
 
 impl State {
-    pub(super) fn new(queue: String, producer_id: Bytes, options: &SenderOptions) -> Self {
+    pub(super) fn new(queue: String, producer: ProducerId, options: &SenderOptions) -> Self {
         Self {
             queue,
-            producer_id,
+            producer,
             // The server must still know the result of everything that may be sent again.
             in_flight_max: options.in_flight.clamp(1, PRODUCER_RESULTS_MIN),
             bytes_max: options.in_flight_bytes,
@@ -124,6 +125,9 @@ impl State {
         });
         self.set(slot, Slot::Waiting(None));
         self.bytes += length;
+        if self.order.is_empty() {
+            self.producer.renew();
+        }
         let sequence = self.next_sequence;
         self.next_sequence += 1;
         let (tried, doubtful, deadline) = (false, false, deadline());
@@ -230,7 +234,7 @@ impl State {
         self.batches.push_back((number, messages.len()));
         // The stream remembers the queue of its first batch.
         let queue = if number == 1 { self.queue.clone() } else { String::new() };
-        let producer_id = self.producer_id.clone();
+        let producer_id = self.producer.bytes().clone();
         let identity = Some(RequestIdentity { producer_id, sequence: first_sequence });
         Poll::Ready(Some(SendBatch { sequence: number, queue, messages, identity }))
     }

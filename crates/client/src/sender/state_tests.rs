@@ -19,7 +19,7 @@ struct Bench {
 impl Bench {
     fn new(in_flight: usize) -> Self {
         let options = SenderOptions { in_flight, in_flight_bytes: 100, ..Default::default() };
-        let mut state = State::new("q".into(), Bytes::from_static(&[7; 16]), &options);
+        let mut state = State::new("q".into(), ProducerId::new(), &options);
         let mut wake = Vec::new();
         let epoch = state.begin_stream(&mut wake);
         Self { state, wake, now: Instant::now(), epoch }
@@ -243,4 +243,26 @@ fn an_undecided_message_and_what_follows_it_are_sent_again() {
     let batch = bench.batch().unwrap();
     assert_eq!(Bench::bodies(&batch), ["b", "c"]);
     assert_eq!(batch.identity.unwrap().sequence, 2);
+}
+
+/// After a day of silence a message is of another producer, unless there is one that may have to be
+/// sent again.
+#[test]
+fn an_idle_sender_takes_another_producer() {
+    let mut bench = Bench::new(10);
+    let long_ago = ProducerId::at(std::time::SystemTime::UNIX_EPOCH);
+    let old = long_ago.bytes().clone();
+    bench.state.producer = long_ago;
+    bench.send("a");
+    let id = |batch: SendBatch| batch.identity.unwrap().producer_id;
+    let new = id(bench.batch().unwrap());
+    assert_ne!(new, old);
+    bench.state.producer = ProducerId::at(std::time::SystemTime::UNIX_EPOCH);
+    let kept = bench.state.producer.bytes().clone();
+    bench.send("b");
+    assert_eq!(id(bench.batch().unwrap()), kept, "the first is unresolved");
+    bench.answer(1, &["x"], &[]).unwrap();
+    bench.answer(2, &["y"], &[]).unwrap();
+    bench.send("c");
+    assert_ne!(id(bench.batch().unwrap()), kept);
 }

@@ -110,6 +110,22 @@ fn time(name: &'static str, time: Duration, above: &'static str) -> Limit {
     fixed(name, u64::try_from(time.as_millis()).unwrap_or(u64::MAX), above)
 }
 
+/// The limits of a store whose state may have so many bytes.
+#[must_use]
+pub fn of_state(max_state_bytes: u64) -> [Limit; 2] {
+    let results = service::producer_bytes_max(max_state_bytes);
+    let above = "the oldest results are trimmed; repeating their requests is answered unknown";
+    [
+        set(
+            "state_bytes",
+            max_state_bytes,
+            "engine.max_state_bytes",
+            "growth is refused: full; deletes and what works it off go on",
+        ),
+        set("producer_result_bytes", results, "engine.max_state_bytes", above),
+    ]
+}
+
 impl Limits {
     /// All limits, as `/v1/limits` shows them.
     #[must_use]

@@ -66,6 +66,7 @@ pub fn encode(server: &Server) -> Result<String, fmt::Error> {
         recovery(&mut registry, recovered);
         database(&mut registry, recovered);
         expirations(&mut registry, recovered);
+        producers(&mut registry, recovered);
         queues(&mut registry, recovered);
     }
     let mut text = String::with_capacity(16 << 10);
@@ -191,6 +192,15 @@ fn expirations(registry: &mut Registry, recovered: &Recovered) {
     let help = "Grants given back because the receiver had gone";
     counter(registry, "leases_released", help, ticked.released);
     counter(registry, "messages_due", "Delayed messages that became ready", ticked.due);
+}
+
+/// What is remembered of requests with an identity.
+fn producers(registry: &mut Registry, recovered: &Recovered) {
+    let figures = recovered.services.producers();
+    gauge(registry, "producers", "Producers that are remembered", figures.producers);
+    let help = "Results of requests that are kept for their retries";
+    gauge(registry, "producer_results", help, figures.results);
+    bytes(registry, "producer_result", "Keys and values of those results", figures.bytes);
 }
 
 /// How full the queues are.

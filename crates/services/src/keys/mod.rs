@@ -7,7 +7,7 @@
 //! | `leases` | as in `messages` | its lease, while it has one |
 //! | `lease_expiry` | deadline 8, then as in `messages` | empty: the index of leases by time |
 //! | `attempts` | as in `messages` | its settled attempts, once there are some |
-//! | `producers` | namespace 4, producer 16 [, chunk 8] | floor, or a chunk of results |
+//! | `producers` | namespace 4 [, producer 16 [, chunk 8]] | era, floor, or a chunk of results |
 //! | `kv` | scope (tenant, app, agent, run, type), user's key | the user's bytes |
 //!
 //! Numbers inside keys are big-endian, so that the order of bytes is the order of numbers. The

@@ -1,14 +1,16 @@
-//! A chunk of a producer's results as it is stored, and the producer's floor.
+//! A chunk of a producer's results as it is stored, the producer's floor, and the era.
 //!
 //! ```text
 //! chunk: format 1, newest_ms 8, count 1, per result:
 //!        offset 1, version 8, fingerprint 4, answer (length 2, bytes)
-//! floor: format 1, first kept sequence 8
+//! floor: format 1, first kept sequence 8, newest_ms 8
+//! era:   format 1, newest_ms 8
 //! ```
 //! `version` 0 means: the version of this row. A result keeps the version of the transaction that
 //! had the effect when the chunk is written again for the next result.
 
 use crate::bytes::{Malformed, Reader};
+use crate::keys::producer::RESULTS;
 
 /// The format of both values; persisted.
 const FORMAT: u8 = 1;
@@ -86,23 +88,63 @@ impl Chunk {
     }
 }
 
-/// The stored bytes of a floor.
-pub(crate) fn encode_floor(first_kept: u64) -> Vec<u8> {
+/// What is left of results that were trimmed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Floor {
+    /// The first sequence whose result is kept.
+    pub(crate) first_kept: u64,
+    /// Log time of the newest result that was trimmed: how long the producer is remembered.
+    pub(crate) newest_ms: u64,
+}
+
+impl Floor {
+    /// The floor once this chunk is gone, too; it never goes back.
+    pub(crate) fn above(self, chunk: u64, newest_ms: u64) -> Self {
+        let first_kept = chunk.saturating_add(1).saturating_mul(RESULTS);
+        Self {
+            first_kept: self.first_kept.max(first_kept),
+            newest_ms: self.newest_ms.max(newest_ms),
+        }
+    }
+
+    /// The stored bytes.
+    pub(crate) fn encode(self) -> Vec<u8> {
+        let mut bytes = vec![FORMAT];
+        bytes.extend_from_slice(&self.first_kept.to_le_bytes());
+        bytes.extend_from_slice(&self.newest_ms.to_le_bytes());
+        bytes
+    }
+
+    /// The floor in stored bytes.
+    pub(crate) fn parse(bytes: &[u8]) -> Result<Self, Malformed> {
+        let read = || {
+            let mut reader = Reader::new(bytes);
+            let format = reader.u8()?;
+            let floor = Self { first_kept: reader.u64()?, newest_ms: reader.u64()? };
+            reader.end()?;
+            (format == FORMAT).then_some(floor)
+        };
+        read().ok_or_else(|| Malformed::new("a producer's floor", bytes))
+    }
+}
+
+/// The stored bytes of the era: the newest moment that a forgotten producer may have spoken.
+pub(crate) fn encode_era(newest_ms: u64) -> Vec<u8> {
     let mut bytes = vec![FORMAT];
-    bytes.extend_from_slice(&first_kept.to_le_bytes());
+    bytes.extend_from_slice(&newest_ms.to_le_bytes());
     bytes
 }
 
-/// The floor in stored bytes.
-pub(crate) fn parse_floor(bytes: &[u8]) -> Result<u64, Malformed> {
+/// The era in stored bytes.
+pub(crate) fn parse_era(bytes: &[u8]) -> Result<u64, Malformed> {
     let read = || {
         let mut reader = Reader::new(bytes);
         let format = reader.u8()?;
-        let floor = reader.u64()?;
+        let newest_ms = reader.u64()?;
         reader.end()?;
-        (format == FORMAT).then_some(floor)
+        (format == FORMAT).then_some(newest_ms)
     };
-    read().ok_or_else(|| Malformed::new("a producer's floor", bytes))
+    read().ok_or_else(|| Malformed::new("the era of producers", bytes))
 }
 
 #[cfg(test)]
@@ -122,7 +164,13 @@ mod tests {
         for len in 0..bytes.len() {
             Chunk::parse(bytes.get(..len).unwrap(), 1).unwrap_err();
         }
-        assert_eq!(parse_floor(&encode_floor(9)).unwrap(), 9);
-        parse_floor(&[1, 2]).unwrap_err();
+        let floor = Floor { first_kept: 3, newest_ms: 9 }.above(0, 7);
+        assert_eq!(floor, Floor { first_kept: 8, newest_ms: 9 });
+        assert_eq!(Floor::parse(&floor.encode()).unwrap(), floor);
+        assert_eq!(parse_era(&encode_era(9)).unwrap(), 9);
+        for len in 0..9 {
+            Floor::parse(floor.encode().get(..len).unwrap()).unwrap_err();
+            parse_era(encode_era(9).get(..len).unwrap()).unwrap_err();
+        }
     }
 }

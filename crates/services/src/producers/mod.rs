@@ -3,16 +3,18 @@
 //!
 //! A result is written by the transaction that has the effect, so both are there or neither. Kept
 //! are the last 1,024 results of a producer and all of the last 24 hours; what is older is trimmed
-//! a little with each request, and its sequences are answered *unknown*, never run. Above 16 Mi
-//! results in all the busy keep only their last 1,024. A producer that was silent for 7 days
-//! (24 hours, when there are very many) is forgotten.
+//! by the producer's own requests and by the tick. Above 16 Mi results in all, or a share of the
+//! state's bytes, what is beyond the last 1,024 of anybody goes, and then the oldest of all.
+//! Invariant: what was trimmed lies below its producer's floor and is answered *unknown*, never
+//! run. A producer that was silent for 7 days (24 hours, when there are very many) is forgotten,
+//! floor included; then the era stands for it (forget.rs).
 
 pub(crate) mod chunk;
+pub(crate) mod forget;
 pub(crate) mod recovery;
 pub(crate) mod table;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::ops::Bound;
 
 use rekindle_database::{KeyspaceId, Transaction};
 use xxhash_rust::xxh3::Xxh3;
@@ -20,9 +22,9 @@ use xxhash_rust::xxh3::Xxh3;
 use crate::error::{Error, Kind};
 use crate::exec::{Answer, Core, Stop};
 use crate::identity::Identity;
-use crate::keys::producer::{self as key, ProducerKey, RESULTS};
-use chunk::{Chunk, Entry, encode_floor, parse_floor};
-use table::ProducerTable;
+use crate::keys::producer::{self as key, RESULTS};
+use chunk::{Chunk, Entry, Floor};
+use table::{Held, ProducerTable};
 
 /// Old chunks that go when a new one begins: two, so that a backlog shrinks.
 const TRIM: usize = 2;
@@ -43,11 +45,12 @@ pub(crate) struct Session<'a> {
     table: &'a ProducerTable,
     now_ms: u64,
     chunks: BTreeMap<([u8; 16], u64), (Chunk, bool)>,
-    floors: BTreeMap<[u8; 16], u64>,
-    trims: Vec<([u8; 16], u64)>,
-    /// Whether requests run without a kept result when too many producers are remembered.
+    floors: BTreeMap<[u8; 16], Floor>,
+    trims: Vec<([u8; 16], Held)>,
+    /// Whether requests run without a kept result when too many producers are remembered, or when
+    /// theirs may have been forgotten.
     lenient: bool,
-    /// Producers for which there was no room.
+    /// Producers whose results are not kept.
     unkept: BTreeSet<[u8; 16]>,
 }
 
@@ -59,9 +62,9 @@ impl<'a> Session<'a> {
         Self { keyspace, table, now_ms, chunks, floors, trims, lenient: false, unkept }
     }
 
-    /// The same for requests that are never refused because too many producers are remembered:
-    /// they run without a kept result. Only for what something else keeps from a second effect, as
-    /// a token does.
+    /// The same for requests that are never refused because too many producers are remembered, or
+    /// because theirs was forgotten: they run without a kept result. Only for what something else
+    /// keeps from a second effect, as a token does.
     pub(crate) fn lenient(self) -> Self {
         Self { lenient: true, ..self }
     }
@@ -79,7 +82,7 @@ impl<'a> Session<'a> {
         if !self.chunks.contains_key(&(producer, number)) {
             self.load(txn, producer, number)?;
         }
-        if self.floors.get(&producer).is_some_and(|&floor| sequence < floor) {
+        if self.floors.get(&producer).is_some_and(|floor| sequence < floor.first_kept) {
             return Err(Stop::Refused(Error::new(
                 Kind::Unknown,
                 format!(
@@ -121,14 +124,14 @@ impl<'a> Session<'a> {
                 txn.put(self.keyspace, &key::chunk(producer, *number), &chunk.encode());
             }
         }
-        for (producer, number) in &self.trims {
-            txn.delete(self.keyspace, &key::chunk(producer, *number));
+        for (producer, held) in &self.trims {
+            txn.delete(self.keyspace, &key::chunk(producer, held.chunk));
         }
-        for (producer, number) in &self.trims {
-            // Chunks are trimmed oldest first; a floor never goes back.
-            let first_kept = number.saturating_add(1).saturating_mul(RESULTS);
-            let floor = self.floors.get(producer).copied().unwrap_or(0).max(first_kept);
-            txn.put(self.keyspace, &key::floor(producer), &encode_floor(floor));
+        let mut floors = self.floors;
+        for (producer, held) in &self.trims {
+            let floor = floors.entry(*producer).or_default();
+            *floor = floor.above(held.chunk, held.newest_ms);
+            txn.put(self.keyspace, &key::floor(producer), &floor.encode());
         }
     }
 
@@ -141,9 +144,15 @@ impl<'a> Session<'a> {
             return Ok(());
         }
         if let Some(row) = txn.get(self.keyspace, &key::floor(&producer))? {
-            let floor = parse_floor(&row.bytes)
+            let floor = Floor::parse(&row.bytes)
                 .map_err(|malformed| Stop::Refused(Error::corrupt(malformed.to_string())))?;
             self.floors.insert(producer, floor);
+        } else if forget::may_be_forgotten(txn, self.keyspace, &producer)? {
+            if self.lenient {
+                self.unkept.insert(producer);
+                return Ok(());
+            }
+            return Err(Stop::Refused(Error::new(Kind::Unknown, forget::FORGOTTEN)));
         }
         if !self.table.has_room_for(&producer) {
             if self.lenient {
@@ -156,7 +165,7 @@ impl<'a> Session<'a> {
             )));
         }
         let trimmable = self.table.trimmable(&producer, self.now_ms, TRIM);
-        let others = trimmable.into_iter().filter(|&old| old != number);
+        let others = trimmable.into_iter().filter(|old| old.chunk != number);
         self.trims.extend(others.map(|old| (producer, old)));
         self.chunks.insert((producer, number), (Chunk::default(), false));
         Ok(())
@@ -231,40 +240,6 @@ pub(crate) fn recall<T: Recorded>(known: &Known) -> Result<T, Error> {
     T::recall(&known.answer).ok_or_else(|| Error::corrupt("the kept result of this request"))
 }
 
-/// Chunks that are forgotten in one transaction.
-const FORGET: usize = 1_000;
-
-/// Forgets a producer that is silent since then, oldest results first; not if it spoke in the
-/// meantime. A part at a time: its floor rises until nothing is left.
-pub(crate) fn forget(
-    txn: &mut Transaction,
-    keyspace: KeyspaceId,
-    producer: &[u8; 16],
-    silent_since_ms: u64,
-) -> Result<(), Stop> {
-    let first = key::floor(producer);
-    let behind = crate::keys::user::behind(&first);
-    let range = (Bound::Included(first.as_slice()), Bound::Excluded(behind.as_slice()));
-    let rows = txn.scan(keyspace, range, FORGET, false)?;
-    let newest = rows.iter().filter_map(|row| Some(Chunk::parse_head(&row.value)?.0)).max();
-    if newest.unwrap_or(0) > silent_since_ms {
-        return Ok(());
-    }
-    for row in rows.iter().filter(|row| row.key.len() > first.len()) {
-        txn.delete(keyspace, &row.key);
-    }
-    let last = rows.last().map(|row| key::parse(&row.key));
-    match last {
-        Some(Ok(ProducerKey::Chunk(_, chunk))) if rows.len() == FORGET => {
-            let first_kept = chunk.saturating_add(1).saturating_mul(RESULTS);
-            txn.put(keyspace, &first, &encode_floor(first_kept));
-        }
-        // Deleted even where there is none: the table in memory follows this event.
-        _ => txn.delete(keyspace, &first),
-    }
-    Ok(())
-}
-
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
@@ -289,9 +264,9 @@ mod tests {
         let options = Options { background: false, ..Options::default() };
         let database = Database::open_with("store", options, env).unwrap();
         let keyspace = database.keyspace("producers").unwrap();
-        let table = ProducerTable::default();
+        let table = ProducerTable::new(u64::MAX);
         for number in 0..PRODUCERS_MAX as u128 {
-            table.written(number.to_be_bytes(), 0, 1, 1);
+            table.floored(number.to_be_bytes(), 1);
         }
         let identity = Identity { producer: [9; 16], sequence: 1 };
         let mut txn = database.begin();

@@ -14,8 +14,8 @@ use rekindle_recovery::{
 use crate::exec::Core;
 use crate::keys::Keyspaces;
 use crate::keys::producer::{ProducerKey, parse};
-use crate::producers::chunk::{Chunk, parse_floor};
-use crate::producers::table::TableObserver;
+use crate::producers::chunk::{Chunk, Floor, parse_era};
+use crate::producers::table::{Held, TableObserver};
 use crate::queues::recovery::scan_all;
 
 /// A row: whether its key and its value can be read.
@@ -38,8 +38,13 @@ pub(crate) struct ProducerLayer {
     pub(crate) keyspaces: Keyspaces,
 }
 
-/// A chunk: producer, number, newest result, count.
-type Known = ([u8; 16], u64, u64, u8);
+/// A row that can be read and that the table is built from.
+pub(crate) enum Known {
+    /// Of this producer.
+    Chunk([u8; 16], Held),
+    /// Of this producer, whose newest trimmed result came then.
+    Floor([u8; 16], u64),
+}
 
 impl Layer for ProducerLayer {
     const NAME: &'static str = "producer";
@@ -60,15 +65,18 @@ impl Layer for ProducerLayer {
             let key = parse(&row.key);
             let (known, value) = match &key {
                 Ok(ProducerKey::Chunk(producer, chunk)) => {
-                    match Chunk::parse(&row.value, row.version) {
-                        Ok(read) => {
-                            let count = u8::try_from(read.entries.len()).unwrap_or(u8::MAX);
-                            (Some((*producer, *chunk, read.newest_ms, count)), true)
-                        }
-                        Err(_) => (None, false),
-                    }
+                    let read = Chunk::parse(&row.value, row.version).ok();
+                    let bytes = row.key.len() + row.value.len();
+                    let known = read.and_then(|_| Held::of(*chunk, &row.value, bytes));
+                    let known = known.map(|held| Known::Chunk(*producer, held));
+                    let value = known.is_some();
+                    (known, value)
                 }
-                Ok(ProducerKey::Floor(_)) => (None, parse_floor(&row.value).is_ok()),
+                Ok(ProducerKey::Floor(producer)) => {
+                    let floor = Floor::parse(&row.value).ok();
+                    (floor.map(|floor| Known::Floor(*producer, floor.newest_ms)), floor.is_some())
+                }
+                Ok(ProducerKey::Era) => (None, parse_era(&row.value).is_ok()),
                 Err(_) => (None, false),
             };
             let decided = RESULTS.decide(&Situation { key: key.is_ok(), value });
@@ -91,14 +99,17 @@ impl Layer for ProducerLayer {
     }
 
     fn act(&self, trusted: Vec<Known>, _: Vec<()>, sink: &Core) -> Result<u64, Failure> {
-        for (producer, chunk, newest_ms, count) in trusted {
-            sink.producers.written(producer, chunk, newest_ms, count);
+        for known in trusted {
+            match known {
+                Known::Chunk(producer, held) => sink.producers.written(producer, held),
+                Known::Floor(producer, newest_ms) => sink.producers.floored(producer, newest_ms),
+            }
         }
         sink.database.observe(Arc::new(TableObserver {
             table: Arc::downgrade(&sink.producers),
             keyspace: self.keyspaces.producers,
         }));
-        Ok(sink.producers.counts().1)
+        Ok(sink.producers.figures().results)
     }
 }
 
@@ -108,7 +119,7 @@ fn finding(label: Label, row: &Stored) -> Finding {
         place: Place { file: "keyspace producers".to_owned(), ..Place::default() },
         verdict: None,
         acked: Acked::Unknown,
-        expected: "a producer's key, and a floor or a chunk of results".to_owned(),
+        expected: "a producer's key, and a floor or a chunk of results, or the era".to_owned(),
         found: format!("key {}, {} bytes", row.key.escape_ascii(), row.value.len()),
     }
 }

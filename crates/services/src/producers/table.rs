@@ -1,7 +1,10 @@
 //! What is known of all producers without reading: how many results each keeps, and how old they
 //! are. Derived, fed by apply events, rebuilt by recovery; it decides only what may be trimmed.
+//!
+//! Invariant: `order` holds each producer that keeps results once, at the place that its oldest
+//! chunk gives it: first those with more than the last 1,024, then the others, both oldest first.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::ops::Bound;
 use std::sync::{Mutex, MutexGuard, PoisonError, Weak};
 
@@ -12,14 +15,24 @@ use crate::limits::{
     PRODUCER_IDLE_MS_MAX, PRODUCER_RESULT_MS_MIN, PRODUCER_RESULTS_MAX, PRODUCER_RESULTS_MIN,
     PRODUCERS_MAX,
 };
-use crate::producers::chunk::Chunk;
+use crate::producers::chunk::{Chunk, Floor};
 
 /// A chunk of a producer.
-#[derive(Clone, Copy, Debug)]
-struct Held {
-    chunk: u64,
-    newest_ms: u64,
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Held {
+    pub(crate) chunk: u64,
+    pub(crate) newest_ms: u64,
+    bytes: u32,
     count: u8,
+}
+
+impl Held {
+    /// The chunk with this value; key and value together have so many bytes.
+    pub(crate) fn of(chunk: u64, value: &[u8], bytes: usize) -> Option<Self> {
+        let (newest_ms, count) = Chunk::parse_head(value)?;
+        let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
+        Some(Self { chunk, newest_ms, bytes, count })
+    }
 }
 
 /// One producer.
@@ -27,13 +40,50 @@ struct Held {
 struct Producer {
     chunks: VecDeque<Held>,
     results: u64,
+    /// When it last had a result, trimmed ones included.
+    newest_ms: u64,
+    /// It has a row that cannot be read: nothing of it is trimmed.
+    set_aside: bool,
+}
+
+impl Producer {
+    /// Its place in the order of trimming: whether the last 1,024 would be touched, and how old its
+    /// oldest chunk is.
+    fn rank(&self) -> Option<(bool, u64)> {
+        let front = self.chunks.front().filter(|_| !self.set_aside)?;
+        let left = self.results.saturating_sub(front.count.into());
+        Some((left < PRODUCER_RESULTS_MIN, front.newest_ms))
+    }
+}
+
+/// How full the table is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ProducerFigures {
+    /// Producers that are remembered.
+    pub producers: u64,
+    /// Results that are kept.
+    pub results: u64,
+    /// Bytes of their keys and values.
+    pub bytes: u64,
+    /// The most that the bytes may become.
+    pub bytes_max: u64,
+}
+
+/// Chunks of a producer that go, oldest first.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Trim {
+    pub(crate) producer: [u8; 16],
+    pub(crate) chunks: Vec<Held>,
 }
 
 /// What the mutex guards.
 #[derive(Debug, Default)]
 struct Inner {
     producers: BTreeMap<[u8; 16], Producer>,
+    order: BTreeSet<(bool, u64, [u8; 16])>,
     results: u64,
+    bytes: u64,
+    bytes_max: u64,
     /// Behind which the search for silent producers goes on; `None`: from the start.
     cursor: Option<[u8; 16]>,
 }
@@ -43,70 +93,145 @@ impl Inner {
         let many = self.producers.len() > PRODUCERS_MAX / 2;
         if many { PRODUCER_RESULT_MS_MIN } else { PRODUCER_IDLE_MS_MAX }
     }
+
+    /// Changes a producer, and its place in the order where that moves.
+    fn change(&mut self, producer: [u8; 16], change: impl FnOnce(&mut Producer)) {
+        let entry = self.producers.entry(producer).or_default();
+        let before = entry.rank();
+        change(entry);
+        let after = entry.rank();
+        if before != after {
+            if let Some((few, oldest_ms)) = before {
+                self.order.remove(&(few, oldest_ms, producer));
+            }
+            if let Some((few, oldest_ms)) = after {
+                self.order.insert((few, oldest_ms, producer));
+            }
+        }
+    }
+
+    fn left(&self) -> Left {
+        Left { results: self.results, bytes: self.bytes, bytes_max: self.bytes_max }
+    }
+}
+
+/// What is left of all results when some go.
+struct Left {
+    results: u64,
+    bytes: u64,
+    bytes_max: u64,
+}
+
+impl Left {
+    /// It is too much.
+    fn is_over(&self) -> bool {
+        self.results > PRODUCER_RESULTS_MAX || self.bytes > self.bytes_max
+    }
+
+    fn without(&mut self, held: &Held) {
+        self.results = self.results.saturating_sub(held.count.into());
+        self.bytes = self.bytes.saturating_sub(held.bytes.into());
+    }
 }
 
 /// All producers.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct ProducerTable {
     inner: Mutex<Inner>,
 }
 
 impl ProducerTable {
+    /// An empty one; the results may have so many bytes.
+    pub(crate) fn new(bytes_max: u64) -> Self {
+        Self { inner: Mutex::new(Inner { bytes_max, ..Inner::default() }) }
+    }
+
     /// Notes that this chunk was written.
-    pub(crate) fn written(&self, producer: [u8; 16], chunk: u64, newest_ms: u64, count: u8) {
+    pub(crate) fn written(&self, producer: [u8; 16], held: Held) {
         let mut inner = self.lock();
-        let held = Held { chunk, newest_ms, count };
-        let entry = inner.producers.entry(producer).or_default();
-        let at = entry.chunks.partition_point(|other| other.chunk < chunk);
-        let before = match entry.chunks.get_mut(at).filter(|other| other.chunk == chunk) {
-            Some(other) => std::mem::replace(other, held).count,
-            None => {
-                entry.chunks.insert(at, held);
-                0
+        let mut before = None;
+        inner.change(producer, |entry| {
+            let at = entry.chunks.partition_point(|other| other.chunk < held.chunk);
+            match entry.chunks.get_mut(at).filter(|other| other.chunk == held.chunk) {
+                Some(other) => before = Some(std::mem::replace(other, held)),
+                None => entry.chunks.insert(at, held),
             }
-        };
-        let (added, removed) = (u64::from(count), u64::from(before));
-        entry.results = (entry.results + added).saturating_sub(removed);
-        inner.results = (inner.results + added).saturating_sub(removed);
+            let removed = before.map_or(0, |before| u64::from(before.count));
+            entry.results = (entry.results + u64::from(held.count)).saturating_sub(removed);
+            entry.newest_ms = entry.newest_ms.max(held.newest_ms);
+        });
+        let (count, bytes) = before.map_or((0, 0), |before| (before.count, before.bytes));
+        inner.results = (inner.results + u64::from(held.count)).saturating_sub(count.into());
+        inner.bytes = (inner.bytes + u64::from(held.bytes)).saturating_sub(bytes.into());
+    }
+
+    /// Notes that results of this producer were trimmed, the newest of which came then.
+    pub(crate) fn floored(&self, producer: [u8; 16], newest_ms: u64) {
+        let change = |entry: &mut Producer| entry.newest_ms = entry.newest_ms.max(newest_ms);
+        self.lock().change(producer, change);
     }
 
     /// Notes that this chunk is gone.
     fn removed(&self, producer: &[u8; 16], chunk: u64) {
         let mut inner = self.lock();
-        let Some(entry) = inner.producers.get_mut(producer) else { return };
-        let Ok(at) = entry.chunks.binary_search_by_key(&chunk, |held| held.chunk) else { return };
-        let count = entry.chunks.remove(at).map_or(0, |held| u64::from(held.count));
-        entry.results = entry.results.saturating_sub(count);
-        inner.results = inner.results.saturating_sub(count);
+        if !inner.producers.contains_key(producer) {
+            return;
+        }
+        let mut gone = None;
+        inner.change(*producer, |entry| {
+            if let Ok(at) = entry.chunks.binary_search_by_key(&chunk, |held| held.chunk) {
+                gone = entry.chunks.remove(at);
+            }
+            let count = gone.map_or(0, |held| u64::from(held.count));
+            entry.results = entry.results.saturating_sub(count);
+        });
+        let (count, bytes) = gone.map_or((0, 0), |gone| (gone.count, gone.bytes));
+        inner.results = inner.results.saturating_sub(count.into());
+        inner.bytes = inner.bytes.saturating_sub(bytes.into());
     }
 
     /// Notes that a producer is gone.
     fn forgotten(&self, producer: &[u8; 16]) {
         let mut inner = self.lock();
-        if let Some(gone) = inner.producers.remove(producer) {
-            inner.results = inner.results.saturating_sub(gone.results);
+        let Some(gone) = inner.producers.remove(producer) else { return };
+        if let Some((few, oldest_ms)) = gone.rank() {
+            inner.order.remove(&(few, oldest_ms, *producer));
         }
+        let bytes: u64 = gone.chunks.iter().map(|held| u64::from(held.bytes)).sum();
+        inner.results = inner.results.saturating_sub(gone.results);
+        inner.bytes = inner.bytes.saturating_sub(bytes);
+    }
+
+    /// Trims nothing of this producer any more: it has a row that cannot be read.
+    pub(crate) fn set_aside(&self, producer: [u8; 16]) {
+        self.lock().change(producer, |entry| entry.set_aside = true);
     }
 
     /// Up to `max` chunks of a producer that need not be kept any longer, oldest first.
-    pub(crate) fn trimmable(&self, producer: &[u8; 16], now: u64, max: usize) -> Vec<u64> {
+    pub(crate) fn trimmable(&self, producer: &[u8; 16], now: u64, max: usize) -> Vec<Held> {
         let inner = self.lock();
         let Some(entry) = inner.producers.get(producer) else { return vec![] };
-        let mut left = entry.results;
-        let mut total = inner.results;
-        let mut trimmable = vec![];
-        for held in entry.chunks.iter().take(max) {
-            let count = u64::from(held.count);
-            let old = held.newest_ms.saturating_add(PRODUCER_RESULT_MS_MIN) <= now;
-            let enough = left.saturating_sub(count) >= PRODUCER_RESULTS_MIN;
-            if !enough || !(old || total > PRODUCER_RESULTS_MAX) {
+        spare(entry, now, &mut inner.left(), max, false)
+    }
+
+    /// The next chunks that go, `max` at most: results that are older than a day beyond the last
+    /// 1,024 of their producer; and while all together are too many, results beyond the last 1,024
+    /// of any producer, and then the oldest of all.
+    pub(crate) fn due(&self, now: u64, max: usize) -> Vec<Trim> {
+        let inner = self.lock();
+        let mut left = inner.left();
+        let (mut room, mut trims) = (max, vec![]);
+        for &(few, oldest_ms, producer) in &inner.order {
+            let old = !few && is_old(oldest_ms, now);
+            if room == 0 || !(old || left.is_over()) {
                 break;
             }
-            left = left.saturating_sub(count);
-            total = total.saturating_sub(count);
-            trimmable.push(held.chunk);
+            let Some(entry) = inner.producers.get(&producer) else { continue };
+            let chunks = spare(entry, now, &mut left, room, few);
+            room -= chunks.len();
+            trims.push(Trim { producer, chunks });
         }
-        trimmable
+        trims
     }
 
     /// Whether a producer that is not known yet can be added.
@@ -129,8 +254,7 @@ impl ProducerTable {
         let mut silent = vec![];
         for (producer, entry) in inner.producers.range((start, Bound::Unbounded)).take(look) {
             (last, looked) = (Some(*producer), looked + 1);
-            let newest_ms = entry.chunks.iter().map(|held| held.newest_ms).max().unwrap_or(0);
-            if newest_ms.saturating_add(patience_ms) <= now {
+            if entry.newest_ms.saturating_add(patience_ms) <= now {
                 silent.push(*producer);
             }
         }
@@ -138,15 +262,40 @@ impl ProducerTable {
         silent
     }
 
-    /// Producers and results.
-    pub(crate) fn counts(&self) -> (u64, u64) {
+    /// How full it is.
+    pub(crate) fn figures(&self) -> ProducerFigures {
         let inner = self.lock();
-        (inner.producers.len() as u64, inner.results)
+        ProducerFigures {
+            producers: inner.producers.len() as u64,
+            results: inner.results,
+            bytes: inner.bytes,
+            bytes_max: inner.bytes_max,
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Chunks of a producer that go, oldest first; `few`: also of its last 1,024.
+fn spare(entry: &Producer, now: u64, left: &mut Left, max: usize, few: bool) -> Vec<Held> {
+    let mut results = entry.results;
+    let mut chunks = vec![];
+    for held in entry.chunks.iter().take(max) {
+        results = results.saturating_sub(held.count.into());
+        let enough = few || results >= PRODUCER_RESULTS_MIN;
+        if !enough || !((is_old(held.newest_ms, now) && !few) || left.is_over()) {
+            break;
+        }
+        left.without(held);
+        chunks.push(*held);
+    }
+    chunks
+}
+
+fn is_old(newest_ms: u64, now: u64) -> bool {
+    newest_ms.saturating_add(PRODUCER_RESULT_MS_MIN) <= now
 }
 
 /// Feeds the table.
@@ -172,15 +321,20 @@ impl Observer for TableObserver {
                 _ => continue,
             };
             let Some(table) = self.table.upgrade() else { return };
-            match (parse(key), value.and_then(Chunk::parse_head)) {
-                (Ok(ProducerKey::Chunk(producer, chunk)), Some((newest_ms, count))) => {
-                    table.written(producer, chunk, newest_ms, count);
+            match (parse(key), value) {
+                (Ok(ProducerKey::Chunk(producer, chunk)), Some(value)) => {
+                    match Held::of(chunk, value, key.len() + value.len()) {
+                        Some(held) => table.written(producer, held),
+                        None => table.removed(&producer, chunk),
+                    }
                 }
                 (Ok(ProducerKey::Chunk(producer, chunk)), None) => table.removed(&producer, chunk),
-                (Ok(ProducerKey::Floor(producer)), None) if value.is_none() => {
-                    table.forgotten(&producer);
+                (Ok(ProducerKey::Floor(producer)), Some(value)) => {
+                    let floor = Floor::parse(value).unwrap_or_default();
+                    table.floored(producer, floor.newest_ms);
                 }
-                _ => {}
+                (Ok(ProducerKey::Floor(producer)), None) => table.forgotten(&producer),
+                (Ok(ProducerKey::Era) | Err(_), _) => {}
             }
         }
     }
@@ -189,65 +343,5 @@ impl Observer for TableObserver {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const P: [u8; 16] = [7; 16];
-    const DAY: u64 = PRODUCER_RESULT_MS_MIN;
-
-    fn filled(chunks: u64) -> ProducerTable {
-        let table = ProducerTable::default();
-        for chunk in 0..chunks {
-            table.written(P, chunk, chunk, 4);
-            table.written(P, chunk, chunk, 8);
-        }
-        table
-    }
-
-    #[test]
-    fn the_last_results_and_those_of_a_day_stay() {
-        let least = PRODUCER_RESULTS_MIN / 8;
-        let table = filled(least + 3);
-        assert_eq!(table.counts(), (1, PRODUCER_RESULTS_MIN + 24));
-        assert_eq!(table.trimmable(&P, DAY - 1, 9), [0_u64; 0], "younger than a day");
-        assert_eq!(table.trimmable(&P, DAY + 1, 9), [0, 1]);
-        assert_eq!(table.trimmable(&P, 2 * DAY, 2), [0, 1], "not more than asked for");
-        assert_eq!(table.trimmable(&P, 2 * DAY, 9), [0, 1, 2], "the last 1,024 stay");
-        table.removed(&P, 0);
-        assert_eq!(table.trimmable(&P, 2 * DAY, 9), [1, 2]);
-    }
-
-    #[test]
-    fn above_the_bound_the_busy_keep_less_than_a_day() {
-        let table = filled(PRODUCER_RESULTS_MIN / 8 + 3);
-        table.lock().results = PRODUCER_RESULTS_MAX + 9;
-        assert_eq!(table.trimmable(&P, 5, 9), [0, 1]);
-    }
-
-    #[test]
-    fn producers_stand_at_their_limit() {
-        let table = ProducerTable::default();
-        let id = |number: usize| (number as u128).to_be_bytes();
-        for number in 0..PRODUCERS_MAX - 1 {
-            table.written(id(number), 0, 5, 1);
-        }
-        assert!(table.has_room_for(&[0xFF; 16]));
-        table.written(id(PRODUCERS_MAX), 0, 5, 1);
-        assert!(!table.has_room_for(&[0xFF; 16]));
-        assert!(table.has_room_for(&id(7)), "known already");
-        assert_eq!(table.silent(5 + DAY, 3).len(), 3, "a day is enough now");
-    }
-
-    #[test]
-    fn silent_producers_are_found_a_few_at_a_time() {
-        let table = ProducerTable::default();
-        for id in 1..=5 {
-            table.written([id; 16], 0, u64::from(id), 1);
-        }
-        let now = PRODUCER_IDLE_MS_MAX + 3;
-        assert_eq!(table.silent(now, 2), [[1; 16], [2; 16]]);
-        assert_eq!(table.silent(now, 2), [[3; 16]], "the others spoke too recently");
-        assert_eq!(table.silent(now, 2), [[0_u8; 16]; 0], "the last one, and then from the start");
-        assert_eq!(table.silent(now, 2), [[1; 16], [2; 16]]);
-    }
-}
+#[path = "table_tests.rs"]
+mod tests;

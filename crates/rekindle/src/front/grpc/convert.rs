@@ -74,7 +74,7 @@ pub(super) fn identity(identity: Option<&v1::RequestIdentity>) -> Result<Option<
     let Some(identity) = identity else { return Ok(None) };
     let producer = <[u8; 16]>::try_from(identity.producer_id.as_ref()).map_err(|_| {
         let len = identity.producer_id.len();
-        let message = format!("a producer_id has 16 bytes, not {len}: choose it at random once");
+        let message = format!("a producer_id has 16 bytes, not {len}: make a UUIDv7 once");
         Error::new(ServiceKind::Invalid, message)
     })?;
     Ok(Some(Identity { producer, sequence: identity.sequence }))

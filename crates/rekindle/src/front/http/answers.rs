@@ -64,9 +64,14 @@ pub(super) fn metrics(server: &Server, _: &Parameters) -> Response {
     }
 }
 
-/// Every limit.
+/// Every limit; those that rest on the memory of the machine once the store is open.
 pub(super) fn limits(server: &Server, _: &Parameters) -> Response {
-    json_answer(StatusCode::OK, &json!({ "limits": server.config.limits.list() }))
+    let mut limits = server.config.limits.list();
+    if let Some(recovered) = server.recovered() {
+        let state_bytes = recovered.database.stats().max_state_bytes;
+        limits.extend(crate::front::limits::of_state(state_bytes));
+    }
+    json_answer(StatusCode::OK, &json!({ "limits": limits }))
 }
 
 /// The report of this run's recovery.
