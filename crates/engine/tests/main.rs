@@ -11,6 +11,7 @@ mod checkpoints;
 mod conformance;
 mod crash;
 mod damage;
+mod golden;
 mod memory;
 mod recovery;
 mod support;

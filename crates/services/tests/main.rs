@@ -11,6 +11,7 @@ mod crashes;
 mod crowd;
 mod dead_letter;
 mod full;
+mod golden;
 mod identity;
 mod kv;
 mod leases;
