@@ -8,7 +8,7 @@ use std::collections::VecDeque;
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex};
 
-use rekindle_database::{Database, Error as DatabaseError, Transaction};
+use rekindle_database::{Database, DurabilityMode, Error as DatabaseError, Transaction};
 
 use crate::alarm::Alarm;
 use crate::error::{Error, Kind};
@@ -17,6 +17,7 @@ use crate::numbers::Numbers;
 use crate::producers::Session;
 use crate::producers::table::ProducerTable;
 use crate::queues::Token;
+use crate::queues::definition::Definition;
 use crate::queues::index::Index;
 use crate::tick::Ticked;
 use crate::ticket::Ticket;
@@ -110,6 +111,25 @@ impl Core {
             Some(reason) => Err(DatabaseError::Poisoned(reason).into()),
             None => Ok(()),
         }
+    }
+
+    /// Where calls are acknowledged before they are applied, the index may not know of them yet:
+    /// applies them. False where nothing can be missing.
+    pub(crate) fn show_acknowledged(&self) -> Result<bool, Error> {
+        if self.database.options().durability != DurabilityMode::Relaxed {
+            return Ok(false);
+        }
+        self.database.flush()?;
+        Ok(true)
+    }
+
+    /// A queue by its name.
+    pub(crate) fn definition(&self, name: &str) -> Result<Arc<Definition>, Error> {
+        match self.index.definition(name) {
+            None if self.show_acknowledged()? => self.index.definition(name),
+            found => found,
+        }
+        .ok_or_else(|| Error::no_queue(name))
     }
 
     /// Orders and appends a command, blocking only for room in the journal.

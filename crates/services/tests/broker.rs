@@ -1,8 +1,12 @@
 //! The named tests of requirement B10, at the level of the services.
 
-use rekindle_services::Kind;
+use std::sync::Arc;
+
+use rekindle_database::{Database, DurabilityMode, Options as DatabaseOptions};
+use rekindle_env::{Env, ManualClock, SeededRandom, SimulatedDisk, Survival};
 use rekindle_services::keys::lease_expiry::{LeaseExpiry, encode, parse_lease_expiry_key};
-use rekindle_services::queues::QueueSettings;
+use rekindle_services::queues::{NewMessage, QueueSettings, ReceiveRequest};
+use rekindle_services::{Kind, Options, Services};
 
 use crate::store::{Store, bodies};
 
@@ -137,22 +141,13 @@ fn the_row_of_a_lease_begins_with_its_deadline() {
     assert_eq!(encode(expiry).as_slice(), key);
 }
 
-/// proves: B8, B10
-#[test]
-fn shutdown_flushes_wal() {
-    use rekindle_database::{Database, DurabilityMode, Options as DatabaseOptions};
-    use rekindle_env::{Env, ManualClock, SeededRandom, SimulatedDisk, Survival};
-    use rekindle_services::{Options, Services};
-    use std::sync::Arc;
-
-    let disk = SimulatedDisk::new(1);
-    let clock = Arc::new(ManualClock::new(5_000));
+/// A store in which nothing is applied or synced before somebody asks for it.
+fn relaxed(disk: &SimulatedDisk, clock: &Arc<ManualClock>) -> Services {
     let env = Env {
         disk: Arc::new(disk.clone()),
-        clock: clock.clone(),
+        clock: Arc::clone(clock) as Arc<dyn rekindle_env::Clock>,
         random: Arc::new(SeededRandom::new(3)),
     };
-    // In this mode nothing is synced before somebody asks for it.
     let options = DatabaseOptions {
         durability: DurabilityMode::Relaxed,
         background: false,
@@ -160,13 +155,47 @@ fn shutdown_flushes_wal() {
         ..DatabaseOptions::default()
     };
     let database = Database::open_with("store", options, env).unwrap();
-    let (services, _) = Services::lead(&database, Options { background: false }).unwrap();
+    Services::lead(&database, Options { background: false }).unwrap().0
+}
+
+/// What was acknowledged from memory is there for the next call: a queue for its first receiver, a
+/// message for who asks without waiting, and for who waits.
+///
+/// proves: B2
+#[test]
+fn what_is_acknowledged_from_memory_is_received() {
+    use std::pin::pin;
+    use std::task::{Context, Poll, Waker};
+
+    let services = relaxed(&SimulatedDisk::new(1), &Arc::new(ManualClock::new(5_000)));
+    let queues = services.queues();
+    queues.create("q", &QueueSettings::default(), None).unwrap();
+    let request = ReceiveRequest { queue: "q", max: 9, visibility_ms: None, owner: "" };
+    assert!(queues.receive(&request).unwrap().value.is_empty());
+    queues.create("other", &QueueSettings::default(), None).unwrap();
+    assert_eq!(queues.list("", 0).unwrap().0.len(), 2);
+    let message = NewMessage { body: b"one", ..NewMessage::default() };
+    queues.send("q", &message, None).unwrap();
+    assert_eq!(queues.receive(&request).unwrap().value.len(), 1);
+    queues.send("q", &message, None).unwrap();
+    assert_eq!(queues.show("q").unwrap().stats.ready, 1);
+    queues.send("q", &message, None).unwrap();
+    let mut received = pin!(queues.receive_wait(&request, std::future::ready(())));
+    let mut context = Context::from_waker(Waker::noop());
+    let received = std::future::Future::poll(received.as_mut(), &mut context);
+    let Poll::Ready(answer) = received else { panic!("it has what was sent") };
+    assert_eq!(answer.unwrap().value.len(), 1);
+}
+
+/// proves: B8, B10
+#[test]
+fn shutdown_flushes_wal() {
+    let disk = SimulatedDisk::new(1);
+    let clock = Arc::new(ManualClock::new(5_000));
+    let services = relaxed(&disk, &clock);
     services.queues().create("q", &QueueSettings::default(), None).unwrap();
     for _ in 0..5 {
-        services
-            .queues()
-            .send("q", &rekindle_services::queues::NewMessage::default(), None)
-            .unwrap();
+        services.queues().send("q", &NewMessage::default(), None).unwrap();
     }
     services.shutdown().unwrap();
     let store = Store::on(disk.crash(Survival::None, 1), clock);

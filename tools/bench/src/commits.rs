@@ -34,6 +34,8 @@ const fn blocking(what: &'static str, threads: usize) -> Load {
 /// The names that peers are compared by, with their threads.
 pub(crate) const SYNCED: [(&str, usize); 3] =
     [("1 writer", 1), ("8 blocking writers", 8), ("64 blocking writers", 64)];
+/// The same number in flight, submitted by two threads.
+pub(crate) const TICKETS: &str = "64 tickets of 2 threads";
 /// The same, not synced.
 pub(crate) const UNSYNCED: &str = "not synced, 1 writer";
 
@@ -53,7 +55,7 @@ pub(crate) fn measure(args: &Args, dir: &Path, book: &mut Book) -> Result<(), Fa
             ),
         })?;
     }
-    let tickets = Load { tickets: 32, ..blocking("64 tickets of 2 threads", 2) };
+    let tickets = Load { tickets: 32, ..blocking(TICKETS, 2) };
     run_one(args, tickets, dir, book, |figure, reached, _| {
         figure.at_least("412,000/s", reached.per_second, 412_000.0).at_most(
             "3 us CPU",

@@ -6,7 +6,7 @@
 mod attempts;
 mod calls;
 mod create;
-mod definition;
+pub(crate) mod definition;
 mod delete;
 pub(crate) mod expire;
 pub(crate) mod index;
@@ -117,6 +117,7 @@ impl Queues {
     /// of their names, and whether more follow.
     pub fn list(&self, after: &str, limit: usize) -> Result<(Vec<QueueInfo>, bool), Error> {
         self.core.alive()?;
+        self.core.show_acknowledged()?;
         let limit = if limit == 0 { LIST_QUEUES_MAX } else { limit.min(LIST_QUEUES_MAX) };
         Ok(self.core.index.list(after, limit, self.core.database.log_time_ms()))
     }
@@ -125,7 +126,8 @@ impl Queues {
     pub fn show(&self, name: &str) -> Result<QueueInfo, Error> {
         self.core.alive()?;
         definition::check_name(name)?;
-        let queue = self.core.index.definition(name).ok_or_else(|| Error::no_queue(name))?;
+        let queue = self.core.definition(name)?;
+        self.core.show_acknowledged()?;
         Ok(self.core.index.info(&queue, self.core.database.log_time_ms()))
     }
 

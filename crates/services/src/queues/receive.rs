@@ -58,7 +58,7 @@ fn checked(core: &Core, request: &ReceiveRequest<'_>) -> Result<Arc<Definition>,
         )));
     }
     core.alive()?;
-    core.index.definition(request.queue).ok_or_else(|| Error::no_queue(request.queue))
+    core.definition(request.queue)
 }
 
 impl<'a> Grant<'a> {
@@ -215,13 +215,18 @@ pub(crate) fn receive(
     request: &ReceiveRequest<'_>,
 ) -> Result<Acknowledged<Vec<Delivery>>, Error> {
     let definition = checked(core, request)?;
-    for _ in 0..TRIES {
-        let Some(mut grant) = Grant::reserve(core, &definition, request) else { break };
-        let ticket = core.submit(&mut grant)?;
-        grant.keep_rest(&ticket);
-        let answer = ticket.wait()?;
-        if !answer.value.is_empty() {
-            return Ok(answer);
+    for look in 0..2 {
+        if look == 1 && !core.show_acknowledged()? {
+            break;
+        }
+        for _ in 0..TRIES {
+            let Some(mut grant) = Grant::reserve(core, &definition, request) else { break };
+            let ticket = core.submit(&mut grant)?;
+            grant.keep_rest(&ticket);
+            let answer = ticket.wait()?;
+            if !answer.value.is_empty() {
+                return Ok(answer);
+            }
         }
     }
     Ok(nothing(core))
@@ -255,6 +260,7 @@ pub(crate) async fn receive_wait(
         // Listen first, look again, and only then wait: nothing that comes in between is missed.
         let Some(heard) = &mut listener else {
             listener = Some(core.index.listen(definition.id)?);
+            core.show_acknowledged()?;
             continue;
         };
         let mut heard = pin!(heard);
@@ -280,7 +286,7 @@ fn nothing(core: &Core) -> Acknowledged<Vec<Delivery>> {
 /// A listener of this queue.
 pub(crate) fn listen(core: &Arc<Core>, queue: &str) -> Result<Listener, Error> {
     check_name(queue)?;
-    let definition = core.index.definition(queue).ok_or_else(|| Error::no_queue(queue))?;
+    let definition = core.definition(queue)?;
     core.index.listen(definition.id)
 }
 

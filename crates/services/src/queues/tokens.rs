@@ -103,7 +103,7 @@ impl<'a> Tokens<'a> {
         check_count("tokens", tokens.len(), TOKENS_MAX)?;
         let named = |name: &str| {
             check_name(name)?;
-            core.index.definition(name).ok_or_else(|| Error::no_queue(name))
+            core.definition(name)
         };
         let queue = queue.map(named).transpose()?;
         Ok(Self { queue, tokens, action, identity })
