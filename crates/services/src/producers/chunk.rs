@@ -15,9 +15,17 @@ use crate::keys::producer::RESULTS;
 /// The format of both values; persisted.
 const FORMAT: u8 = 1;
 
+/// Where `newest_ms` and `count` stand.
+const NEWEST_AT: usize = 1;
+const COUNT_AT: usize = 9;
+/// Bytes before the first result.
+const HEAD_BYTES: usize = 10;
+/// Bytes of a result beside its answer.
+const ENTRY_BYTES: usize = 15;
+
 /// One result.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Entry {
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Entry<'a> {
     /// The sequence's place in the chunk.
     pub(crate) offset: u8,
     /// The transaction that had the effect; 0: the one that writes this.
@@ -25,35 +33,40 @@ pub(crate) struct Entry {
     /// What was asked for.
     pub(crate) fingerprint: u32,
     /// What was answered.
-    pub(crate) answer: Vec<u8>,
+    pub(crate) answer: &'a [u8],
 }
 
-/// A chunk of results.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+impl<'a> Entry<'a> {
+    fn read(reader: &mut Reader<'a>) -> Option<Self> {
+        let offset = reader.u8()?;
+        let version = reader.u64()?;
+        let fingerprint = reader.u32()?;
+        let len = reader.u16()?;
+        let answer = reader.take(usize::from(len))?;
+        Some(Self { offset, version, fingerprint, answer })
+    }
+}
+
+/// A chunk of results: its stored bytes, whole at any time, so that a result is added without
+/// taking the others apart.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Chunk {
-    /// Log time of the newest result.
-    pub(crate) newest_ms: u64,
-    /// The results, in the order in which they came.
-    pub(crate) entries: Vec<Entry>,
+    bytes: Vec<u8>,
+}
+
+impl Default for Chunk {
+    fn default() -> Self {
+        let mut bytes = Vec::with_capacity(HEAD_BYTES + 3 * ENTRY_BYTES);
+        bytes.push(FORMAT);
+        bytes.resize(HEAD_BYTES, 0);
+        Self { bytes }
+    }
 }
 
 impl Chunk {
     /// The stored bytes.
-    pub(crate) fn encode(&self) -> Vec<u8> {
-        let answers: usize = self.entries.iter().map(|entry| 15 + entry.answer.len()).sum();
-        let mut bytes = Vec::with_capacity(10 + answers);
-        bytes.push(FORMAT);
-        bytes.extend_from_slice(&self.newest_ms.to_le_bytes());
-        bytes.push(u8::try_from(self.entries.len()).expect("a chunk has fewer than 256 results"));
-        for entry in &self.entries {
-            bytes.push(entry.offset);
-            bytes.extend_from_slice(&entry.version.to_le_bytes());
-            bytes.extend_from_slice(&entry.fingerprint.to_le_bytes());
-            let len = u16::try_from(entry.answer.len()).expect("answers are a few dozen bytes");
-            bytes.extend_from_slice(&len.to_le_bytes());
-            bytes.extend_from_slice(&entry.answer);
-        }
-        bytes
+    pub(crate) fn stored(&self) -> &[u8] {
+        &self.bytes
     }
 
     /// The chunk in the bytes of a row of that version.
@@ -68,23 +81,49 @@ impl Chunk {
         Some((reader.u64()?, reader.u8()?))
     }
 
-    fn read(bytes: &[u8], row_version: u64) -> Option<Self> {
-        let mut reader = Reader::new(bytes);
-        let format = reader.u8()?;
-        let newest_ms = reader.u64()?;
-        let count = reader.u8()?;
-        let mut entries = Vec::with_capacity(usize::from(count).min(8) + 1);
+    /// The result in this place.
+    pub(crate) fn find(&self, offset: u8) -> Option<Entry<'_>> {
+        let mut reader = Reader::new(self.bytes.get(HEAD_BYTES..)?);
+        std::iter::from_fn(|| Entry::read(&mut reader)).find(|entry| entry.offset == offset)
+    }
+
+    /// Adds a result at this log time; the transaction that has the effect is the one that writes
+    /// the chunk.
+    pub(crate) fn push(&mut self, now_ms: u64, offset: u8, fingerprint: u32, answer: &[u8]) {
+        debug_assert!(self.find(offset).is_none(), "a place has one result");
+        let len = u16::try_from(answer.len()).expect("answers are a few dozen bytes");
+        let (newest_ms, count) = Self::parse_head(&self.bytes).expect("it has a head");
+        let newest_ms = newest_ms.max(now_ms).to_le_bytes();
+        if let Some(newest) = self.bytes.get_mut(NEWEST_AT..COUNT_AT) {
+            newest.copy_from_slice(&newest_ms);
+        }
+        if let Some(counted) = self.bytes.get_mut(COUNT_AT) {
+            *counted = count.checked_add(1).expect("a chunk has fewer than 256 results");
+        }
+        self.bytes.reserve(ENTRY_BYTES + answer.len());
+        self.bytes.push(offset);
+        self.bytes.extend_from_slice(&0_u64.to_le_bytes());
+        self.bytes.extend_from_slice(&fingerprint.to_le_bytes());
+        self.bytes.extend_from_slice(&len.to_le_bytes());
+        self.bytes.extend_from_slice(answer);
+    }
+
+    /// Checks the stored bytes and fills in the version of the row where a result has none.
+    fn read(stored: &[u8], row_version: u64) -> Option<Self> {
+        let (_, count) = Self::parse_head(stored)?;
+        let mut bytes = Vec::with_capacity(stored.len() + 2 * ENTRY_BYTES);
+        bytes.extend_from_slice(stored);
+        let mut reader = Reader::new(stored.get(HEAD_BYTES..)?);
         for _ in 0..count {
-            let offset = reader.u8()?;
-            let version = reader.u64()?;
-            let version = if version == 0 { row_version } else { version };
-            let fingerprint = reader.u32()?;
-            let len = reader.u16()?;
-            let answer = reader.take(usize::from(len))?.to_vec();
-            entries.push(Entry { offset, version, fingerprint, answer });
+            let version_at = stored.len() - reader.rest().len() + 1;
+            if Entry::read(&mut reader)?.version == 0 {
+                bytes
+                    .get_mut(version_at..version_at + 8)?
+                    .copy_from_slice(&row_version.to_le_bytes());
+            }
         }
         reader.end()?;
-        (format == FORMAT).then_some(Self { newest_ms, entries })
+        (stored.first() == Some(&FORMAT)).then_some(Self { bytes })
     }
 }
 
@@ -154,16 +193,25 @@ mod tests {
 
     #[test]
     fn results_round_trip_and_learn_their_version_from_the_row() {
-        let entry = |offset, version| Entry { offset, version, fingerprint: 7, answer: vec![1, 2] };
-        let mut chunk = Chunk { newest_ms: 5, entries: vec![entry(0, 40), entry(3, 0)] };
-        let bytes = chunk.encode();
+        let mut chunk = Chunk::default();
+        chunk.push(5, 0, 7, &[1, 2]);
+        chunk = Chunk::parse(chunk.stored(), 40).unwrap();
+        chunk.push(4, 3, 8, &[]);
+        let bytes = chunk.stored().to_vec();
         assert_eq!(Chunk::parse_head(&bytes), Some((5, 2)));
         let parsed = Chunk::parse(&bytes, 44).unwrap();
-        chunk.entries.last_mut().unwrap().version = 44;
-        assert_eq!(parsed, chunk);
+        let first = Entry { offset: 0, version: 40, fingerprint: 7, answer: &[1, 2] };
+        let second = Entry { offset: 3, version: 44, fingerprint: 8, answer: &[] };
+        assert_eq!((parsed.find(0), parsed.find(3)), (Some(first), Some(second)));
+        assert_eq!(parsed.find(1), None);
         for len in 0..bytes.len() {
             Chunk::parse(bytes.get(..len).unwrap(), 1).unwrap_err();
         }
+        let golden = [1, 5, 0, 0, 0, 0, 0, 0, 0, 1, 0, 9, 0, 0, 0, 0, 0, 0, 0, 7, 0, 0, 0, 1, 0, 6];
+        let frozen = Chunk::parse(&golden, 1).unwrap();
+        assert_eq!(frozen.stored(), golden);
+        let entry = Entry { offset: 0, version: 9, fingerprint: 7, answer: &[6] };
+        assert_eq!(frozen.find(0), Some(entry));
         let floor = Floor { first_kept: 3, newest_ms: 9 }.above(0, 7);
         assert_eq!(floor, Floor { first_kept: 8, newest_ms: 9 });
         assert_eq!(Floor::parse(&floor.encode()).unwrap(), floor);

@@ -186,7 +186,7 @@ mod tests {
                 Err(Stop::Failed(error)) => panic!("{error}"),
             };
             if known.is_none() {
-                session.record(identity, 7, vec![1]);
+                session.record(identity, 7, &[1]);
                 session.write(&mut txn);
             }
             txn.commit().unwrap();

@@ -23,7 +23,7 @@ use crate::error::{Error, Kind};
 use crate::exec::{Answer, Core, Stop};
 use crate::identity::Identity;
 use crate::keys::producer::{self as key, RESULTS};
-use chunk::{Chunk, Entry, Floor};
+use chunk::{Chunk, Floor};
 use table::{Held, ProducerTable};
 
 /// Old chunks that go when a new one begins: two, so that a backlog shrinks.
@@ -38,13 +38,23 @@ pub(crate) struct Known {
     pub(crate) answer: Vec<u8>,
 }
 
+/// A chunk that was read.
+#[derive(Debug)]
+struct Loaded {
+    producer: [u8; 16],
+    number: u64,
+    chunk: Chunk,
+    changed: bool,
+}
+
 /// The results that one transaction looks up and adds.
 #[derive(Debug)]
 pub(crate) struct Session<'a> {
     keyspace: KeyspaceId,
     table: &'a ProducerTable,
     now_ms: u64,
-    chunks: BTreeMap<([u8; 16], u64), (Chunk, bool)>,
+    /// Few: most requests have one identity.
+    chunks: Vec<Loaded>,
     floors: BTreeMap<[u8; 16], Floor>,
     trims: Vec<([u8; 16], Held)>,
     /// Whether requests run without a kept result when too many producers are remembered, or when
@@ -54,10 +64,16 @@ pub(crate) struct Session<'a> {
     unkept: BTreeSet<[u8; 16]>,
 }
 
+impl Loaded {
+    fn is(&self, producer: [u8; 16], number: u64) -> bool {
+        self.number == number && self.producer == producer
+    }
+}
+
 impl<'a> Session<'a> {
     /// A session of a transaction at this log time.
     pub(crate) fn new(keyspace: KeyspaceId, table: &'a ProducerTable, now_ms: u64) -> Self {
-        let (chunks, floors) = (BTreeMap::new(), BTreeMap::new());
+        let (chunks, floors) = (vec![], BTreeMap::new());
         let (trims, unkept) = (vec![], BTreeSet::new());
         Self { keyspace, table, now_ms, chunks, floors, trims, lenient: false, unkept }
     }
@@ -79,7 +95,7 @@ impl<'a> Session<'a> {
     ) -> Result<Option<Known>, Stop> {
         let Identity { producer, sequence } = identity;
         let (number, offset) = split(sequence);
-        if !self.chunks.contains_key(&(producer, number)) {
+        if self.loaded(producer, number).is_none() {
             self.load(txn, producer, number)?;
         }
         if self.floors.get(&producer).is_some_and(|floor| sequence < floor.first_kept) {
@@ -91,8 +107,8 @@ impl<'a> Session<'a> {
                 ),
             )));
         }
-        let Some((chunk, _)) = self.chunks.get(&(producer, number)) else { return Ok(None) };
-        let Some(entry) = chunk.entries.iter().find(|entry| entry.offset == offset) else {
+        let loaded = self.loaded(producer, number);
+        let Some(entry) = loaded.and_then(|loaded| loaded.chunk.find(offset)) else {
             return Ok(None);
         };
         if entry.fingerprint != fingerprint {
@@ -101,28 +117,31 @@ impl<'a> Session<'a> {
                  request a sequence of its own"
             ))));
         }
-        Ok(Some(Known { version: entry.version, answer: entry.answer.clone() }))
+        Ok(Some(Known { version: entry.version, answer: entry.answer.to_vec() }))
     }
 
     /// Adds the result of a request that `find` did not know.
-    pub(crate) fn record(&mut self, identity: Identity, fingerprint: u32, answer: Vec<u8>) {
+    pub(crate) fn record(&mut self, identity: Identity, fingerprint: u32, answer: &[u8]) {
         if self.unkept.contains(&identity.producer) {
             return;
         }
         let (number, offset) = split(identity.sequence);
-        let (chunk, changed) = self.chunks.entry((identity.producer, number)).or_default();
-        debug_assert!(chunk.entries.iter().all(|entry| entry.offset != offset), "found before");
-        chunk.newest_ms = chunk.newest_ms.max(self.now_ms);
-        chunk.entries.push(Entry { offset, version: 0, fingerprint, answer });
-        *changed = true;
+        let Identity { producer, .. } = identity;
+        let found = self.chunks.iter_mut().find(|loaded| loaded.is(producer, number));
+        let loaded = found.expect("`find` looked for it and loaded its chunk");
+        loaded.chunk.push(self.now_ms, offset, fingerprint, answer);
+        loaded.changed = true;
+    }
+
+    fn loaded(&self, producer: [u8; 16], number: u64) -> Option<&Loaded> {
+        self.chunks.iter().find(|loaded| loaded.is(producer, number))
     }
 
     /// Puts what was added into the transaction; the last thing that it writes.
     pub(crate) fn write(self, txn: &mut Transaction) {
-        for ((producer, number), (chunk, changed)) in &self.chunks {
-            if *changed {
-                txn.put(self.keyspace, &key::chunk(producer, *number), &chunk.encode());
-            }
+        for loaded in self.chunks.iter().filter(|loaded| loaded.changed) {
+            let key = key::chunk(&loaded.producer, loaded.number);
+            txn.put(self.keyspace, &key, loaded.chunk.stored());
         }
         for (producer, held) in &self.trims {
             txn.delete(self.keyspace, &key::chunk(producer, held.chunk));
@@ -140,7 +159,7 @@ impl<'a> Session<'a> {
         if let Some(row) = txn.get(self.keyspace, &key::chunk(&producer, number))? {
             let chunk = Chunk::parse(&row.bytes, row.version)
                 .map_err(|malformed| Stop::Refused(Error::corrupt(malformed.to_string())))?;
-            self.chunks.insert((producer, number), (chunk, false));
+            self.chunks.push(Loaded { producer, number, chunk, changed: false });
             return Ok(());
         }
         if let Some(row) = txn.get(self.keyspace, &key::floor(&producer))? {
@@ -167,7 +186,8 @@ impl<'a> Session<'a> {
         let trimmable = self.table.trimmable(&producer, self.now_ms, TRIM);
         let others = trimmable.into_iter().filter(|old| old.chunk != number);
         self.trims.extend(others.map(|old| (producer, old)));
-        self.chunks.insert((producer, number), (Chunk::default(), false));
+        let chunk = Chunk::default();
+        self.chunks.push(Loaded { producer, number, chunk, changed: false });
         Ok(())
     }
 }
@@ -230,7 +250,7 @@ pub(crate) fn once<T: Recorded>(
         return Ok(Answer { value, version: Some(known.version) });
     }
     let value = run(txn)?;
-    session.record(identity, fingerprint, value.record());
+    session.record(identity, fingerprint, &value.record());
     session.write(txn);
     Ok(Answer::new(value))
 }
@@ -275,7 +295,7 @@ mod tests {
         let mut session = Session::new(keyspace, &table, 2).lenient();
         for item in 0..3 {
             assert_eq!(session.find(&mut txn, identity.item(item), 7).unwrap(), None);
-            session.record(identity.item(item), 7, vec![1]);
+            session.record(identity.item(item), 7, &[1]);
         }
         session.write(&mut txn);
         txn.commit().unwrap();
@@ -286,7 +306,7 @@ mod tests {
         let mut txn = database.begin();
         let mut session = Session::new(keyspace, &table, 2);
         assert_eq!(session.find(&mut txn, known, 7).unwrap(), None);
-        session.record(known, 7, vec![1]);
+        session.record(known, 7, &[1]);
         session.write(&mut txn);
         txn.commit().unwrap();
         assert!(database.begin().get(keyspace, &key::chunk(&known.producer, 0)).unwrap().is_some());

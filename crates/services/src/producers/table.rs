@@ -151,7 +151,12 @@ impl ProducerTable {
         let mut inner = self.lock();
         let mut before = None;
         inner.change(producer, |entry| {
-            let at = entry.chunks.partition_point(|other| other.chunk < held.chunk);
+            // Sequences rise: nearly always it is the last chunk or the next one.
+            let at = match entry.chunks.back() {
+                Some(last) if last.chunk == held.chunk => entry.chunks.len() - 1,
+                Some(last) if last.chunk < held.chunk => entry.chunks.len(),
+                _ => entry.chunks.partition_point(|other| other.chunk < held.chunk),
+            };
             match entry.chunks.get_mut(at).filter(|other| other.chunk == held.chunk) {
                 Some(other) => before = Some(std::mem::replace(other, held)),
                 None => entry.chunks.insert(at, held),

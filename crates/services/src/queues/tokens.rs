@@ -169,7 +169,7 @@ impl<'a> Tokens<'a> {
         }
         let done = self.one(core, txn, token, now_ms)?;
         if let Ok(settled) = &done {
-            session.record(identity, fingerprint, settled.record());
+            session.record(identity, fingerprint, &settled.record());
         }
         Ok(done)
     }

@@ -20,31 +20,34 @@ fn check(kind: char, fields: &[u8]) -> [u8; 2] {
     [low, high]
 }
 
-/// Writes a word.
+/// The longest word: a kind, three numbers and a check.
+const WORD_BYTES_MAX: usize = 1 + (3 * 8 + 2) * 8 / 5 + 1;
+
+/// Writes a word, in one piece: a busy server writes one for each message.
 fn write(f: &mut fmt::Formatter<'_>, kind: char, fields: &[u8]) -> fmt::Result {
-    use fmt::Write as _;
-    f.write_char(kind)?;
+    let mut word = [0; WORD_BYTES_MAX];
+    let mut len = kind.encode_utf8(&mut word).len();
+    let mut digit = |bits: u32| {
+        let index = usize::try_from(bits & 31).expect("five bits");
+        let digit = DIGITS.get(index).expect("five bits name a digit");
+        *word.get_mut(len).expect("no word has more than three numbers") = *digit;
+        len += 1;
+    };
     let (mut bits, mut held) = (0_u32, 0_u32);
     for &byte in fields.iter().chain(&check(kind, fields)) {
         bits = (bits << 8) | u32::from(byte);
         held += 8;
         while held >= 5 {
             held -= 5;
-            write_digit(f, bits >> held)?;
+            digit(bits >> held);
         }
         bits &= (1 << held) - 1;
     }
     if held > 0 {
-        write_digit(f, bits << (5 - held))?;
+        digit(bits << (5 - held));
     }
-    Ok(())
-}
-
-/// Writes the lowest five bits.
-fn write_digit(f: &mut fmt::Formatter<'_>, bits: u32) -> fmt::Result {
-    use fmt::Write as _;
-    let index = usize::try_from(bits & 31).expect("five bits");
-    f.write_char(char::from(*DIGITS.get(index).expect("five bits name a digit")))
+    let word = word.get(..len).and_then(|word| std::str::from_utf8(word).ok());
+    f.write_str(word.expect("digits are ASCII"))
 }
 
 /// Reads a word of `N` bytes of fields; `None` when it is none.
