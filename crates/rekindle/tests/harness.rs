@@ -116,8 +116,11 @@ impl Server {
         Self { child, announced, grpc, http }
     }
 
-    /// SIGKILL, and waits for its end.
+    /// SIGKILL, and waits for its end. It must not have ended before: a panic of any thread is an
+    /// end with 70.
     pub fn kill(mut self) {
+        let before = self.child.0.try_wait().unwrap();
+        assert_eq!(before, None, "the server ended by itself");
         self.child.0.kill().unwrap();
         self.child.0.wait().unwrap();
     }

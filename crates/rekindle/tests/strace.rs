@@ -14,14 +14,23 @@ use rekindle_wire::v1::queues_client::QueuesClient;
 
 use super::harness::{DEADLINE, Server, block_on, bodies, create, message, receive_all, serve};
 
-/// Sent to a server that does not end.
-const MESSAGES: usize = 150;
+/// How many send at the same time, each one message after the other.
+const SENDERS: usize = 4;
+/// What each of them sends to a server that does not end.
+const MESSAGES: usize = 60;
 
 /// What a run under strace ended with.
 struct Ended {
     code: Option<i32>,
-    acknowledged: Vec<String>,
+    /// What each sender heard OK for, in its order.
+    acknowledged: Vec<Vec<String>>,
     trace: String,
+}
+
+impl Ended {
+    fn count(&self) -> usize {
+        self.acknowledged.iter().map(Vec::len).sum()
+    }
 }
 
 /// Serves and sends until the server ends, or everything is sent and it is killed.
@@ -43,14 +52,15 @@ fn traced(data: &Path, inject: &str) -> Ended {
         }
     }
     let acknowledged = grpc.map(|grpc| block_on(load(&grpc))).unwrap_or_default();
-    if acknowledged.len() == MESSAGES {
+    let count: usize = acknowledged.iter().map(Vec::len).sum();
+    if count == SENDERS * MESSAGES {
         child.kill().unwrap();
     }
     let began = Instant::now();
     while child.try_wait().unwrap().is_none() {
         if began.elapsed() > DEADLINE {
             child.kill().unwrap();
-            panic!("{inject}: the server does not end after {} messages", acknowledged.len());
+            panic!("{inject}: the server does not end after {count} messages");
         }
         std::thread::park_timeout(Duration::from_millis(2));
     }
@@ -58,14 +68,24 @@ fn traced(data: &Path, inject: &str) -> Ended {
     Ended { code, acknowledged, trace: std::fs::read_to_string(&trace).unwrap() }
 }
 
-/// Sends one by one until one is not acknowledged.
-async fn load(grpc: &str) -> Vec<String> {
+/// All senders, each until one of its messages is not acknowledged.
+async fn load(grpc: &str) -> Vec<Vec<String>> {
+    let senders: Vec<_> =
+        (0..SENDERS).map(|sender| tokio::spawn(send(grpc.to_owned(), sender))).collect();
+    let mut acknowledged = Vec::new();
+    for sender in senders {
+        acknowledged.push(sender.await.unwrap());
+    }
+    acknowledged
+}
+
+async fn send(grpc: String, sender: usize) -> Vec<String> {
     let mut acknowledged = Vec::new();
     let Ok(mut queues) = QueuesClient::connect(format!("http://{grpc}")).await else {
         return acknowledged;
     };
     for number in 0..MESSAGES {
-        let body = format!("message {number}");
+        let body = format!("{sender}: message {number}");
         let messages = vec![message(body.as_bytes())];
         let request = SendRequest { queue: "q".into(), messages, identity: None };
         match queues.send(request).await {
@@ -92,19 +112,23 @@ fn inject(what: &str, code: Option<i32>) -> bool {
     let ended = traced(&data, what);
     let failed = ended.trace.lines().find(|line| line.contains("(INJECTED)"));
     let injected = failed.is_some()
-        || ended.trace.contains("killed by SIGKILL") && ended.acknowledged.len() < MESSAGES;
+        || ended.trace.contains("killed by SIGKILL") && ended.count() < SENDERS * MESSAGES;
     if let (Some(failed), Some(_)) = (failed, code) {
         assert_eq!(ended.code, code, "{what}: {failed}");
         let last = ended.trace.lines().rfind(|line| line.contains("+++ exited")).unwrap();
         assert!(seconds(last) - seconds(failed) < 1.0, "{what}: {failed} … {last}");
     }
-    println!("{what}: injected {injected}, {} acknowledged", ended.acknowledged.len());
+    println!("{what}: injected {injected}, {} acknowledged", ended.count());
     let server = Server::start(&data);
     let received = block_on(async { receive_all(&mut server.queues().await, "q").await });
     let received = bodies(&received);
-    let count = ended.acknowledged.len();
-    assert_eq!(received.get(..count), Some(&ended.acknowledged[..]), "{what}");
-    assert!(received.len() <= count + 1, "{what}: only one was under way: {received:?}");
+    for (sender, acknowledged) in ended.acknowledged.iter().enumerate() {
+        let own = |body: &&String| body.starts_with(&format!("{sender}: "));
+        let received: Vec<_> = received.iter().filter(own).cloned().collect();
+        let count = acknowledged.len();
+        assert_eq!(received.get(..count), Some(&acknowledged[..]), "{what}");
+        assert!(received.len() <= count + 1, "{what}: only one was under way: {received:?}");
+    }
     assert_eq!(server.stop(), 0);
     injected
 }
@@ -122,7 +146,7 @@ fn each(call: &str, fault: &str, code: Option<i32>, places: &[u32]) {
 #[ignore = "needs strace"]
 fn campaign_strace_failed_syncs() {
     each("fdatasync", "error=EIO", Some(70), &[1, 3, 9, 40, 90]);
-    each("fsync", "error=EIO", Some(70), &[1, 3, 9]);
+    each("fsync", "error=EIO", Some(70), &[1, 2, 3, 4, 5]);
 }
 
 /// A failed write and a full disk end it the same way.
