@@ -4,13 +4,12 @@
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::sync::Arc;
 
 use rekindle_database::{Database, DurabilityMode, KeyspaceId, Options};
 use rekindle_env::Env;
 use rekindle_journal::RecordKind;
 
-use crate::support::disk::{At, DeadlyDisk, Death, When, die};
+use crate::support::disk::{At, Death, When, die};
 use crate::support::raw::{self, Op, RawJournal};
 use crate::support::{get, put};
 
@@ -29,8 +28,7 @@ fn child() {
 
 fn live_and_die(scenario: &str, dir: &Path) {
     let death = |at, when, path, nth| {
-        let env =
-            Env { disk: Arc::new(DeadlyDisk::new(Death::new(at, when, path, nth))), ..Env::real() };
+        let env = Env::real().watched(Death::new(at, when, path, nth));
         Database::open_with(dir, options(), env).unwrap()
     };
     match scenario {

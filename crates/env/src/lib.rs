@@ -14,11 +14,12 @@ mod pages;
 mod random;
 mod real;
 mod simulated;
+mod watched;
 
 use std::sync::Arc;
 
 pub use clock::{Clock, ManualClock, SystemClock};
-pub use delay::DelayingDisk;
+pub use delay::SlowSyncs;
 pub use disk::{DirectoryLock, Disk, Entry, EntryKind, LockMode, ReadDisk, ReadFile, WriteFile};
 pub use overlay::OverlayDisk;
 pub use random::{OsRandom, Random, SeededRandom};
@@ -27,6 +28,7 @@ pub use simulated::{
     CrashPoints, Effect, Fault, FaultError, Image, Operation, OperationKind, SimulatedDisk,
     Survival, Times, Trace,
 };
+pub use watched::{Change, Watch, WatchedDisk};
 
 /// Everything a Rekindle store needs of the machine it runs on.
 #[derive(Clone, Debug)]
@@ -48,5 +50,11 @@ impl Env {
             clock: Arc::new(SystemClock),
             random: Arc::new(OsRandom),
         }
+    }
+
+    /// The same machine, the changes of whose disk are watched.
+    #[must_use]
+    pub fn watched(self, watch: Arc<dyn Watch>) -> Self {
+        Self { disk: Arc::new(WatchedDisk::new(self.disk, watch)), ..self }
     }
 }

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rekindle_env::{
-    Clock, DelayingDisk, Disk, EntryKind, Env, LockMode, ManualClock, ReadDisk, RealDisk,
-    SimulatedDisk, SystemClock, durable,
+    Clock, Disk, EntryKind, Env, LockMode, ManualClock, ReadDisk, RealDisk, SimulatedDisk,
+    SlowSyncs, SystemClock, WatchedDisk, durable,
 };
 
 #[test]
@@ -126,7 +126,8 @@ fn clocks_go_forward() {
 #[test]
 fn a_delaying_disk_is_slow_at_syncs_and_otherwise_its_inner_disk() {
     let inner = SimulatedDisk::new(0);
-    let slow = DelayingDisk::new(Arc::new(inner.clone()), Duration::from_millis(5));
+    let watch = Arc::new(SlowSyncs::new(Duration::from_millis(5)));
+    let slow = WatchedDisk::new(Arc::new(inner.clone()), watch.clone());
     durable::create_file(&slow, "x".as_ref(), b"content").unwrap();
     assert_eq!(inner.image().read("x").unwrap(), b"content");
     let file = slow.open_write("x".as_ref()).unwrap();
@@ -134,4 +135,7 @@ fn a_delaying_disk_is_slow_at_syncs_and_otherwise_its_inner_disk() {
     file.sync_data().unwrap();
     file.sync_all().unwrap();
     assert!(started.elapsed() >= Duration::from_millis(10));
+    let (count, nanos) = watch.syncs();
+    assert_eq!(count, 3, "one to create it, and two");
+    assert!(nanos >= 15_000_000);
 }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rekindle_database::{Database, DurabilityMode, KeyspaceId, Options};
-use rekindle_env::{DelayingDisk, Disk, Env, RealDisk};
+use rekindle_env::{Env, SlowSyncs, Watch};
 use tempfile::TempDir;
 
 use crate::Failed;
@@ -15,14 +15,14 @@ use crate::Failed;
 /// By how much longer a sync is made, to stand for an ordinary disk.
 pub(crate) const LONGER: Duration = Duration::from_millis(1);
 
-/// A disk on which syncs take `longer`, and are counted.
-pub(crate) fn counting(longer: Duration) -> Arc<DelayingDisk> {
-    Arc::new(DelayingDisk::new(Arc::new(RealDisk::new()), longer))
+/// Syncs that take `longer`, and are counted.
+pub(crate) fn counting(longer: Duration) -> Arc<SlowSyncs> {
+    Arc::new(SlowSyncs::new(longer))
 }
 
-/// The machine with this disk.
-pub(crate) fn env_on(disk: &Arc<DelayingDisk>) -> Env {
-    Env { disk: Arc::clone(disk) as Arc<dyn Disk>, ..Env::real() }
+/// The machine with these syncs.
+pub(crate) fn env_on(syncs: &Arc<SlowSyncs>) -> Env {
+    Env::real().watched(Arc::clone(syncs) as Arc<dyn Watch>)
 }
 
 /// A temporary directory that is gone when it is dropped.
@@ -55,7 +55,7 @@ impl Place {
 pub(crate) struct Store {
     pub(crate) database: Database,
     pub(crate) keyspace: KeyspaceId,
-    pub(crate) disk: Arc<DelayingDisk>,
+    pub(crate) disk: Arc<SlowSyncs>,
     // The last field: the database is closed before its directory goes.
     _place: Place,
 }

@@ -12,7 +12,7 @@ use rekindle_services::queues::{
 };
 use rekindle_services::{Acknowledged, Identity};
 
-use crate::hook::HookedDisk;
+use crate::hook::Hook;
 use crate::request::{Answer, Change, Held, How, Outgoing, Refusal, Request};
 use crate::store::Store;
 
@@ -23,11 +23,7 @@ const OWNER: &str = "client";
 ///
 /// # Errors
 /// A broken promise.
-pub fn execute(
-    store: &Store,
-    request: &Request,
-    hook: Option<&HookedDisk>,
-) -> Result<Answer, String> {
+pub fn execute(store: &Store, request: &Request, hook: Option<&Hook>) -> Result<Answer, String> {
     let queues = store.services.queues();
     Ok(match request {
         Request::Commit(changes) => done(commit(&store.database, store.raw, changes)),
@@ -230,11 +226,7 @@ fn tick(store: &Store) -> Answer {
     }
 }
 
-fn checkpoint(
-    store: &Store,
-    changes: &[Change],
-    hook: Option<&HookedDisk>,
-) -> Result<Answer, String> {
+fn checkpoint(store: &Store, changes: &[Change], hook: Option<&Hook>) -> Result<Answer, String> {
     let between: Arc<Mutex<Option<Result<u64, Refusal>>>> = Arc::default();
     if let Some(hook) = hook {
         let (database, keyspace) = (store.database.clone(), store.raw);

@@ -6,12 +6,12 @@
 use std::sync::Arc;
 
 use rekindle_database::DurabilityMode;
-use rekindle_env::{Disk, SimulatedDisk, durable};
+use rekindle_env::{Disk, SimulatedDisk, Watch, WatchedDisk, durable};
 
 use crate::effect::effects;
 use crate::execute::execute;
 use crate::history::History;
-use crate::hook::HookedDisk;
+use crate::hook::Hook;
 use crate::model::Model;
 use crate::oracle::{Moment, Oracle};
 use crate::plan::Planner;
@@ -66,7 +66,7 @@ pub struct Run {
 struct Client {
     machine: Machine,
     disk: SimulatedDisk,
-    hook: HookedDisk,
+    hook: Arc<Hook>,
     store: Option<Store>,
     oracle: Oracle,
     history: Arc<History>,
@@ -83,8 +83,9 @@ struct Client {
 pub fn run(disk: &SimulatedDisk, seed: u64, length: Length) -> Result<Run, String> {
     // The directory that holds the store is not the store's to make durable.
     durable::sync_parent(disk, DIR.as_ref()).map_err(|error| error.to_string())?;
-    let hook = HookedDisk::new(disk.clone());
-    let shared: Arc<dyn Disk> = Arc::new(hook.clone());
+    let hook = Arc::new(Hook::default());
+    let watched = WatchedDisk::new(Arc::new(disk.clone()), Arc::clone(&hook) as Arc<dyn Watch>);
+    let shared: Arc<dyn Disk> = Arc::new(watched);
     let mut client = Client {
         machine: Machine::new(shared, BEGIN_WALL_MS, seed).with_durability(length.durability),
         disk: disk.clone(),
