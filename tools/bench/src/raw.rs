@@ -37,7 +37,7 @@ pub(crate) fn appends(
     time: Duration,
 ) -> Result<Reached, Failed> {
     let place = Place::new(dir)?;
-    let disk = disks::counting(longer);
+    let disk = disks::env_on(&disks::counting(longer)).disk;
     let first = segment(&*disk, &place.path().join("0"))?;
     let frame = vec![7; frame_bytes];
     Ok(phase::threads(1, time, |_, phase| {
