@@ -282,9 +282,15 @@ impl Core {
         }
     }
 
+    /// Wakes commits that awaited room for too long.
+    pub(crate) fn wake_overdue(&self) {
+        self.room.sweep(self.env.clock.boot_ns());
+    }
+
     /// Does what is due by the clock.
     pub(crate) fn tick(&self) -> Result<(), Error> {
         let now_ms = self.env.clock.boot_ms();
+        self.wake_overdue();
         let max_age = u64::try_from(self.options.max_snapshot_age.as_millis()).unwrap_or(u64::MAX);
         self.state.sweep(now_ms.saturating_sub(max_age));
         let Some(checkpoints) = &self.checkpoints else { return Ok(()) };

@@ -6,6 +6,7 @@
 
 use std::future::poll_fn;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 
 use rekindle_journal::Ticket;
@@ -59,6 +60,7 @@ impl Handle {
             let (version, ticket) = self.settle(transaction)?;
             return Ok(Pending::new(self, version, ticket));
         };
+        let mut waited_until_ns: Option<u64> = None;
         loop {
             match self.try_order(transaction, &mut encoded) {
                 Ok(ordered) => {
@@ -66,11 +68,28 @@ impl Handle {
                 }
                 Err(NotOrdered::Refused(error)) => return Err(error),
                 Err(NotOrdered::NoRoom) => {
+                    let left = self.room_wait_left(&mut waited_until_ns);
+                    let until_ns = waited_until_ns.unwrap_or(0);
                     let len = encoded.entry().len();
-                    poll_fn(|context| self.journal.poll_room(len, context.waker())).await;
+                    if left.is_zero() || !self.await_room(len, until_ns).await {
+                        return Err(self.no_room());
+                    }
                 }
             }
         }
+    }
+
+    /// Awaits room for so many bytes; false when the time is over.
+    async fn await_room(&self, len: usize, until_ns: u64) -> bool {
+        let wait = self.room.begin(until_ns);
+        poll_fn(|context| match self.journal.poll_room(len, context.waker()) {
+            Poll::Ready(()) => Poll::Ready(true),
+            Poll::Pending if wait.is_over(self.env.clock.boot_ns(), context.waker()) => {
+                Poll::Ready(false)
+            }
+            Poll::Pending => Poll::Pending,
+        })
+        .await
     }
 
     /// Encodes what it wrote; `None` for a transaction that wrote nothing.

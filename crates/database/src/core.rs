@@ -20,6 +20,7 @@ use crate::growth;
 use crate::keeper::Keeper;
 use crate::keyspaces::{self, REGISTRY};
 use crate::options::{DurabilityMode, Options};
+use crate::room::RoomDeadlines;
 use crate::sequencer::{Halt, ReadView};
 use crate::stats::{ReplayStats, Stats};
 
@@ -46,7 +47,9 @@ pub(crate) struct Core {
     pub(crate) replay_stats: ReplayStats,
     /// Checkpoints, where there is something to checkpoint to.
     pub(crate) checkpoints: Option<Checkpoints>,
-    /// The background thread.
+    /// Commits that await room in the journal.
+    pub(crate) room: RoomDeadlines,
+    /// The background threads.
     pub(crate) keeper: Mutex<Option<Keeper>>,
     /// Names of keyspaces that this handle has met.
     pub(crate) keyspaces: RwLock<HashMap<String, KeyspaceId>>,
@@ -108,6 +111,7 @@ impl Core {
             report: assembly.report,
             replay_stats: assembly.replay_stats,
             checkpoints: assembly.checkpoints,
+            room: RoomDeadlines::default(),
             keeper: Mutex::default(),
             keyspaces: RwLock::default(),
             highest_keyspace: AtomicU16::new(highest_keyspace),

@@ -1,6 +1,7 @@
-//! The keeper: the one background thread of a database, which does what is due by the clock.
+//! The keeper: the background threads of a database. One does what is due by the clock and may have
+//! to wait for the disk in it; the other only wakes whose time is over, and waits for nothing.
 //!
-//! Invariant: the last handle stops it, and waits until it has, before the database goes away.
+//! Invariant: the last handle stops them, and waits until they have, before the database goes away.
 
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread::JoinHandle;
@@ -13,37 +14,54 @@ use crate::error::Error;
 /// How often it looks.
 const INTERVAL: Duration = Duration::from_millis(100);
 
-/// The thread, and how to stop it.
+/// The threads, and how to stop them.
 #[derive(Debug)]
 pub(crate) struct Keeper {
     stop: Arc<(Mutex<bool>, Condvar)>,
-    thread: JoinHandle<()>,
+    threads: Vec<JoinHandle<()>>,
 }
 
 impl Keeper {
-    /// Starts it.
+    /// Starts them.
     pub(crate) fn start(core: &Arc<Core>) -> Result<Self, Error> {
         let stop = Arc::new((Mutex::new(false), Condvar::new()));
-        let (its_stop, its_core) = (Arc::clone(&stop), Arc::clone(core));
-        let builder = std::thread::Builder::new().name("keeper".to_owned());
-        let thread = builder
-            .spawn(move || run(&its_stop, &its_core))
-            .map_err(|error| Error::io("starting the keeper's thread", error))?;
-        Ok(Self { stop, thread })
+        let mut keeper = Self { stop, threads: Vec::new() };
+        let started = keeper
+            .spawn(core, "keeper", tick)
+            .and_then(|()| keeper.spawn(core, "deadlines", |core| core.wake_overdue()));
+        match started {
+            Ok(()) => Ok(keeper),
+            Err(error) => {
+                keeper.stop();
+                Err(error)
+            }
+        }
     }
 
-    /// Ends it, and waits for what it is doing.
+    fn spawn(&mut self, core: &Arc<Core>, name: &str, work: fn(&Core)) -> Result<(), Error> {
+        let (stop, core) = (Arc::clone(&self.stop), Arc::clone(core));
+        let thread = std::thread::Builder::new()
+            .name(name.to_owned())
+            .spawn(move || run(&stop, &core, work))
+            .map_err(|error| Error::io("starting a thread of the keeper", error))?;
+        self.threads.push(thread);
+        Ok(())
+    }
+
+    /// Ends them, and waits for what they are doing.
     pub(crate) fn stop(self) {
         *lock(&self.stop.0) = true;
         self.stop.1.notify_all();
-        let own = self.thread.thread().id() == std::thread::current().id();
-        assert!(!own, "the keeper never holds a handle");
-        // A panic of the thread has been printed; there is nothing to add.
-        drop(self.thread.join());
+        for thread in self.threads {
+            let own = thread.thread().id() == std::thread::current().id();
+            assert!(!own, "the keeper never holds a handle");
+            // A panic of the thread has been printed; there is nothing to add.
+            drop(thread.join());
+        }
     }
 }
 
-fn run(stop: &(Mutex<bool>, Condvar), core: &Core) {
+fn run(stop: &(Mutex<bool>, Condvar), core: &Core, work: fn(&Core)) {
     loop {
         let stopped = lock(&stop.0);
         let waited = stop.1.wait_timeout_while(stopped, INTERVAL, |stopped| !*stopped);
@@ -52,8 +70,12 @@ fn run(stop: &(Mutex<bool>, Condvar), core: &Core) {
             return;
         }
         drop(stopped);
-        if let Err(error) = core.tick() {
-            tracing::warn!("background work: {error}");
-        }
+        work(core);
+    }
+}
+
+fn tick(core: &Core) {
+    if let Err(error) = core.tick() {
+        tracing::warn!("background work: {error}");
     }
 }

@@ -35,6 +35,7 @@ mod past;
 mod readers;
 mod recovery;
 mod replay;
+mod room;
 mod sequencer;
 mod snapshot;
 mod stats;

@@ -17,7 +17,7 @@ use rekindle_journal::codec::segment::{HEADER_LEN, SegmentHeader, SegmentHeaderR
 use rekindle_journal::{self as journal, JournalLayer, Layout, MetaLayer, WriterConfig};
 use rekindle_recovery::store::{self, StoreLayer};
 use rekindle_recovery::{
-    Examined, Failure, Identity, LayerReport, Report, examine, identity, perform,
+    Examined, Failure, Identity, LayerReport, Report, Stage, examine, identity, perform,
 };
 
 use crate::checkpoint::{Found, Named};
@@ -54,6 +54,8 @@ pub(crate) struct Examination<'a> {
 struct Layers {
     below: Below,
     memory: Arc<MemoryEngine>,
+    /// Time of loading it, without what the engine's scan had loaded on its way.
+    load_nanos: u64,
     replayed: Replayed,
     database: LayerReport,
 }
@@ -145,7 +147,9 @@ impl<'a> Examination<'a> {
             return Ok(None);
         }
         let clock = &*self.env.clock;
+        let began_ns = clock.boot_ns();
         let memory = Arc::new(below.engine.1.trusted.load(disk)?);
+        let load_nanos = clock.boot_ns().saturating_sub(began_ns);
         let layer = DatabaseLayer {
             journal: &below.journal.1.trusted,
             engine: &*memory,
@@ -165,7 +169,7 @@ impl<'a> Examination<'a> {
         let (replayed, mut database) = perform(&layer, seen, &(), clock)?;
         add_figures(&mut database, &replayed.stats);
         assert_eq!(memory.mark().version, replayed.stats.final_version, "replay reached its end");
-        Ok(Some(Layers { below, memory, replayed, database }))
+        Ok(Some(Layers { below, memory, load_nanos, replayed, database }))
     }
 
     /// Examines the layers below the database; `None` when there is no store to look into.
@@ -245,6 +249,8 @@ impl<'a> Examination<'a> {
         let (_, report) = perform(&layers.below.meta.0, layers.below.meta.1, disk, clock)?;
         self.report.add(report);
         let (engine_layer, engine_seen) = layers.below.engine;
+        let scan_micros = engine_seen.report.micros(Stage::Scan);
+        let load = Duration::from_nanos(layers.load_nanos) + Duration::from_micros(scan_micros);
         let (checkpoints, report) = perform(&engine_layer, engine_seen, disk, clock)?;
         self.report.add(report);
         let (journal_layer, journal_seen) = layers.below.journal;
@@ -262,7 +268,7 @@ impl<'a> Examination<'a> {
             store_id: store.identity.store_id,
             named: named(&checkpoints),
             next_id: checkpoints.next_id,
-            policy: policy(options, &layers.replayed, replayed_bytes),
+            policy: policy(options, &checkpoints, load, &layers.replayed, replayed_bytes),
             replayed_bytes,
         };
         let (engine, replayed) = (layers.memory, layers.replayed);
@@ -344,8 +350,17 @@ fn named(recovered: &engine_recovery::Recovered) -> [Named; 2] {
 }
 
 /// The checkpoint policy, taught by this start.
-fn policy(options: &Options, replayed: &Replayed, replayed_bytes: u64) -> Policy {
+fn policy(
+    options: &Options,
+    checkpoints: &engine_recovery::Recovered,
+    load: Duration,
+    replayed: &Replayed,
+    replayed_bytes: u64,
+) -> Policy {
     let mut policy = Policy::new(options.max_recovery, options.max_history_bytes);
+    if let Some(chosen) = checkpoints.checkpoints.first() {
+        policy.loaded(chosen.bytes, load);
+    }
     let since = Since { records: replayed.stats.txns_applied, bytes: replayed_bytes };
     policy.replayed(since, Duration::from_nanos(replayed.nanos));
     policy

@@ -191,7 +191,8 @@ impl Transaction {
     /// The same, awaiting room instead of blocking. Dropping the future gives the transaction up.
     ///
     /// # Errors
-    /// As [`Transaction::submit`], but it awaits room for as long as it is polled.
+    /// As [`Transaction::submit`], [`Options::max_room_wait`](crate::Options::max_room_wait)
+    /// included.
     pub async fn submit_async(mut self) -> Result<Pending, Error> {
         // It stays in here too: a future that is dropped must give the transaction up.
         let core = Arc::clone(self.core());

@@ -215,3 +215,82 @@ fn the_past_reaches_back_to_the_older_checkpoint() {
     assert_eq!(database.stats().oldest_version, at[1]);
     let _: &dyn Disk = &*env.disk;
 }
+
+/// A clock that goes on by 10 ms whenever it is asked.
+#[derive(Debug)]
+struct SlowMachine(std::sync::atomic::AtomicU64);
+
+impl rekindle_env::Clock for SlowMachine {
+    fn wall_ms(&self) -> u64 {
+        1_000_000 + self.boot_ms()
+    }
+
+    fn boot_ns(&self) -> u64 {
+        self.0.fetch_add(10_000_000, std::sync::atomic::Ordering::SeqCst)
+    }
+}
+
+/// The estimate of the next start follows what this start measured, of loading as of replay.
+#[test]
+fn the_estimate_learns_from_the_load_of_this_start() {
+    let (disk, env, _) = simulated(1);
+    {
+        let database = open(&env);
+        let keyspace = database.keyspace("things").unwrap();
+        put(&database, keyspace, "a", &"x".repeat(50_000));
+        database.checkpoint().unwrap();
+        database.close().unwrap();
+    }
+    let (env, _) = around(&disk, 2);
+    let estimate = |env: &rekindle_env::Env| open(env).stats().predicted_recovery_micros;
+    // Nothing to replay; 50 KB at the default of 100 MB per second.
+    assert!((500..600).contains(&estimate(&env)), "{}", estimate(&env));
+    let clock = std::sync::Arc::new(SlowMachine(0.into()));
+    let slow = rekindle_env::Env { clock, ..env };
+    assert!(estimate(&slow) > 20_000, "{}", estimate(&slow));
+}
+
+/// A failed sync of a checkpoint is final for its file: the file goes and is never named, and the
+/// next attempt writes all of it again, into another file.
+///
+/// fault: S15
+#[test]
+fn a_checkpoint_whose_sync_failed_is_written_anew() {
+    use rekindle_env::{Fault, Survival};
+    for of_folder in [false, true] {
+        let (disk, env, _) = simulated(1);
+        let database = open(&env);
+        let keyspace = database.keyspace("things").unwrap();
+        put(&database, keyspace, "a", "1");
+        database.checkpoint().unwrap();
+        let first = checkpoints(&disk);
+        put(&database, keyspace, "b", "1");
+        let fault = if of_folder {
+            use rekindle_env::{FaultError, OperationKind};
+            Fault::error(OperationKind::SyncDir, FaultError::EIO).on("checkpoints")
+        } else {
+            Fault::failed_sync().on(".tmp")
+        };
+        disk.inject(fault);
+        let error = database.checkpoint().unwrap_err();
+        assert!(matches!(error, Error::Io { .. }), "{error}");
+        let failed: Vec<_> =
+            checkpoints(&disk).into_iter().filter(|name| !first.contains(name)).collect();
+        assert!(of_folder || failed.is_empty(), "{failed:?}");
+        let stats = database.stats();
+        assert_eq!((stats.checkpoints, stats.checkpoints_failed), (1, 1));
+        assert_eq!(database.poisoned(), None, "the journal holds everything");
+        put(&database, keyspace, "c", "1");
+        let crashed = disk.crash(Survival::None, 3);
+        let reopened = open(&around(&crashed, 3).0);
+        assert_eq!(get(&reopened, keyspace, "c").as_deref(), Some("1"), "and is the truth");
+        database.checkpoint().unwrap();
+        let both = checkpoints(&disk);
+        assert_eq!((both.len(), &both[0]), (2, &first[0]));
+        assert_eq!(both[1], "0000000000000003.ckpt", "the number of the failed one is not used");
+        let crashed = disk.crash(Survival::None, 4);
+        let reopened = open(&around(&crashed, 4).0);
+        assert_eq!(reopened.replay_stats().txns_applied, 0, "from the new one alone");
+        assert_eq!(get(&reopened, keyspace, "c").as_deref(), Some("1"));
+    }
+}

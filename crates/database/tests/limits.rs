@@ -220,3 +220,74 @@ fn awaiting_room_does_not_block() {
     };
     assert!(pin!(answer).poll(&mut context).is_ready());
 }
+
+/// A disk whose sync hangs makes no room: the time of an awaited commit ends all the same.
+#[test]
+fn awaiting_room_has_an_end() {
+    use std::future::Future;
+    use std::pin::pin;
+    use std::task::{Context, Poll, Waker};
+
+    let (database, journal, clock) = database(quiet());
+    let keyspace = database.keyspace("things").unwrap();
+    journal.hold();
+    journal.set_room(100);
+    let mut first = database.begin();
+    first.put(keyspace, b"a", &[0; 90]);
+    drop(first.submit().unwrap());
+    let mut second = database.begin();
+    second.put(keyspace, b"b", &[0; 90]);
+    let mut submitting = pin!(second.submit_async());
+    let mut context = Context::from_waker(Waker::noop());
+    assert!(submitting.as_mut().poll(&mut context).is_pending());
+    let wait_ms = u64::try_from(quiet().max_room_wait.as_millis()).unwrap();
+    clock.advance_ms(wait_ms - 1);
+    assert!(submitting.as_mut().poll(&mut context).is_pending());
+    clock.advance_ms(1);
+    let Poll::Ready(Err(error)) = submitting.as_mut().poll(&mut context) else {
+        panic!("its time is over");
+    };
+    assert_eq!(error.kind(), Kind::Full, "{error}");
+    assert!(error.to_string().contains("had no room for 30s"), "{error}");
+    assert_eq!(database.stats().refused_full, 1);
+}
+
+/// Somebody looks at the clock for it: it is woken, whatever the disk does.
+#[test]
+fn awaiting_room_is_woken_when_its_time_is_over() {
+    use std::future::Future;
+    use std::pin::pin;
+    use std::sync::Arc;
+    use std::task::{Context, Poll, Wake};
+    use std::thread::Thread;
+
+    struct Unpark(Thread);
+    impl Wake for Unpark {
+        fn wake(self: Arc<Self>) {
+            self.0.unpark();
+        }
+    }
+
+    let (database, journal, clock) = database(Options { background: true, ..quiet() });
+    let keyspace = database.keyspace("things").unwrap();
+    journal.hold();
+    journal.set_room(100);
+    let mut first = database.begin();
+    first.put(keyspace, b"a", &[0; 90]);
+    drop(first.submit().unwrap());
+    let mut second = database.begin();
+    second.put(keyspace, b"b", &[0; 90]);
+    let mut submitting = pin!(second.submit_async());
+    let waker = Arc::new(Unpark(std::thread::current())).into();
+    let mut context = Context::from_waker(&waker);
+    assert!(submitting.as_mut().poll(&mut context).is_pending());
+    clock.advance_ms(30_000);
+    let refused = loop {
+        std::thread::park();
+        if let Poll::Ready(outcome) = submitting.as_mut().poll(&mut context) {
+            break outcome;
+        }
+    };
+    assert_eq!(refused.unwrap_err().kind(), Kind::Full);
+    journal.step();
+}

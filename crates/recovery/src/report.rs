@@ -73,6 +73,12 @@ impl LayerReport {
         Self { layer, findings: vec![], actions: vec![], figures: vec![], stages: vec![] }
     }
 
+    /// How long a stage took, microseconds; 0 when it did not run.
+    #[must_use]
+    pub fn micros(&self, stage: Stage) -> u64 {
+        self.stages.iter().filter(|time| time.stage == stage).map(|time| time.micros).sum()
+    }
+
     /// Runs `work` and notes its time under `stage`.
     pub fn timed<T>(&mut self, stage: Stage, clock: &dyn Clock, work: impl FnOnce() -> T) -> T {
         let start = clock.boot_ns();
