@@ -148,7 +148,8 @@ impl Error {
 /// The findings that refuse a start, a line each, and the ways on.
 fn describe(report: &Report) -> String {
     use std::fmt::Write as _;
-    let mut text = String::from("the store is damaged and was not opened; nothing was changed");
+    let mut text =
+        String::from("the store is damaged and was not opened; none of its bytes were changed");
     let corrupt = report
         .findings()
         .filter(|finding| finding.verdict == Some(rekindle_recovery::Verdict::Corrupt));

@@ -153,7 +153,8 @@ fn refuse(error: &DatabaseError, data: &Path) -> Refused {
     let data = data.display();
     let ways_on = match code {
         exit::CORRUPT => format!(
-            "\n\nNothing was changed, and nothing starts on damaged data. The ways on:\n  \
+            "\n\nNo byte of the store was changed (the report of this start is beside it, in \
+             reports/), and nothing starts on damaged data. The ways on:\n  \
              rekindle verify --data {data}          checks every byte and lists what is damaged\n  \
              rekindle journal dump --data {data}    shows what can be read\n  \
              restore a copy of the directory, and start on that"

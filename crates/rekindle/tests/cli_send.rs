@@ -146,7 +146,8 @@ fn an_outcome_that_cannot_be_learned_is_unknown_and_ends_the_reading() {
     drop(input);
 }
 
-/// The reader of the results goes away: no panic, and what was read is sent all the same.
+/// The reader of the results goes away: no panic, what was read is sent all the same, and the exit
+/// code says that its outcome is not known from the output.
 #[test]
 fn a_closed_standard_output_is_no_panic() {
     let dir = tempfile::tempdir().unwrap();
@@ -160,10 +161,31 @@ fn a_closed_standard_output_is_no_panic() {
     drop(input);
     let output = child.wait_with_output().unwrap();
     let error = String::from_utf8(output.stderr).unwrap();
-    assert_eq!(output.status.code(), Some(1), "{error}");
-    assert!(error.contains("standard output was closed"), "{error}");
+    assert_eq!(output.status.code(), Some(75), "{error}");
+    assert!(error.starts_with("standard output was closed: nothing more was read"), "{error}");
     let received = ok(&server, &["queue", "receive", "q", "--all"]);
     assert_eq!(received.texts("body"), ["1", "2", "3"]);
+}
+
+/// A full disk behind the output is the same, and is named.
+#[test]
+fn a_standard_output_that_is_full_is_named() {
+    let dir = tempfile::tempdir().unwrap();
+    let server = Server::start(dir.path());
+    let full = std::fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+    let mut command = command(&server, &["queue", "send", "q", "--create"]);
+    command.stdin(Stdio::piped()).stdout(full).stderr(Stdio::piped());
+    let mut child = command.spawn().unwrap();
+    let mut input = child.stdin.take().unwrap();
+    std::io::Write::write_all(&mut input, b"1\n2\n").unwrap();
+    // The input goes on; the command ends all the same.
+    let output = child.wait_with_output().unwrap();
+    drop(input);
+    let error = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(75), "{error}");
+    assert!(error.contains("No space left on device"), "{error}");
+    assert!(error.contains("the results of 2 lines that were read are not printed"), "{error}");
+    assert_eq!(ok(&server, &["queue", "receive", "q", "--all"]).texts("body"), ["1", "2"]);
 }
 
 #[test]

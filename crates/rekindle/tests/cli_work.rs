@@ -1,5 +1,7 @@
 //! `queue work`: commands, their exit status, signals, and a server that dies meanwhile.
 
+use std::io::{BufRead as _, BufReader};
+
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::json;
 
@@ -65,6 +67,39 @@ fn sigterm_finishes_what_runs() {
     assert_eq!((rest.len(), code), (0, 0));
     let shown = &ok(&server, &["queue", "show", "q", "--json"]).lines()[0];
     assert_eq!((&shown["ready"], &shown["leased"]), (&json!(2), &json!(0)), "{shown}");
+}
+
+/// A second SIGTERM ends at once, and nothing that the command started is left behind.
+#[test]
+fn a_second_sigterm_kills_what_runs() {
+    let dir = tempfile::tempdir().unwrap();
+    let server = Server::start(&dir.path().join("store"));
+    assert_eq!(send_lines(&server, "q", b"1\n2\n").code, 0);
+    // The inner processes hold standard output, too: its end is the end of them all.
+    let script = "trap '' TERM; (trap '' TERM; sleep 1000) & echo '\"begun\"'; wait";
+    let arguments = ["queue", "work", "q", "--concurrency", "2", "--", "sh", "-c", script];
+    let mut work = command(&server, &arguments);
+    work.stdin(std::process::Stdio::null());
+    work.stdout(std::process::Stdio::piped()).stderr(std::process::Stdio::piped());
+    let mut child = work.spawn().unwrap();
+    let mut out = BufReader::new(child.stdout.take().unwrap());
+    let mut err = BufReader::new(child.stderr.take().unwrap());
+    let mut line = String::new();
+    for _ in 0..2 {
+        out.read_line(&mut line).unwrap();
+    }
+    assert_eq!(line, "\"begun\"\n\"begun\"\n");
+    kill_process(Pid::from_child(&child), Signal::TERM).unwrap();
+    line.clear();
+    err.read_line(&mut line).unwrap();
+    assert_eq!(line, "finishing what runs; a second signal kills it\n");
+    kill_process(Pid::from_child(&child), Signal::TERM).unwrap();
+    let rest = std::io::read_to_string(&mut out).unwrap();
+    assert_eq!((rest.as_str(), child.wait().unwrap().code()), ("", Some(1)));
+    let said = std::io::read_to_string(&mut err).unwrap();
+    assert!(said.contains("stopped: 2 commands were killed"), "{said}");
+    let shown = &ok(&server, &["queue", "show", "q", "--json"]).lines()[0];
+    assert_eq!(shown["leased"], json!(2), "they come back when their leases run out");
 }
 
 /// Show 4 of the issue: a drain through SIGKILL and restart; every line at least once.

@@ -25,5 +25,6 @@ mod server_http;
 mod server_inside;
 mod server_life;
 mod server_limits;
+mod server_malformed;
 mod server_start;
 mod strace;

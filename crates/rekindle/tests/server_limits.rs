@@ -10,6 +10,8 @@ use super::harness::{DEADLINE, Server, block_on, create, message, serve};
 
 /// A message of 1 MiB is taken, one byte more is refused as full, and the others of its request are
 /// not affected; a request above 4 MiB is refused before it is read whole.
+///
+/// fault: P2
 #[test]
 fn messages_and_requests_have_a_size() {
     let dir = tempfile::tempdir().unwrap();
@@ -36,6 +38,8 @@ fn messages_and_requests_have_a_size() {
 }
 
 /// Connections above the limit are closed, and one that ends makes room.
+///
+/// fault: P4
 #[test]
 fn connections_are_counted() {
     let dir = tempfile::tempdir().unwrap();
@@ -117,6 +121,8 @@ fn long_polls_are_counted() {
 }
 
 /// Heads of requests are bounded on both fronts.
+///
+/// fault: P2
 #[test]
 fn heads_have_a_size() {
     let dir = tempfile::tempdir().unwrap();

@@ -1,7 +1,7 @@
 //! Leases: tokens, fencing, expiry, extension, giving back.
 
 use rekindle_services::Kind;
-use rekindle_services::queues::{Nack, NewMessage, ReceiveRequest, Settled};
+use rekindle_services::queues::{Nack, NewMessage, QueueSettings, ReceiveRequest, Settled};
 
 use crate::store::{Store, bodies};
 
@@ -179,4 +179,34 @@ fn leases_go_with_their_queue() {
     store.queues().delete("q", None).unwrap();
     assert_eq!(store.ack(lease.token).unwrap_err().kind(), Kind::Fenced);
     assert_eq!(store.pass(60_000).reclaimed, 0);
+}
+
+/// What is finished stays finished: no later call of its owner changes anything, nor do calls twice.
+///
+/// fault: T8
+#[test]
+fn a_settled_message_stays_settled() {
+    let store = one_message();
+    let settings = QueueSettings { max_attempts: 1, ..QueueSettings::default() };
+    store.queues().create("once", &settings, None).unwrap();
+    store.send("once", "dies");
+    store.send("q", "waits");
+    let finished = store.receive("q", 1).remove(0).token;
+    let dead = store.receive("once", 1).remove(0).token;
+    store.ack(finished).unwrap();
+    store.queues().nack(None, &[dead], &Nack::default(), None).unwrap();
+    let state = store.database.state_hash();
+    for token in [finished, dead] {
+        for release in [false, true] {
+            let nack = Nack { release, reason: "late", delay_ms: 1 };
+            let done = store.queues().nack(None, &[token], &nack, None).unwrap().value;
+            assert_eq!(done[0].as_ref().unwrap_err().kind(), Kind::Fenced);
+        }
+        let extended = store.queues().extend(None, &[token], Some(5), None).unwrap().value;
+        assert_eq!(extended[0].as_ref().unwrap_err().kind(), Kind::Fenced);
+        assert_eq!(store.ack(token).unwrap_err().kind(), Kind::Fenced);
+    }
+    assert_eq!(store.database.state_hash(), state, "nothing was changed");
+    assert_eq!(store.ready("q"), ["waits"]);
+    assert_eq!(store.ready("once.dead"), ["dies"]);
 }

@@ -48,13 +48,13 @@ pub(crate) fn run(root: &Path, name: &str, seed: Option<&str>) -> Result<(), Str
     };
     let mut failed = vec![];
     for name in names {
-        println!("campaign {name}: seed {seed}");
+        say!("campaign {name}: seed {seed}");
         let start = Instant::now();
         let result = one(root, name, seed);
         let verdict = if result.is_ok() { "passed" } else { "FAILED" };
-        println!("campaign {name}: {verdict} in {:.0?} (seed {seed})", start.elapsed());
+        say!("campaign {name}: {verdict} in {:.0?} (seed {seed})", start.elapsed());
         if let Err(message) = result {
-            println!("{message}");
+            say!("{message}");
             failed.push(name);
         }
     }
@@ -86,7 +86,7 @@ fn ignored_tests(root: &Path, campaign: &Campaign, seed: u64) -> Result<(), Stri
             return Err(format!("{program} is missing; install it (.ci/run does)"));
         }
     }
-    println!("campaign {}: {}", campaign.name, campaign.about);
+    say!("campaign {}: {}", campaign.name, campaign.about);
     let mut command = Command::new(env!("CARGO"));
     command
         .current_dir(root)
@@ -101,7 +101,7 @@ fn ignored_tests(root: &Path, campaign: &Campaign, seed: u64) -> Result<(), Stri
     match tests_run(&ended.output) {
         0 => Err(format!("no ignored test is called campaign_{}_…", campaign.name)),
         count => {
-            println!("campaign {}: {count} tests", campaign.name);
+            say!("campaign {}: {count} tests", campaign.name);
             Ok(())
         }
     }

@@ -57,9 +57,9 @@ pub(crate) fn run(root: &Path, blocks: Blocks) -> Result<(), String> {
             let place = format!("{name}:{}", block.line);
             let start = Instant::now();
             match run_block(root, program.as_deref(), &block) {
-                Ok(()) => println!("docs: {place} passed in {:.1?}", start.elapsed()),
+                Ok(()) => say!("docs: {place} passed in {:.1?}", start.elapsed()),
                 Err(message) => {
-                    println!("docs: {place} FAILED\n{message}");
+                    say!("docs: {place} FAILED\n{message}");
                     failed.push(place);
                 }
             }
@@ -69,7 +69,7 @@ pub(crate) fn run(root: &Path, blocks: Blocks) -> Result<(), String> {
         (0, _) => Err("docs: no blocks to run".to_owned()),
         (_, false) => Err(format!("docs: failed: {}", failed.join(", "))),
         (count, true) => {
-            println!("docs: {count} blocks passed");
+            say!("docs: {count} blocks passed");
             Ok(())
         }
     }

@@ -10,6 +10,13 @@
     reason = "a chore reads the repository, starts processes and talks to a terminal"
 )]
 
+/// Prints a line. A reader that has seen enough (`| head -1`) ends the chore without a panic.
+macro_rules! say {
+    ($($part:tt)*) => {
+        $crate::say(&format!($($part)*))
+    };
+}
+
 mod campaign;
 mod docs;
 mod process;
@@ -18,6 +25,7 @@ mod source;
 mod tidy;
 mod workspace;
 
+use std::io::Write as _;
 use std::process::ExitCode;
 
 use workspace::Workspace;
@@ -38,10 +46,21 @@ fn main() -> ExitCode {
     match run(&arguments) {
         Ok(()) => ExitCode::SUCCESS,
         Err(message) => {
-            eprintln!("{message}");
+            complain(&format!("{message}\n"));
             ExitCode::FAILURE
         }
     }
+}
+
+fn say(line: &str) {
+    if writeln!(std::io::stdout().lock(), "{line}").is_err() {
+        std::process::exit(1);
+    }
+}
+
+/// Nobody can be told that standard error is closed.
+fn complain(text: &str) {
+    drop(std::io::stderr().lock().write_all(text.as_bytes()));
 }
 
 fn run(arguments: &[&str]) -> Result<(), String> {

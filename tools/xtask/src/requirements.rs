@@ -59,7 +59,7 @@ pub(crate) fn run(workspace: &Workspace, group: Option<&str>) -> Result<(), Stri
     let table = Table::build(workspace);
     let (lines, gaps) = table.report(&catalogue, group)?;
     for line in lines {
-        println!("{line}");
+        say!("{line}");
     }
     if gaps.is_empty() { Ok(()) } else { Err(gaps.join("\n")) }
 }

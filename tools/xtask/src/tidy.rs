@@ -41,11 +41,11 @@ impl Violation {
 pub(crate) fn run(workspace: &Workspace) -> Result<(), String> {
     let violations = check(workspace);
     for Violation { file, line, message } in &violations {
-        println!("{file}:{line}: {message}");
+        say!("{file}:{line}: {message}");
     }
-    println!("tidy: {} files, {} violations", workspace.files.len(), violations.len());
+    say!("tidy: {} files, {} violations", workspace.files.len(), violations.len());
     for line in density(workspace) {
-        println!("tidy: {line}");
+        say!("tidy: {line}");
     }
     if violations.is_empty() {
         Ok(())

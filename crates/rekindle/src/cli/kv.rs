@@ -28,6 +28,13 @@ pub(super) struct KvArgs {
     command: KvCommand,
 }
 
+impl KvArgs {
+    /// Where the server is.
+    pub(super) fn address_mut(&mut self) -> &mut String {
+        &mut self.address.addr
+    }
+}
+
 /// Where keys live; nothing given: the default namespace.
 #[derive(Args, Debug)]
 struct ScopeArgs {

@@ -13,10 +13,13 @@ mod output;
 mod queue;
 mod report;
 
+use std::ffi::OsString;
 use std::future::Future;
 use std::io;
 
-use clap::{Args, Parser, Subcommand};
+use clap::error::ErrorKind;
+use clap::parser::ValueSource;
+use clap::{Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 use rekindle::serve::{self, ServeArgs};
 use rekindle_client::{Client, normal_address};
 use tracing_subscriber::EnvFilter;
@@ -30,8 +33,42 @@ type Outcome = Result<i32, Failure>;
 #[derive(Debug, Parser)]
 #[command(name = "rekindle", version, arg_required_else_help = true)]
 struct Cli {
+    /// Address of the server (gRPC), for `queue` and `kv`; it may stand after them as well
+    #[arg(long, value_name = "HOST:PORT", value_parser = address)]
+    addr: Option<String>,
+    /// Address of its admin side (HTTP), for `report`; it may stand after it as well
+    #[arg(long, value_name = "HOST:PORT", value_parser = address)]
+    http: Option<String>,
     #[command(subcommand)]
     command: Command,
+}
+
+impl Cli {
+    /// The arguments as they were given.
+    fn from(arguments: impl IntoIterator<Item = OsString>) -> Result<Command, clap::Error> {
+        let matches = Self::command().try_get_matches_from(arguments)?;
+        let Self { addr, http, mut command } = Self::from_arg_matches(&matches)?;
+        let (addr_of, http_of) = match &mut command {
+            Command::Queue(args) => (Some(args.address_mut()), None),
+            Command::Kv(args) => (Some(args.address_mut()), None),
+            Command::Report(args) => (None, Some(args.address_mut())),
+            _ => (None, None),
+        };
+        for (id, given, place) in [("addr", addr, addr_of), ("http", http, http_of)] {
+            let (Some(given), Some((name, after))) = (given, matches.subcommand()) else {
+                continue;
+            };
+            let Some(place) = place else {
+                let message = format!("'rekindle {name}' does not use --{id}");
+                return Err(Self::command().error(ErrorKind::ArgumentConflict, message));
+            };
+            // The one that stands later wins; either wins over the environment.
+            if after.value_source(id) != Some(ValueSource::CommandLine) {
+                *place = given;
+            }
+        }
+        Ok(command)
+    }
 }
 
 #[derive(Debug, Subcommand)]
@@ -88,7 +125,7 @@ fn address(text: &str) -> Result<String, String> {
 
 /// Parses the arguments and runs the command; gives the exit code.
 pub(crate) fn run() -> i32 {
-    let command = Cli::parse().command;
+    let command = Cli::from(std::env::args_os()).unwrap_or_else(|error| error.exit());
     if let Command::Serve(args) = command {
         return serve::run(args);
     }
@@ -141,11 +178,43 @@ fn begin_log() {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use clap::CommandFactory as _;
 
     #[test]
     fn the_arguments_are_consistent() {
         Cli::command().debug_assert();
+    }
+
+    /// `--addr` and `--http` stand before or after the command that uses them; the later one wins.
+    #[test]
+    fn addresses_stand_before_and_after_the_command() {
+        let parse = |line: &str| Cli::from(line.split(' ').map(OsString::from));
+        let found = |line: &str| match parse(line).expect(line) {
+            Command::Queue(mut args) => args.address_mut().clone(),
+            Command::Kv(mut args) => args.address_mut().clone(),
+            Command::Report(mut args) => args.address_mut().clone(),
+            other => panic!("{other:?}"),
+        };
+        for line in [
+            "rekindle --addr a:1 queue list",
+            "rekindle queue --addr a:1 list",
+            "rekindle queue list --addr a:1",
+            "rekindle --addr b:2 queue --addr a:1 list",
+            "rekindle --addr b:2 queue list --addr http://a:1",
+            "rekindle --addr a:1 kv get k",
+            "rekindle --addr b:2 kv get --addr a:1 k",
+            "rekindle --http a:1 report",
+            "rekindle report --http a:1",
+            "rekindle --http b:2 report --http a:1",
+        ] {
+            assert_eq!(found(line), "a:1", "{line}");
+        }
+        for line in ["rekindle --addr a:1 report", "rekindle --http a:1 queue list"] {
+            let error = parse(line).expect_err(line);
+            assert_eq!(error.exit_code(), 2, "{line}");
+            assert!(error.to_string().contains("does not use"), "{error}");
+        }
+        assert!(parse("rekindle --addr a:1 serve").is_err());
+        assert!(parse("rekindle --addr a queue list").is_err());
     }
 
     #[test]

@@ -26,6 +26,13 @@ pub(super) struct ReportArgs {
     json: bool,
 }
 
+impl ReportArgs {
+    /// Where the admin side is.
+    pub(super) fn address_mut(&mut self) -> &mut String {
+        &mut self.http
+    }
+}
+
 pub(super) fn run(args: &ReportArgs) -> Outcome {
     let report = latest(&args.http)?;
     let mut out = Out::new();

@@ -127,7 +127,7 @@ pub static KEYS: &[Key] = &[
         section: "journal",
         name: "segment_bytes",
         default: "64MiB",
-        help: "Size of a journal segment, a multiple of 4KiB.",
+        help: "Size of a journal segment: a multiple of 4KiB, from 8MiB to 1TiB.",
         set: |config, raw| {
             // A segment holds the largest transaction, and its blocks are those of the disk.
             config.segment_bytes = values::bytes(raw, 8 * MIB, TIB)?;
@@ -141,7 +141,8 @@ pub static KEYS: &[Key] = &[
         section: "recovery",
         name: "max_time",
         default: "5s",
-        help: "Seconds of replay after which a checkpoint is taken: a promise about start-up.",
+        help: "Seconds of replay after which a checkpoint is taken: a promise about start-up. 100ms \
+               to 1h.",
         set: |config, raw| {
             values::duration(raw, 100 * MS, HOUR).map(|time| config.max_recovery = time)
         },

@@ -273,6 +273,8 @@ mod tests {
     }
 
     /// Who says nothing is not listened to for long; who said something may pause.
+    ///
+    /// fault: P4
     #[tokio::test(start_paused = true)]
     async fn a_silent_connection_is_closed() {
         let (mut guarded, _silent) = pair().await;
@@ -286,6 +288,8 @@ mod tests {
     }
 
     /// Who does not read what it asked for is let go.
+    ///
+    /// fault: P4
     #[tokio::test(start_paused = true)]
     async fn a_peer_that_does_not_read_is_let_go() {
         let (mut guarded, _peer) = pair().await;

@@ -204,6 +204,8 @@ async fn bodies_are_counted_while_they_arrive() {
 }
 
 /// A body that does not arrive in time ends its call.
+///
+/// fault: P4
 #[tokio::test(start_paused = true)]
 async fn a_body_has_a_time_to_arrive() {
     let server = server();

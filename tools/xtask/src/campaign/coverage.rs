@@ -66,7 +66,7 @@ pub(super) fn run(root: &Path) -> Result<(), String> {
         .map_err(|error| format!("cargo llvm-cov: {error}"))?;
     let (lines, failures) = judge(&export, &root.display().to_string());
     for line in lines {
-        println!("coverage: {line}");
+        say!("coverage: {line}");
     }
     if failures.is_empty() { Ok(()) } else { Err(failures.join("\n")) }
 }

@@ -85,11 +85,11 @@ const DEADLINE: Duration = Duration::from_secs(1800);
 pub(super) fn run(root: &Path) -> Result<(), String> {
     let mut missed = vec![];
     for bug in &BUGS {
-        println!("planted {}: {}", bug.name, bug.about);
+        say!("planted {}: {}", bug.name, bug.about);
         let clean = test(root, bug, None)?;
         let planted = test(root, bug, Some(bug.name))?;
         match (clean, planted) {
-            (Verdict::Passed, Verdict::Failed) => println!("planted {}: found", bug.name),
+            (Verdict::Passed, Verdict::Failed) => say!("planted {}: found", bug.name),
             (clean, planted) => {
                 missed.push(format!(
                     "planted {}: {} without the bug: {clean:?}, with it: {planted:?}",
@@ -122,7 +122,7 @@ fn test(root: &Path, bug: &Bug, planted: Option<&str>) -> Result<Verdict, String
     let ended = process::run(&mut command, DEADLINE, false)?;
     let verdict = judge(&ended.output, ended.success());
     if verdict == Verdict::NotRun {
-        println!("{}", ended.output);
+        say!("{}", ended.output);
     }
     Ok(verdict)
 }

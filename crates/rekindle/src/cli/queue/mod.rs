@@ -19,6 +19,13 @@ pub(super) struct QueueArgs {
     command: QueueCommand,
 }
 
+impl QueueArgs {
+    /// Where the server is.
+    pub(super) fn address_mut(&mut self) -> &mut String {
+        &mut self.address.addr
+    }
+}
+
 #[derive(Debug, Subcommand)]
 enum QueueCommand {
     /// Create a queue

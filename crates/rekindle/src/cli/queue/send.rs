@@ -1,7 +1,8 @@
 //! `queue send`: lines in, one JSON line per line out, in line order.
 //!
 //! Invariants: every line that was read gets exactly one line of output (acknowledged, refused or
-//! unknown); after the first unknown outcome nothing more is read.
+//! unknown); after the first unknown outcome nothing more is read. When standard output takes no
+//! more, the outcomes are unknown to whoever reads it.
 
 use std::cell::Cell;
 use std::io;
@@ -186,7 +187,8 @@ async fn read(
 
 /// Prints what became of each line, as it is known.
 async fn print(mut items: mpsc::Receiver<(u64, Item)>, stop: &Stop) -> i32 {
-    let mut printer = Printer { out: Out::new(), code: 0, unprinted: 0 };
+    let mut printer =
+        Printer { out: Out::new(), code: 0, failed: None, unflushed: 0, unprinted: 0 };
     loop {
         let next = match items.try_recv() {
             Ok(next) => Some(next),
@@ -212,9 +214,13 @@ async fn print(mut items: mpsc::Receiver<(u64, Item)>, stop: &Stop) -> i32 {
         }
     }
     printer.flush(stop);
-    if printer.unprinted > 0 {
-        say(&format!("standard output was closed: {} results were not printed", printer.unprinted));
-        printer.code = worse(printer.code, exit::REFUSED);
+    if let Some(why) = &printer.failed {
+        let lost = printer.unprinted;
+        say(&format!(
+            "{why}: nothing more was read, and the results of {lost} lines that were read are not \
+             printed; they may be in the queue"
+        ));
+        printer.code = worse(printer.code, exit::UNKNOWN);
     }
     printer.code
 }
@@ -222,6 +228,10 @@ async fn print(mut items: mpsc::Receiver<(u64, Item)>, stop: &Stop) -> i32 {
 struct Printer {
     out: Out,
     code: i32,
+    /// Why standard output takes nothing more.
+    failed: Option<String>,
+    /// Results since the last flush: they are lost with it.
+    unflushed: u64,
     unprinted: u64,
 }
 
@@ -251,19 +261,35 @@ impl Printer {
         self.json(&RefusedLine { line, error }, stop);
     }
 
-    /// Once standard output is closed nothing more is read, but what is under way is awaited.
+    /// Once standard output fails nothing more is read, but what is under way is awaited.
     fn json(&mut self, value: &impl Serialize, stop: &Stop) {
-        if self.unprinted > 0 || self.out.json(value).is_err() {
+        if self.failed.is_some() {
             self.unprinted += 1;
-            stop.set();
+            return;
+        }
+        self.unflushed += 1;
+        if let Err(error) = self.out.json(value) {
+            self.fail(&error, stop);
         }
     }
 
     fn flush(&mut self, stop: &Stop) {
-        if self.unprinted == 0 && self.out.flush().is_err() {
-            self.unprinted = 1;
-            stop.set();
+        if self.failed.is_some() {
+            return;
         }
+        match self.out.flush() {
+            Ok(()) => self.unflushed = 0,
+            Err(error) => self.fail(&error, stop),
+        }
+    }
+
+    fn fail(&mut self, error: &io::Error, stop: &Stop) {
+        self.failed = Some(match error.kind() {
+            io::ErrorKind::BrokenPipe => "standard output was closed".to_owned(),
+            _ => format!("cannot write to standard output: {error}"),
+        });
+        self.unprinted += std::mem::take(&mut self.unflushed);
+        stop.set();
     }
 }
 

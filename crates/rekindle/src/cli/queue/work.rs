@@ -2,16 +2,19 @@
 //!
 //! Invariants: the command reads exactly the body and then the end of its input; its exit status
 //! alone decides between ack and nack; it runs in a process group of its own, so that a signal for
-//! this program lets it finish.
+//! this program lets it finish. A second signal kills these groups: nothing that was started is
+//! left behind.
 
+use std::collections::HashSet;
 use std::future::Future;
 use std::process::{ExitStatus, Stdio};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use clap::Args;
 use rekindle_client::{Client, Delivery, Verdict, Worker};
 use rekindle_recovery::exit;
+use rustix::process::{Pid, Signal, kill_process_group};
 use tokio::io::AsyncWriteExt as _;
 use tokio::process::Command;
 use tokio::signal::unix::{SignalKind, signal};
@@ -53,14 +56,72 @@ struct Job {
     command: Vec<String>,
     /// The command cannot be started: no use in going on.
     broken: Notify,
+    groups: Groups,
+}
+
+/// The process groups of the commands that run.
+#[derive(Default)]
+struct Groups {
+    state: Mutex<GroupsState>,
+}
+
+#[derive(Default)]
+struct GroupsState {
+    running: HashSet<Pid>,
+    /// They were killed: what starts now is killed, too.
+    killed: bool,
+}
+
+/// A running group; dropping it says that its leader was waited for.
+struct Group<'a> {
+    groups: &'a Groups,
+    leader: Option<Pid>,
+}
+
+impl Groups {
+    /// A command was started.
+    fn add(&self, leader: Option<u32>) -> Group<'_> {
+        let leader = leader.and_then(|id| Pid::from_raw(i32::try_from(id).ok()?));
+        let mut state = self.lock();
+        if state.killed {
+            leader.into_iter().for_each(kill_group);
+        }
+        state.running.extend(leader);
+        Group { groups: self, leader }
+    }
+
+    /// Kills all commands, with everything that they started and that stayed in their group.
+    fn kill(&self) -> usize {
+        let mut state = self.lock();
+        state.killed = true;
+        state.running.iter().copied().for_each(kill_group);
+        state.running.len()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, GroupsState> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn kill_group(leader: Pid) {
+    // One that has ended by itself needs no signal.
+    let _ = kill_process_group(leader, Signal::KILL);
+}
+
+impl Drop for Group<'_> {
+    fn drop(&mut self) {
+        if let Some(leader) = self.leader {
+            self.groups.lock().running.remove(&leader);
+        }
+    }
 }
 
 pub(super) async fn run(client: &Client, args: WorkArgs) -> Outcome {
     // Says early that the queue or the server is not there; later both are waited for.
     client.show_queue(&args.name).await?;
     let client = Client::connect(client.address())?.with_timeout(TIMEOUT);
-    let job =
-        Arc::new(Job { queue: args.name.clone(), command: args.command, broken: Notify::new() });
+    let (broken, groups) = (Notify::new(), Groups::default());
+    let job = Arc::new(Job { queue: args.name.clone(), command: args.command, broken, groups });
     let worker = Worker::new(client, args.name)
         .concurrency(args.concurrency)
         .drain(args.drain)
@@ -71,7 +132,7 @@ pub(super) async fn run(client: &Client, args: WorkArgs) -> Outcome {
     let mut failed = false;
     let stop = async {
         tokio::select! {
-            () = signals.next() => say("finishing what runs; a second signal stops at once"),
+            () = signals.next() => say("finishing what runs; a second signal kills it"),
             () = job.broken.notified() => failed = true,
         }
         // Whoever is impatient sends the signal again.
@@ -83,15 +144,24 @@ pub(super) async fn run(client: &Client, args: WorkArgs) -> Outcome {
     };
     let impatient = async {
         match second.await {
-            Ok(mut signals) => signals.next().await,
+            Ok(mut signals) => {
+                signals.next().await;
+                // In here: once this is done the worker is dropped, and its tasks forget what ran.
+                job.groups.kill()
+            }
             Err(_) => std::future::pending().await,
         }
     };
     let result = tokio::select! {
-        result = worker.run(handler, stop) => result,
-        () = impatient => {
-            return Err(Failure::new(exit::REFUSED, "stopped; leases of what ran run out"));
+        biased;
+        killed = impatient => {
+            let message = format!(
+                "stopped: {killed} commands were killed; their messages come back when the leases \
+                 run out"
+            );
+            return Err(Failure::new(exit::REFUSED, message));
         }
+        result = worker.run(handler, stop) => result,
     };
     result?;
     Ok(if failed { exit::REFUSED } else { 0 })
@@ -145,6 +215,7 @@ async fn handle(job: Arc<Job>, delivery: Delivery) -> Verdict {
             return Verdict::Release;
         }
     };
+    let group = job.groups.add(child.id());
     let stdin = child.stdin.take();
     let body = delivery.body;
     let feed = async move {
@@ -154,7 +225,9 @@ async fn handle(job: Arc<Job>, delivery: Delivery) -> Verdict {
             drop(stdin.shutdown().await);
         }
     };
-    match fed(feed, child.wait()).await {
+    let ended = fed(feed, child.wait()).await;
+    drop(group);
+    match ended {
         Ok(status) if status.success() => Verdict::Ack,
         Ok(status) => nack(reason(status)),
         Err(error) => nack(format!("cannot wait for the command: {error}")),

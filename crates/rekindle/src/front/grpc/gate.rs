@@ -12,9 +12,9 @@ use http_body::{Frame, SizeHint};
 use rekindle_wire::error::status;
 use rekindle_wire::v1::Kind;
 use tokio::time::Sleep;
-use tonic::Status;
 use tonic::body::Body;
 use tonic::codegen::http::{Request, Response, header};
+use tonic::{Code, Status};
 use tower::{Layer, Service};
 
 use super::super::access::Principal;
@@ -107,9 +107,32 @@ where
             let answer = answer.await;
             // A single request is answered now; a stream's handler holds a share of its own.
             drop(flight);
-            answer
+            answer.map(|answer| match Status::from_header_map(answer.headers()) {
+                Some(refused) if is_malformed(&refused) => invalid(&refused).into_http(),
+                _ => answer,
+            })
         })
     }
+}
+
+/// Whether a call was refused because its bytes are no message of the protocol. The library calls
+/// that an internal error; it is the caller's.
+pub(super) fn is_malformed(refused: &Status) -> bool {
+    const BEGINNINGS: [&str; 3] = [
+        "failed to decode Protobuf message",
+        "protocol error: received message with",
+        "Unexpected EOF decoding stream",
+    ];
+    let message = refused.message();
+    refused.code() == Code::Internal && BEGINNINGS.iter().any(|begin| message.starts_with(begin))
+}
+
+/// The same as the caller's mistake.
+pub(super) fn invalid(refused: &Status) -> Status {
+    status(
+        Kind::Invalid,
+        format!("the request is no message of the protocol: {}", refused.message()),
+    )
 }
 
 /// A request's body that counts what passes and has a time to arrive in.

@@ -21,6 +21,7 @@ use tonic::{Status, Streaming};
 use super::super::limits::STREAM_MESSAGES_MAX;
 use super::budget::Flight;
 use super::convert;
+use super::gate;
 use crate::metrics::Counters;
 use crate::progress::Stage;
 use crate::state::Server;
@@ -191,6 +192,9 @@ impl Sending {
             match Pin::new(&mut self.batches).poll_next(cx) {
                 Poll::Pending => return,
                 Poll::Ready(None) => self.end = Some(Ok(())),
+                Poll::Ready(Some(Err(status))) if gate::is_malformed(&status) => {
+                    self.end = Some(Err(gate::invalid(&status)));
+                }
                 Poll::Ready(Some(Err(status))) => self.end = Some(Err(status)),
                 Poll::Ready(Some(Ok(batch))) => self.submitting = Some(self.begin(batch)),
             }
