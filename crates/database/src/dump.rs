@@ -1,12 +1,13 @@
 //! The journal as people read it: segments, frames, records, and the transactions in them.
 //!
-//! Invariant: it reads what recovery would read, up to the first damage, and changes nothing.
+//! Invariant: it tells what is whole, whether recovery would still need it or not, and changes
+//! nothing.
 
 use std::path::Path;
 
 use rekindle_env::{Env, LockMode};
 use rekindle_journal::{Record, RecordKind, Replayed};
-use rekindle_recovery::{Failure, Place};
+use rekindle_recovery::{Failure, Place, Report};
 
 use crate::codec::{self, CommitMark, Loss, Operations, Part, Txns};
 use crate::error::Error;
@@ -82,15 +83,17 @@ pub enum DumpLine<'a> {
 /// Where the lines go; an error ends the dump.
 pub type DumpSink<'a> = dyn FnMut(DumpLine<'_>) -> Result<(), Error> + 'a;
 
-/// Tells every segment, frame, record and transaction of a store's journal, oldest first.
+/// Tells every segment, frame, record and transaction of a store's journal that can be read,
+/// oldest first, and answers what [`verify`](crate::verify) does: the damage, and its code.
 ///
 /// # Errors
-/// `Locked`, `NotAStore`, `Io`; `Corrupt` when the journal is damaged, after all that is whole
-/// before the damage was told; what `sink` answers.
-pub fn dump(path: impl AsRef<Path>, env: &Env, sink: &mut DumpSink<'_>) -> Result<(), Error> {
+/// `Locked`, `NotAStore`, `Io`; `Corrupt` when it cannot be told where the journal is; what `sink`
+/// answers.
+pub fn dump(path: impl AsRef<Path>, env: &Env, sink: &mut DumpSink<'_>) -> Result<Report, Error> {
     let dir = path.as_ref();
     let _lock = lock_directory(dir, false, LockMode::Shared, env)?;
-    let (journal, report) = Examination::journal_alone(dir, env)?;
+    let report = crate::verify::verify(dir, env)?;
+    let journal = Examination::journal_alone(dir, env)?;
     let mut refused_by_sink = None;
     let told = journal.replay(&*env.disk, 1, &mut |told, place| {
         tell(told, place, sink).map_err(|error| {
@@ -102,10 +105,7 @@ pub fn dump(path: impl AsRef<Path>, env: &Env, sink: &mut DumpSink<'_>) -> Resul
         return Err(error);
     }
     told?;
-    match report.refusal() {
-        Some(_) => Err(crate::recovery::refused(report)),
-        None => Ok(()),
-    }
+    Ok(report)
 }
 
 fn tell(told: Replayed<'_>, place: &Place, sink: &mut DumpSink<'_>) -> Result<(), Error> {

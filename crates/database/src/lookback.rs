@@ -62,13 +62,16 @@ impl Base {
 }
 
 impl Examination<'_> {
-    /// The journal, every byte, whatever the checkpoints say; and what was found in it.
-    pub(crate) fn journal_alone(dir: &Path, env: &Env) -> Result<(TrustedJournal, Report), Error> {
+    /// The journal, every byte, as a start would judge it: damage below the checkpoint is healed,
+    /// and what lies behind it can be read.
+    pub(crate) fn journal_alone(dir: &Path, env: &Env) -> Result<TrustedJournal, Error> {
         let base = Base::look(dir, env)?;
-        let seen = base.journal(env, 1)?;
-        let mut report = Report::default();
-        report.add(seen.report);
-        Ok((seen.trusted, report))
+        let named = base.meta.trusted.meta.map_or([0, 0], |meta| meta.checkpoints);
+        let begin = journal_begin(&*env.disk, &base.layout, &base.meta)?.unwrap_or(1);
+        let layer = engine_layer(dir, &base.who, named, Depth::Full).with_journal_from(begin);
+        let seen = examine(&layer, &*env.disk, &*env.clock)?;
+        let replay_from = if seen.refusal().is_some() { 1 } else { seen.trusted.replay_from() };
+        Ok(base.journal(env, replay_from)?.trusted)
     }
 
     /// The state behind `until`, from the newest checkpoint that is not beyond it.

@@ -12,7 +12,7 @@ use std::time::Duration;
 use rekindle_engine::checkpoint::{Policy, Since};
 use rekindle_engine::recovery::{self as engine_recovery, EngineLayer, Usable};
 use rekindle_engine::{Engine, MemoryEngine};
-use rekindle_env::{DirectoryLock, Env, LockMode, ReadDisk};
+use rekindle_env::{DirectoryLock, EntryKind, Env, LockMode, ReadDisk};
 use rekindle_journal::codec::segment::{HEADER_LEN, SegmentHeader, SegmentHeaderRead};
 use rekindle_journal::{self as journal, JournalLayer, Layout, MetaLayer, WriterConfig};
 use rekindle_recovery::store::{self, StoreLayer};
@@ -198,11 +198,16 @@ impl<'a> Examination<'a> {
             None => engine,
         };
         let engine_seen = examine(&engine, disk, clock)?;
+        let mut named = meta_seen.trusted.clone();
+        if let Some(meta) = &mut named.meta {
+            // The next write of meta, which opens the new segment, names only what can be used.
+            meta.checkpoints = engine_seen.trusted.names();
+        }
         let journal = JournalLayer {
             layout,
             store_id: who.store_id,
             node: who.node,
-            meta: meta_seen.trusted.clone(),
+            meta: named,
             replay_from: engine_seen.trusted.replay_from(),
             depth: match depth {
                 Depth::Start => journal::Depth::Start,
@@ -319,6 +324,11 @@ pub(crate) fn journal_begin(
 ) -> Result<Option<u64>, Error> {
     let Some(meta) = meta.trusted.meta else { return Ok(Some(1)) };
     let path = layout.segment(meta.oldest_segment);
+    let found = disk.stat(&path);
+    let found = found.map_err(|e| Error::io(format!("looking at {}", path.display()), e))?;
+    if found.is_some_and(|entry| entry.kind != EntryKind::File) {
+        return Ok(None);
+    }
     let file = match disk.open_read(&path) {
         Ok(file) => file,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),

@@ -89,6 +89,48 @@ fn a_damaged_checkpoint_is_healed_by_the_older_one() {
     let database = open(&env);
     assert_eq!(database.state_hash(), hash);
     assert_eq!((database.report().code, database.replay_stats().txns_applied), (4, 2));
+    drop(database);
+    // The start repaired it: the bad file is set aside, and nothing names it any more.
+    let names = names(&disk, "/store/quarantine");
+    assert!(names.len() == 1 && names[0].ends_with(&newest), "{names:?}");
+    assert_eq!(rekindle_database::verify("/store", &env).unwrap().code, 0);
+    let database = open(&env);
+    assert_eq!((database.report().code, database.state_hash()), (0, hash));
+    let keyspace = database.keyspace("things").unwrap();
+    put(&database, keyspace, "d", "1");
+    database.checkpoint().unwrap();
+    assert_eq!(checkpoints(&disk).len(), 2);
+}
+
+/// Both damaged, and the journal whole: everything is replayed, and nothing names them any more.
+///
+/// fault: S9
+#[test]
+fn two_damaged_checkpoints_are_set_aside_where_the_journal_has_everything() {
+    let (disk, env, _) = simulated(1);
+    let hash = {
+        let database = open(&env);
+        let keyspace = database.keyspace("things").unwrap();
+        for key in ["a", "b"] {
+            put(&database, keyspace, key, "1");
+            database.checkpoint().unwrap();
+        }
+        database.close().unwrap();
+        database.state_hash()
+    };
+    for name in checkpoints(&disk) {
+        disk.flip_bit(format!("/store/shards/0/checkpoints/{name}"), 600, 3).unwrap();
+    }
+    assert_eq!(rekindle_database::verify("/store", &env).unwrap().code, 4);
+    {
+        let database = open(&env);
+        assert_eq!((database.report().code, database.state_hash()), (4, hash));
+    }
+    assert_eq!(names(&disk, "/store/quarantine").len(), 2);
+    assert!(checkpoints(&disk).is_empty());
+    assert_eq!(rekindle_database::verify("/store", &env).unwrap().code, 0);
+    let database = open(&env);
+    assert_eq!((database.report().code, database.state_hash()), (0, hash));
 }
 
 /// A checkpoint that cannot be written leaves everything as it was; the next one succeeds.

@@ -101,8 +101,8 @@ fn damage_is_named_by_all_of_them() {
         text.contains(&segment) && text.contains("expected") && text.contains("verify"),
         "{text}"
     );
-    let dumped = dump("/store", &env, &mut |_| Ok(()));
-    assert_eq!(dumped.unwrap_err().exit_code(), 65);
+    let dumped = dump("/store", &env, &mut |_| Ok(())).unwrap();
+    assert_eq!((dumped.code, dumped.refusal().is_some()), (65, true));
     let past = Past::open("/store", PastOptions::default(), &env);
     assert_eq!(past.unwrap_err().exit_code(), 65);
     assert!(files(&disk) == before, "a refusal changes nothing");
@@ -306,4 +306,141 @@ fn the_past_ends_where_journal_and_checkpoints_end() {
     };
     assert!(matches!(at(2), Err(Error::Compacted { asked: 2, .. })), "{:?}", at(2));
     assert_eq!(at(12).unwrap(), 12);
+}
+
+/// Damage below the checkpoint is healed: the dump shows what lies before it and behind it, and
+/// ends as `verify` does.
+#[test]
+fn a_dump_of_a_healed_store_shows_what_can_be_read() {
+    let (disk, env, _) = simulated(1);
+    for round in 0..3 {
+        let database = open(&env);
+        let keyspace = database.keyspace("things").unwrap();
+        for n in 0..5 {
+            put(&database, keyspace, "a", &format!("{round} {n}"));
+        }
+        if round == 1 {
+            database.checkpoint().unwrap();
+        }
+        database.close().unwrap();
+    }
+    let whole = tell(&env);
+    let journal = "/store/shards/0/journal";
+    let first = disk.list(Path::new(journal)).unwrap().remove(0).name;
+    let path = format!("{journal}/{first}");
+    let bytes = disk.image().read(Path::new(&path)).unwrap();
+    let at = bytes.windows(3).position(|window| window == b"0 3").unwrap();
+    disk.flip_bit(&path, at as u64, 1).unwrap();
+    assert_eq!(verify("/store", &env).unwrap().code, 4);
+    let report = dump("/store", &env, &mut |_| Ok(())).unwrap();
+    assert_eq!(
+        (report.code, report.findings().any(|found| found.place.file.ends_with(&first))),
+        (4, true)
+    );
+    let told = tell(&env);
+    let puts = |told: &[String]| told.iter().filter(|line| *line == "put").count();
+    // All but the damaged frame; the keyspace's name is a change, too.
+    assert_eq!((puts(&whole), puts(&told)), (16, 16 - 1));
+    assert_eq!(told.last(), whole.last());
+}
+
+/// A directory or a link in the place of a file is judged, never followed and never an I/O error;
+/// `verify`, the dry run and a start agree, and after a start the store is whole again.
+///
+/// fault: S13
+#[test]
+fn what_is_no_file_is_judged_alike_by_all() {
+    let whole = tempfile::tempdir().unwrap();
+    let env = Env::real();
+    let path = whole.path().join("store");
+    for round in 0..3 {
+        let database = Database::open_with(&path, quiet(), env.clone()).unwrap();
+        let keyspace = database.keyspace("things").unwrap();
+        for n in 0..4 {
+            put(&database, keyspace, &format!("{round} {n}"), "1");
+        }
+        if round > 0 {
+            database.checkpoint().unwrap();
+        }
+        database.close().unwrap();
+    }
+    let mut files = Vec::new();
+    collect(&path, Path::new(""), &mut files);
+    assert_eq!(files.len(), 8, "{files:?}");
+    let (mut healed, mut refused) = (0, 0);
+    for file in &files {
+        for link in [false, true] {
+            let copy = tempfile::tempdir().unwrap();
+            let store = copy.path().join("store");
+            copy_tree(&path, &store);
+            let place = store.join(file);
+            let aside = copy.path().join("aside");
+            std::fs::rename(&place, &aside).unwrap();
+            if link {
+                std::os::unix::fs::symlink(&aside, &place).unwrap();
+            } else {
+                std::fs::create_dir(&place).unwrap();
+            }
+            let code = |seen: Result<rekindle_database::Report, Error>| {
+                seen.map_or_else(|error| error.exit_code(), |report| report.code)
+            };
+            let verified = code(verify(&store, &env));
+            let planned = code(dry_run(&store, &quiet(), &env));
+            let opened = Database::open_with(&store, quiet(), env.clone());
+            let at = format!("{} (link: {link})", file.display());
+            match opened {
+                Ok(database) => {
+                    assert!([0, 4].contains(&verified), "{at}: verify says {verified}");
+                    assert!([0, 4].contains(&planned), "{at}: the plan says {planned}");
+                    let keyspace = database.keyspace("things").unwrap();
+                    put(&database, keyspace, "after", "1");
+                    database.checkpoint().unwrap();
+                    put(&database, keyspace, "after", "2");
+                    database.checkpoint().unwrap();
+                    database.close().unwrap();
+                    drop(database);
+                    assert_eq!(code(verify(&store, &env)), 0, "{at}: repaired");
+                    healed += 1;
+                }
+                Err(error) => {
+                    assert_eq!(
+                        (verified, planned),
+                        (error.exit_code(), error.exit_code()),
+                        "{at}: {error}"
+                    );
+                    assert_eq!(verified, 65, "{at}: {error}");
+                    assert!(error.to_string().contains(file.to_str().unwrap()), "{at}: {error}");
+                    refused += 1;
+                }
+            }
+        }
+    }
+    assert!(healed >= 8 && refused >= 1, "{healed} healed, {refused} refused");
+}
+
+/// All files below a directory, relative to it.
+fn collect(root: &Path, below: &Path, files: &mut Vec<std::path::PathBuf>) {
+    for entry in std::fs::read_dir(root.join(below)).unwrap() {
+        let entry = entry.unwrap();
+        let path = below.join(entry.file_name());
+        if entry.file_type().unwrap().is_dir() {
+            collect(root, &path, files);
+        } else {
+            files.push(path);
+        }
+    }
+    files.sort();
+}
+
+fn copy_tree(from: &Path, to: &Path) {
+    std::fs::create_dir(to).unwrap();
+    for entry in std::fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        let target = to.join(entry.file_name());
+        if entry.file_type().unwrap().is_dir() {
+            copy_tree(&entry.path(), &target);
+        } else {
+            std::fs::copy(entry.path(), target).unwrap();
+        }
+    }
 }

@@ -17,7 +17,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
 use rekindle_env::{Disk, EntryKind, ReadDisk};
-use rekindle_recovery::{Action, ActionKind, Failure, Finding, Label, Layer, Plan};
+use rekindle_recovery::{Action, ActionKind, Failure, Finding, Label, Layer, Plan, quarantine};
 
 use crate::api::Mark;
 use crate::checkpoint::{self, FileName, file_name, parse_name};
@@ -125,6 +125,10 @@ pub struct Trusted {
     /// The named checkpoints that can be used, newest first.
     usable: Vec<Usable>,
     leftovers: Vec<(String, Leftover)>,
+    /// Files of named checkpoints that cannot be used.
+    unusable: Vec<String>,
+    /// What meta should name from here on, newest first.
+    names: [u64; 2],
     next_id: u64,
     folder: PathBuf,
     store_id: [u8; 16],
@@ -143,6 +147,13 @@ impl Trusted {
     #[must_use]
     pub fn chosen(&self) -> Option<&Usable> {
         self.usable.first()
+    }
+
+    /// The checkpoints that meta should name from here on, newest first: those that can be used. As
+    /// they were where the start is refused.
+    #[must_use]
+    pub fn names(&self) -> [u64; 2] {
+        self.names
     }
 
     /// Where the engine will stand before replay.
@@ -187,6 +198,8 @@ impl Trusted {
 pub enum Step {
     /// Removes a file of the folder that nothing names.
     Remove(String),
+    /// Moves a named checkpoint that cannot be used to the quarantine.
+    SetAside(String),
 }
 
 /// What the layer hands on.
@@ -236,6 +249,9 @@ impl Layer for EngineLayer {
             _ => None,
         });
         let usable: Vec<Usable> = if refused { vec![] } else { usable.collect() };
+        let unusable = if refused { vec![] } else { self.unusable(&pieces) };
+        let id = |at: usize| usable.get(at).map_or(0, |usable: &Usable| usable.id);
+        let names = if refused { self.named } else { [id(0), id(1)] };
         let loaded = match (pieces.loaded, usable.first()) {
             (Some(engine), Some(chosen)) if engine.0 == chosen.id => Loaded::Ready(engine.1),
             _ => Loaded::NotYet,
@@ -244,6 +260,8 @@ impl Layer for EngineLayer {
             situation,
             usable,
             leftovers,
+            unusable,
+            names,
             next_id: self.next_id(&pieces.entries),
             folder: self.folder(),
             store_id: self.store_id,
@@ -258,6 +276,12 @@ impl Layer for EngineLayer {
             steps: vec![],
             actions: vec![self.main_action(decision.label, decision.then, trusted, findings)],
         };
+        for name in &trusted.unusable {
+            plan.steps.push(Step::SetAside(name.clone()));
+            let (kind, label) = (ActionKind::Quarantine, decision.label);
+            let detail = "set aside; meta names it no longer".to_owned();
+            plan.actions.push(Action { kind, label, target: self.relative(name), detail });
+        }
         for (name, leftover) in &trusted.leftovers {
             let row = table::LEFTOVERS.decide(leftover);
             let (kind, detail) = match row.then {
@@ -286,10 +310,19 @@ impl Layer for EngineLayer {
         };
         let engine = if handed_out { None } else { Some(trusted.load(sink)?) };
         let mut removed = false;
-        for Step::Remove(name) in steps {
-            assert!(!self.names(&name), "a named checkpoint is never removed");
-            remove(sink, &trusted.folder.join(name))?;
-            removed = true;
+        for step in steps {
+            match step {
+                Step::Remove(name) => {
+                    assert!(!self.names(&name), "a named checkpoint is never removed");
+                    remove(sink, &trusted.folder.join(name))?;
+                    removed = true;
+                }
+                Step::SetAside(name) => {
+                    let path = trusted.folder.join(&name);
+                    quarantine::set_aside(sink, &self.dir, 0, &path)
+                        .map_err(|error| Failure::io(format!("setting {name} aside"), error))?;
+                }
+            }
         }
         if removed {
             let context = || format!("sync {}", trusted.folder.display());
@@ -316,6 +349,17 @@ impl EngineLayer {
                 Named::Unusable
             }
         }
+    }
+
+    /// Files of named checkpoints that cannot be used, and that are files.
+    fn unusable(&self, pieces: &Pieces) -> Vec<String> {
+        let named = self.named.into_iter().zip([&pieces.newest, &pieces.older]);
+        let unusable = named.filter(|(_, piece)| match piece {
+            Piece::Whole(usable) => !self.reaches(usable),
+            Piece::Damaged(_) => true,
+            Piece::NotNamed | Piece::TooNew(_) | Piece::Missing | Piece::NotAFile => false,
+        });
+        unusable.map(|(id, _)| file_name(id)).collect()
     }
 
     /// Whether meta names this file.

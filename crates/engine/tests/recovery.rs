@@ -2,13 +2,15 @@
 
 use rekindle_engine::recovery::{Depth, EngineLayer, Recovered};
 use rekindle_engine::{Engine, Mark, MemoryEngine};
-use rekindle_env::{Disk, Fault, FaultError, Image, OperationKind, ReadDisk, SimulatedDisk};
+use rekindle_env::{
+    Disk, Fault, FaultError, Image, OperationKind, ReadDisk, SimulatedDisk, durable,
+};
 use rekindle_recovery::report::exit_code;
 use rekindle_recovery::{Acked, ActionKind, Failure, LayerReport, Verdict, exit};
 
 use crate::support::{
     STORE, folder, layer, look, new_disk, path, put, read_bytes, recover, rewrite, small_engine,
-    write,
+    store_dir, write,
 };
 
 /// Checkpoints 1 and 2; the hash of each.
@@ -44,7 +46,8 @@ fn hash_of(recovered: &Recovered) -> u128 {
 }
 
 fn labels(report: &LayerReport) -> Vec<&'static str> {
-    report.actions.iter().map(|action| action.label.0).collect()
+    let decided = report.actions.iter().filter(|action| action.kind != ActionKind::Quarantine);
+    decided.map(|action| action.label.0).collect()
 }
 
 fn image_names(disk: &SimulatedDisk) -> Vec<String> {
@@ -152,6 +155,11 @@ fn a_bad_newest_checkpoint_falls_back_to_the_older() {
         assert_eq!(hash_of(&recovered), older, "{what}");
         assert_eq!(recovered.checkpoints.len(), 1);
         assert_eq!(recovered.next_id, 3, "a lost id is not used again");
+        // The bad file is out of the way and kept; what is no file, or not there, is left.
+        let set_aside = !["missing", "a directory"].contains(&what);
+        let quarantined = disk.list(&store_dir().join("quarantine")).unwrap_or_default();
+        assert_eq!(quarantined.len(), usize::from(set_aside), "{what}");
+        assert_eq!(image_names(&disk).len(), if what == "a directory" { 2 } else { 1 }, "{what}");
     }
 }
 
@@ -177,7 +185,7 @@ fn a_foreign_checkpoint_is_not_used() {
     assert_eq!(labels(&report), ["engine-4"]);
     assert!(report.findings[0].found.contains("store 0101"), "{report:?}");
     assert_eq!(hash_of(&recovered), older);
-    rewrite(&disk, &path(2), &read_bytes(&disk, &path(1)));
+    durable::create_file(&disk, &path(2), &read_bytes(&disk, &path(1))).unwrap();
     let (recovered, report) = both(|depth| layer([2, 1], depth), &disk);
     assert!(report.findings[0].found.contains("checkpoint 0000000000000001"));
     assert_eq!(hash_of(&recovered), older);

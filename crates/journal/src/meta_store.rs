@@ -6,7 +6,7 @@
 use std::io;
 use std::sync::Arc;
 
-use rekindle_env::{Disk, durable};
+use rekindle_env::{Disk, EntryKind, durable};
 
 use crate::codec::meta::Meta;
 use crate::layout::{Layout, MetaCopy};
@@ -104,10 +104,14 @@ impl MetaStore {
         self.write(Meta { clean_end_lsn: end_lsn, ..self.meta })
     }
 
-    /// Removes segments that were given up.
+    /// Removes segments that were given up. What is no file in their place is left to a person.
     pub(crate) fn remove(disk: &dyn Disk, layout: &Layout, seqs: &[u64]) -> io::Result<()> {
         for seq in seqs {
-            match disk.remove_file(&layout.segment(*seq)) {
+            let path = layout.segment(*seq);
+            if disk.stat(&path)?.is_some_and(|entry| entry.kind != EntryKind::File) {
+                continue;
+            }
+            match disk.remove_file(&path) {
                 Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
                 _ => {}
             }

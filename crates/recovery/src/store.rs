@@ -19,6 +19,7 @@ use crate::action::{Action, ActionKind};
 use crate::driver::{Failure, Layer, Plan};
 use crate::finding::{Finding, Label};
 use crate::identity::{Identity, IdentityCopy};
+use crate::quarantine;
 use findings::Fault;
 pub use scan::{Pieces, RawCopy};
 use table::{Conditions, Pair, Then};
@@ -327,7 +328,8 @@ pub fn lock(
 fn write_copy(disk: &dyn Disk, dir: &Path, name: &str, copy: &IdentityCopy) -> Result<(), Failure> {
     let path = dir.join(name);
     let bytes = copy.encode();
-    let written = match disk.stat(&path) {
+    let cleared = quarantine::clear_place(disk, dir, &path);
+    let written = match cleared.and_then(|()| disk.stat(&path)) {
         Err(error) => Err(error),
         Ok(None) => durable::create_file(disk, &path, &bytes),
         // Whoever created the file may have died before its entry was durable.

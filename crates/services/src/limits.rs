@@ -33,6 +33,8 @@ pub const OWNER_BYTES_MAX: usize = 249;
 pub const HISTORY_MAX: usize = 16;
 /// Most receivers that wait at one time, over all queues.
 pub const WAITERS_MAX: usize = 65_536;
+/// Most grants whose receiver went away that wait to be given back; further leases run out.
+pub const ABANDONED_MAX: usize = 65_536;
 /// Most queues of one page of a list.
 pub const LIST_QUEUES_MAX: usize = 1_000;
 

@@ -1,6 +1,5 @@
 //! All services of a store, from recovery to shutdown.
 
-use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
@@ -74,7 +73,7 @@ impl Services {
             producers: Arc::new(ProducerTable::new(bytes_max)),
             alarm,
             closing: AtomicBool::new(false),
-            abandoned: Mutex::new(VecDeque::new()),
+            abandoned: Mutex::default(),
             ticking: Mutex::new(()),
             ticked: Mutex::default(),
         });

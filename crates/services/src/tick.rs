@@ -116,8 +116,7 @@ pub(crate) fn release_abandoned(core: &Core, cause: Cause) -> Result<u64, Error>
     loop {
         let tokens: Vec<Token> = {
             let mut abandoned = core.abandoned.lock().unwrap_or_else(PoisonError::into_inner);
-            let count = abandoned.len().min(TOKENS_MAX);
-            abandoned.drain(..count).collect()
+            abandoned.take(TOKENS_MAX)
         };
         if tokens.is_empty() {
             return Ok(released);

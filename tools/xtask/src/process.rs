@@ -50,7 +50,7 @@ pub(crate) fn run(command: &mut Command, deadline: Duration, echo: bool) -> Resu
             let Some(part) = buffer.get(..read).filter(|part| !part.is_empty()) else { break };
             output.extend_from_slice(part);
             if echo {
-                complain(&String::from_utf8_lossy(part));
+                crate::complain(&String::from_utf8_lossy(part));
             }
         }
         String::from_utf8_lossy(&output).into_owned()

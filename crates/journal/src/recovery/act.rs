@@ -7,11 +7,10 @@
 use std::io;
 use std::sync::{Arc, Mutex};
 
-use rekindle_env::{Disk, Entry, WriteFile, durable};
-use rekindle_recovery::Failure;
+use rekindle_env::{Disk, WriteFile, durable};
+use rekindle_recovery::{Failure, quarantine};
 
 use super::judge::{TrustedJournal, TrustedSegment};
-use super::meta::entries;
 use super::walk::Joint;
 use super::{JournalLayer, Step};
 use crate::api::Durable;
@@ -25,8 +24,6 @@ use crate::writer::{SegmentWriter, WriterCounters, create_segment, release_rest,
 
 /// The most bytes of one torn tail that are kept.
 const QUARANTINE_TAIL_BYTES: u64 = 4 << 20;
-/// The most files in the quarantine; the oldest go first.
-const QUARANTINE_FILES: usize = 32;
 
 /// A journal that is ready to be started.
 pub struct Recovered {
@@ -98,8 +95,8 @@ impl JournalLayer {
 
     /// Moves a segment that never served to the quarantine.
     fn set_aside(&self, seq: u64) -> io::Result<()> {
-        let target = self.quarantine_path(&segment_name(seq))?;
-        durable::rename(self.disk(), &self.layout.segment(seq), &target)
+        let wall_ms = self.env.clock.wall_ms();
+        quarantine::set_aside(self.disk(), &self.layout.store, wall_ms, &self.layout.segment(seq))
     }
 
     /// Copies the bytes behind the valid part, so that nothing is ever just gone.
@@ -109,27 +106,11 @@ impl JournalLayer {
         let mut bytes = vec![0; want];
         let read = source.read_at(&mut bytes, offset)?;
         bytes.truncate(read);
-        let target = self.quarantine_path(&format!("{}-{offset:x}", segment_name(seq)))?;
-        durable::create_file(self.disk(), &target, &bytes)
-    }
-
-    /// A free name in the quarantine, which is kept bounded.
-    fn quarantine_path(&self, name: &str) -> io::Result<std::path::PathBuf> {
+        let (wall_ms, len) = (self.env.clock.wall_ms(), bytes.len() as u64);
+        let name = format!("{}-{offset:x}", segment_name(seq));
         let dir = self.layout.quarantine_dir();
-        durable::create_dir_all(self.disk(), &dir)?;
-        let listed = entries(self.disk(), &dir).map_err(|e| io::Error::other(e.to_string()))?;
-        let excess = (listed.len() + 1).saturating_sub(QUARANTINE_FILES);
-        for Entry { name, .. } in listed.iter().take(excess) {
-            durable::remove_file(self.disk(), &dir.join(name))?;
-        }
-        let wall = self.env.clock.wall_ms();
-        let free = (0..u32::MAX).map(|n| dir.join(format!("{wall:016x}-{n:04x}-{name}")));
-        for path in free {
-            if self.disk().stat(&path)?.is_none() {
-                return Ok(path);
-            }
-        }
-        Err(io::Error::other("the quarantine has no free name"))
+        let target = quarantine::place(self.disk(), &dir, wall_ms, &name, len)?;
+        durable::create_file(self.disk(), &target, &bytes)
     }
 
     /// Opens the new segment, carrying the unproven frames, and names it.
@@ -269,6 +250,7 @@ impl JournalLayer {
     fn write_tip(&self, tip: &Tip) -> io::Result<()> {
         let path = self.layout.tip();
         let bytes = tip.encode(&self.store_id);
+        quarantine::clear_place(self.disk(), &self.layout.store, &path)?;
         match self.disk().stat(&path)? {
             Some(entry) if entry.len == bytes.len() as u64 => {
                 durable::overwrite(self.disk(), &path, &bytes)

@@ -5,9 +5,10 @@
 
 use std::io;
 
-use rekindle_env::{Disk, ReadDisk, durable};
+use rekindle_env::{Disk, EntryKind, ReadDisk, durable};
 use rekindle_recovery::{
     Acked, Action, ActionKind, Failure, Finding, Label, Layer, Place, Plan, Row, Table, Verdict,
+    quarantine,
 };
 
 use crate::codec::meta::Meta;
@@ -196,6 +197,11 @@ impl Layer for MetaLayer {
         _: Vec<()>,
         disk: &dyn Disk,
     ) -> Result<TrustedMeta, Failure> {
+        for copy in MetaCopy::BOTH {
+            let cleared =
+                quarantine::clear_place(disk, &self.layout.store, &self.layout.meta(copy));
+            cleared.map_err(|error| Failure::io("setting aside what is no meta copy", error))?;
+        }
         if let Some(meta) = &trusted.meta {
             let path = self.layout.meta(MetaCopy::of(meta.sequence));
             let written = match disk.stat(&path) {
@@ -228,6 +234,9 @@ impl MetaLayer {
 
     fn read_copy(&self, disk: &dyn ReadDisk, copy: MetaCopy) -> Result<CopyRead, Failure> {
         let path = self.layout.meta(copy);
+        if is_no_file(disk, &path)? {
+            return Ok(CopyRead::Bad(Bad::new("a meta copy", NO_FILE)));
+        }
         match durable::read_file(disk, &path, COPY_LIMIT_BYTES) {
             Ok(bytes) => Ok(Meta::decode(&bytes).map_or_else(CopyRead::Bad, CopyRead::Valid)),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(CopyRead::Missing),
@@ -245,7 +254,7 @@ impl MetaLayer {
             return Ok(false);
         }
         for entry in entries(disk, &self.layout.journal_dir())? {
-            if parse_segment_name(&entry.name).is_none() {
+            if parse_segment_name(&entry.name).is_none() || entry.kind != EntryKind::File {
                 return Ok(false);
             }
             let path = self.layout.journal_dir().join(&entry.name);
@@ -257,6 +266,16 @@ impl MetaLayer {
         }
         Ok(true)
     }
+}
+
+/// What stands where a file should.
+pub(super) const NO_FILE: &str = "a directory, link or device";
+
+/// Whether something that is no file stands at this path. It is not opened.
+pub(super) fn is_no_file(disk: &dyn ReadDisk, path: &std::path::Path) -> Result<bool, Failure> {
+    let found = disk.stat(path);
+    let found = found.map_err(|e| Failure::io(format!("looking at {}", path.display()), e))?;
+    Ok(found.is_some_and(|entry| entry.kind != EntryKind::File))
 }
 
 /// The entries of a directory, none where it does not exist.

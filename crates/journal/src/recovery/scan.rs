@@ -5,11 +5,11 @@
 
 use std::io;
 
-use rekindle_env::{ReadDisk, durable};
+use rekindle_env::{Entry, EntryKind, ReadDisk, durable};
 use rekindle_recovery::Failure;
 
 use super::JournalLayer;
-use super::meta::entries;
+use super::meta::{NO_FILE, entries, is_no_file};
 use super::walk::{Walk, Walker};
 use crate::codec::Bad;
 use crate::codec::segment::{HEADER_LEN, SegmentHeader, SegmentHeaderRead};
@@ -119,20 +119,23 @@ impl JournalLayer {
         let (mut found, mut unknown_files) = (Vec::new(), Vec::new());
         for entry in entries(disk, &self.layout.journal_dir())? {
             match parse_segment_name(&entry.name) {
-                Some(seq) => found.push((seq, entry.len)),
+                Some(seq) => found.push((seq, entry)),
                 None => unknown_files.push(entry.name),
             }
         }
-        found.sort_unstable_by(|a, b| b.cmp(a));
+        found.sort_unstable_by_key(|(seq, _)| std::cmp::Reverse(*seq));
         let mut chain = Chain { layer: self, disk, tip: &tip, next: None, segments: Vec::new() };
-        for (seq, len) in found {
-            chain.visit(seq, len)?;
+        for (seq, entry) in found {
+            chain.visit(seq, &entry)?;
         }
         let segments = chain.finish();
         Ok(JournalPieces { tip, segments, unknown_files })
     }
 
     fn read_tip(&self, disk: &dyn ReadDisk) -> Result<TipRead, Failure> {
+        if is_no_file(disk, &self.layout.tip())? {
+            return Ok(TipRead::Bad(Bad::new("a tip of 512 bytes", NO_FILE)));
+        }
         match durable::read_file(disk, &self.layout.tip(), 1 << 20) {
             Ok(bytes) => {
                 let tip = Tip::decode(&bytes, &self.store_id);
@@ -176,13 +179,21 @@ struct Chain<'a> {
 }
 
 impl Chain<'_> {
-    fn visit(&mut self, seq: u64, len: u64) -> Result<(), Failure> {
-        let path = self.layer.layout.segment(seq);
+    fn visit(&mut self, seq: u64, entry: &Entry) -> Result<(), Failure> {
+        let (path, len) = (self.layer.layout.segment(seq), entry.len);
         let context = |error| Failure::io(format!("reading {}", path.display()), error);
-        let file = self.disk.open_read(&path).map_err(context)?;
-        let mut bytes = vec![0; usize::try_from(HEADER_LEN).unwrap_or(4096)];
-        let read = file.read_at(&mut bytes, 0).map_err(context)?;
-        let header = SegmentHeader::decode(bytes.get(..read).unwrap_or_default());
+        let file = match entry.kind {
+            EntryKind::File => Some(self.disk.open_read(&path).map_err(context)?),
+            EntryKind::Directory | EntryKind::Other => None,
+        };
+        let header = match &file {
+            Some(file) => {
+                let mut bytes = vec![0; usize::try_from(HEADER_LEN).unwrap_or(4096)];
+                let read = file.read_at(&mut bytes, 0).map_err(context)?;
+                SegmentHeader::decode(bytes.get(..read).unwrap_or_default())
+            }
+            None => SegmentHeaderRead::Bad(Bad::new("a segment", NO_FILE)),
+        };
         let named = self.layer.newest_named().is_some_and(|newest| seq <= newest);
         let mut piece = SegmentPiece {
             seq,
@@ -211,10 +222,10 @@ impl Chain<'_> {
             Some(Expected::Unknown) | None => {}
         }
         piece.behind_position = piece.declared.map(|declared| declared.next_position);
-        if let SegmentHeaderRead::Valid(header) = piece.header.clone() {
+        if let (SegmentHeaderRead::Valid(header), Some(file)) = (piece.header.clone(), &file) {
             let whole = len == header.file_size;
             if self.wanted(&piece) && (whole || named) {
-                let walk = self.walk(&*file, &header, &piece).map_err(context)?;
+                let walk = self.walk(&**file, &header, &piece).map_err(context)?;
                 piece.walk = Some(walk);
             }
             if self.next.is_none() && !named && !self.served(&piece, &header) {

@@ -87,7 +87,8 @@ impl Report {
             exit::CLEAN => "clean: nothing is wrong".to_owned(),
             exit::TORN => "torn tail: normal after a kill; the next start cuts it".to_owned(),
             exit::HEALED => {
-                "healed: something is damaged and nothing is lost; the next start repairs it"
+                "healed: something is damaged and nothing is lost; the next start repairs it, or \
+                 lets it go with the next checkpoints"
                     .to_owned()
             }
             exit::CORRUPT => "corrupt: acknowledged bytes are lost or not proved whole; 'rekindle \

@@ -50,6 +50,7 @@ const SERVICE_LIMITS: &[(&str, u64)] = &[
     ("receive_messages", service::RECEIVE_MESSAGES_MAX as u64),
     ("receive_bytes", service::RECEIVE_BYTES_MAX as u64),
     ("receivers_waiting", service::WAITERS_MAX as u64),
+    ("abandoned_grants", service::ABANDONED_MAX as u64),
     ("tokens", service::TOKENS_MAX as u64),
     ("visibility_ms", service::VISIBILITY_MS_MAX),
     ("delay_ms", service::DELAY_MS_MAX),

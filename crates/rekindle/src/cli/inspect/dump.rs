@@ -5,12 +5,11 @@ use std::path::Path;
 
 use rekindle_database::{DumpLine, Error, Operation};
 use rekindle_env::Env;
-use rekindle_recovery::Place;
+use rekindle_recovery::{Place, exit};
 use serde::Serialize;
 
 use crate::cli::Outcome;
-use crate::cli::failure::Failure;
-use crate::cli::output::{Out, Text};
+use crate::cli::output::{Out, Text, say};
 
 /// A line as scripts read it; `type` says which.
 #[derive(Serialize)]
@@ -163,9 +162,16 @@ pub(super) fn run(data: &Path, json: bool) -> Outcome {
     if let Some(error) = closed {
         return Err(error.into());
     }
-    // What is whole before the damage is printed, whatever follows.
+    // What is whole is printed, whatever follows.
     out.flush()?;
-    told.map(|()| 0).map_err(Failure::from)
+    let report = told?;
+    for finding in report.findings().filter(|finding| finding.verdict.is_some()) {
+        say(&finding.to_string());
+    }
+    if report.code != exit::CLEAN {
+        say(&report.verdict_line());
+    }
+    Ok(report.code)
 }
 
 #[cfg(test)]
