@@ -1,8 +1,9 @@
 //! Identities of requests: one producer per client, numbers in order, a bounded window.
 //!
 //! Invariants: a producer that was idle for a day numbers nothing new: the server may forget it,
-//! and would call what it asks for later unknown. A repeated request keeps its identity. No number is given out that is [`PRODUCER_RESULTS_MIN`] or more above the oldest
-//! unfinished one; so the server still knows the result of everything that may be repeated.
+//! and would call what it asks for later unknown. A repeated request keeps its identity. No number
+//! is given out that is [`PRODUCER_RESULTS_MIN`] or more above the oldest unfinished one; so the
+//! server still knows the result of everything that may be repeated.
 
 use std::collections::VecDeque;
 use std::sync::{Mutex, MutexGuard, PoisonError};

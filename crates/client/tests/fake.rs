@@ -68,7 +68,11 @@ pub(crate) struct Running {
 
 impl Drop for Running {
     fn drop(&mut self) {
-        self.runtime.take().unwrap().shutdown_background();
+        // Waits until the listener is closed, or the next server could not have its address. On a
+        // thread of its own: a runtime must not wait inside of another one.
+        let runtime = self.runtime.take().unwrap();
+        let ended = std::thread::spawn(move || runtime.shutdown_timeout(Duration::from_secs(5)));
+        ended.join().unwrap();
     }
 }
 

@@ -104,8 +104,8 @@ fn test_mixed_workload_performance() {
     assert!(took < 5_000, "{took} ms");
 }
 
-/// Floor: a 100 MB journal of 10,000 small transactions. One transaction per sync group is the worst
-/// case: a frame for each.
+/// Floor: a 100 MB journal of 10,000 small transactions. One transaction per sync group is the
+/// worst case: a frame for each.
 ///
 /// proves: D9, D13
 #[test]

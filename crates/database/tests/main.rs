@@ -13,6 +13,7 @@ mod limits;
 mod log_phrases;
 mod looking;
 mod lost;
+mod not_files;
 mod replay;
 mod restart;
 mod serializable;

@@ -181,7 +181,7 @@ fn leases_go_with_their_queue() {
     assert_eq!(store.pass(60_000).reclaimed, 0);
 }
 
-/// What is finished stays finished: no later call of its owner changes anything, nor do calls twice.
+/// What is finished stays finished: no later call of its owner changes anything.
 ///
 /// fault: T8
 #[test]

@@ -92,10 +92,12 @@ fn walk(dir: &Path, paths: &mut Vec<PathBuf>) -> std::io::Result<()> {
     for entry in fs::read_dir(dir)? {
         let entry = entry?;
         let kind = entry.file_type()?;
+        // In a linked worktree `.git` is a file.
+        if SKIPPED.iter().any(|skipped| entry.file_name() == *skipped) {
+            continue;
+        }
         if kind.is_dir() {
-            if !SKIPPED.iter().any(|skipped| entry.file_name() == *skipped) {
-                walk(&entry.path(), paths)?;
-            }
+            walk(&entry.path(), paths)?;
         } else if kind.is_file() {
             paths.push(entry.path());
         }

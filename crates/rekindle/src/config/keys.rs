@@ -141,8 +141,8 @@ pub static KEYS: &[Key] = &[
         section: "recovery",
         name: "max_time",
         default: "5s",
-        help: "Seconds of replay after which a checkpoint is taken: a promise about start-up. 100ms \
-               to 1h.",
+        help: "Seconds of replay after which a checkpoint is taken: a promise about start-up. \
+               100ms to 1h.",
         set: |config, raw| {
             values::duration(raw, 100 * MS, HOUR).map(|time| config.max_recovery = time)
         },

@@ -23,9 +23,9 @@ use crate::producers::table::Trim;
 const FORGET: usize = 1_000;
 
 /// What the retry of a producer that may have been forgotten is told.
-pub(crate) const FORGOTTEN: &str = "this producer id is older than what is remembered of silent producers; whether the request \
-     was done before cannot be told, and it was not done now. Make a new producer id for new \
-     requests; if this one is new, the clock that made it is days behind";
+pub(crate) const FORGOTTEN: &str = "this producer id is older than what is remembered of silent \
+     producers; whether the request was done before cannot be told, and it was not done now. Make \
+     a new producer id for new requests; if this one is new, the clock that made it is days behind";
 
 /// Whether this producer, of which there is neither this chunk nor a floor, may have been
 /// forgotten.
