@@ -151,6 +151,7 @@ impl Checkpoints {
         let known = lock(&self.known);
         let [newest, _] = known.named;
         let written = self.journal.counters().bytes.load(Ordering::Relaxed);
+        debug_assert!(known.journal_bytes <= written, "a journal's bytes only grow");
         let records = state.visible().saturating_sub(newest.version);
         let bytes = written.saturating_sub(known.journal_bytes) + known.replayed_bytes;
         // A journal that only opened segments has nothing to replay.
@@ -259,6 +260,8 @@ impl Checkpoints {
         let keep_from = if older.id == 0 { 1 } else { older.replay_from };
         self.journal.checkpointed([newest.id, older.id], keep_from)?;
         let mut known = lock(&self.known);
+        let [before, _] = known.named;
+        assert_eq!(before, older, "one checkpoint is written at a time");
         known.named = [newest, older];
         known.journal_bytes = journal_bytes;
         known.replayed_bytes = 0;

@@ -155,6 +155,10 @@ impl Handle {
         sequencer.check_view(view)?;
         assert!(seen <= view.at, "a view shows nothing above its version");
         let ticket = (seen > visible).then(|| sequencer.overlay.ticket(seen)).flatten();
+        assert!(
+            ticket.is_some() || seen <= visible || seen <= sequencer.overlay.floor(),
+            "what is pending is waited for"
+        );
         sequencer.end_reading(view, self.state.visible());
         drop(sequencer);
         Ok((seen, ticket))

@@ -170,10 +170,11 @@ impl Core {
 
     /// Makes visible what was acknowledged. Only in `relaxed` mode is that not so by itself.
     pub(crate) fn show_acknowledged(&self) -> Result<(), Error> {
-        if self.options.durability == DurabilityMode::Relaxed
-            && self.acknowledged_version() > self.state.visible()
+        let acknowledged = self.acknowledged_version();
+        if self.options.durability == DurabilityMode::Relaxed && acknowledged > self.state.visible()
         {
             self.journal.sync()?;
+            assert!(acknowledged <= self.state.visible(), "a sync applies what it covers");
         }
         Ok(())
     }

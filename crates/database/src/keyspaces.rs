@@ -54,7 +54,8 @@ impl Handle {
         assert!(id != REGISTRY, "numbers begin at 1");
         self.highest_keyspace.fetch_max(id.0, Ordering::AcqRel);
         let mut known = self.keyspaces.write().unwrap_or_else(PoisonError::into_inner);
-        known.insert(name.to_owned(), id);
+        let before = known.insert(name.to_owned(), id);
+        assert!(before.is_none_or(|before| before == id), "a name keeps its number");
         Ok(id)
     }
 

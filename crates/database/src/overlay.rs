@@ -232,6 +232,7 @@ impl Overlay {
             let source = recent.source.share();
             self.ranges.push_back(RangeWrite { version, keyspace, start, end, source });
         }
+        debug_assert!(recent.links.is_empty(), "a transaction is indexed once");
         recent.links = links;
     }
 

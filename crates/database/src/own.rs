@@ -28,6 +28,7 @@ impl OwnWrites {
         if self.indexed == writes.len() {
             return;
         }
+        assert!(self.indexed <= writes.len(), "what was written is only added to");
         for (operation, behind) in writes.operations_from(self.indexed) {
             match operation {
                 OpSpan::Put(keyspace, key, value) => {
@@ -50,6 +51,7 @@ impl OwnWrites {
             }
             self.indexed = behind;
         }
+        debug_assert_eq!(self.indexed, writes.len(), "a transaction sees all of its writes");
     }
 
     /// What was written to a key, if anything.

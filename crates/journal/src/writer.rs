@@ -116,6 +116,7 @@ impl SegmentWriter {
         assert_eq!(header.frame_len(), frame.len() as u64, "a frame is written whole");
         assert_eq!(header.lsn, self.end_lsn, "a frame goes behind the one before");
         debug_assert_eq!(header.prev, self.chain, "frames are chained");
+        assert!(header.durable_lsn <= self.durable.lsn, "a frame proves only what was synced");
         let crc = header.encode(self.header.nonce, frame);
         self.file.write_at(frame, self.end_lsn - self.header.base_lsn)?;
         self.chain = crc;
@@ -145,6 +146,7 @@ impl SegmentWriter {
             body_crc: crc32c::crc32c(body),
         };
         let last = batch.next_position() - 1;
+        assert!(last > self.position, "a batch holds records");
         self.put_frame(&header, batch.seal())?;
         self.position = last;
         Ok(())
@@ -217,6 +219,7 @@ impl SegmentWriter {
     /// Ends the journal cleanly: a seal, synced; returns the address behind it.
     pub(crate) fn seal(&mut self) -> io::Result<u64> {
         if self.end_lsn + FRAME_HEADER_LEN as u64 > self.header.end_lsn() {
+            assert_eq!(self.durable.lsn, self.end_lsn, "a clean end is synced");
             return Ok(self.end_lsn);
         }
         let header = FrameHeader {

@@ -151,6 +151,7 @@ impl Ordered {
     /// Takes the oldest transaction out; one that is not in it was never asked for.
     pub(super) fn remove(&mut self, version: u64, source: &Encoded) {
         if version > self.until {
+            debug_assert_eq!(version, self.until + 1, "transactions leave in their order");
             self.until = version;
             return;
         }

@@ -77,6 +77,7 @@ impl Heads {
 
     /// Forgets the oldest operation; where it is the head, the chain ends.
     pub(super) fn forget(&mut self, hash: u64, place: Place) {
+        debug_assert!(self.newest(hash) >= place, "a chain ends with its oldest operation");
         if self.heads.get(&hash) == Some(&place) {
             self.heads.remove(&hash);
         }

@@ -33,6 +33,7 @@ pub struct TxnsPrefix {
 impl TxnsPrefix {
     /// Writes the 24 bytes at the start of `out`.
     pub fn encode(&self, out: &mut [u8]) {
+        assert!(self.count > 0 && self.base_version > 0, "a transaction, and versions from 1");
         put(out, 0, &self.base_version.to_le_bytes());
         put(out, 8, &self.log_time_ms.to_le_bytes());
         put(out, 16, &self.count.to_le_bytes());

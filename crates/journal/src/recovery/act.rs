@@ -148,6 +148,7 @@ impl JournalLayer {
     ) -> Recovered {
         let (tip, incarnation) = (tip_at(&header, &end), header.incarnation);
         let position = end.position.unwrap_or(1) - 1;
+        assert_eq!(position, trusted.last_position(), "positions go on where the journal ended");
         let writer = SegmentWriter {
             env: self.env.clone(),
             layout: self.layout.clone(),
@@ -210,6 +211,7 @@ impl JournalLayer {
         let Some(last) = trusted.segments.last() else { return Ok(end) };
         let old = self.disk().open_read(&last.path)?;
         for place in &trusted.unproven {
+            assert!(place.header.end_lsn() <= last.end_lsn, "only valid frames are carried");
             let mut frame =
                 vec![0; usize::try_from(place.header.frame_len()).unwrap_or(usize::MAX)];
             durable::read_exact_at(&*old, &mut frame, place.header.lsn - last.header.base_lsn)?;

@@ -128,6 +128,11 @@ impl JournalLayer {
             _ => true,
         });
         assert!(ascending, "segments stand in the order of their addresses");
+        let newest = out.segments.last().map(|segment| &segment.header);
+        assert!(
+            newest.is_none_or(|it| it.seq <= out.highest_seq && it.incarnation <= out.incarnation),
+            "the next segment and the next run come behind all of these"
+        );
         let findings = std::mem::take(&mut out.findings);
         (out, findings)
     }

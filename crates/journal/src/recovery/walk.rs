@@ -106,6 +106,7 @@ impl<'a> Window<'a> {
         } else {
             self.buffer.resize(len.max(WINDOW_BYTES), 0);
             self.filled = self.file.read_at(&mut self.buffer, offset)?;
+            assert!(self.filled <= self.buffer.len(), "a read gives no more than was asked for");
             self.start = offset;
             0
         };
