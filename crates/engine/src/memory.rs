@@ -107,6 +107,7 @@ impl MemoryEngine {
     }
 
     fn publish_totals(&self, totals: Tally) {
+        debug_assert_eq!(totals.live == 0, totals.state == 0, "only live rows cost state");
         let bytes = |total: i64| u64::try_from(total).expect("totals never fall below zero");
         self.state_bytes.store(bytes(totals.state), Ordering::Relaxed);
         self.history_bytes.store(bytes(totals.history), Ordering::Relaxed);
@@ -138,6 +139,10 @@ impl MemoryEngine {
         assert!(floor <= writer.mark.version, "the floor never passes what is applied");
         let mut until = writer.garbage.iter().map(|garbage| garbage.until);
         assert!(until.by_ref().is_sorted(), "garbage is swept in order");
+        let last = writer.garbage.back().map_or(0, |garbage| garbage.until);
+        assert!(last <= writer.mark.version, "only what is applied replaces anything");
+        let waits = !writer.garbage.is_empty() || lock(&self.past).holds_garbage();
+        assert!(totals.history == 0 || waits, "history waits for a sweep");
     }
 }
 
@@ -190,6 +195,11 @@ impl Engine for MemoryEngine {
         let floor = floor.min(self.visible.load(Ordering::Acquire));
         let mut past = lock(&self.past);
         let raised = past.raise(floor);
+        debug_assert!(self.floor.load(Ordering::Relaxed) <= raised, "the floor only rises");
+        assert!(
+            raised <= self.visible.load(Ordering::Acquire),
+            "the floor follows what is applied"
+        );
         self.floor.store(raised, Ordering::Release);
         drop(past);
         self.sweep_if_idle();

@@ -19,7 +19,7 @@ use std::sync::{Mutex, PoisonError};
 use rekindle_env::{Disk, EntryKind, ReadDisk};
 use rekindle_recovery::{Action, ActionKind, Failure, Finding, Label, Layer, Plan, quarantine};
 
-use crate::api::Mark;
+use crate::api::{Engine, Mark};
 use crate::checkpoint::{self, FileName, file_name, parse_name};
 use crate::memory::MemoryEngine;
 pub use scan::{Piece, Pieces};
@@ -176,6 +176,7 @@ impl Trusted {
         }
         let mut loaded = self.loaded.lock().unwrap_or_else(PoisonError::into_inner);
         if let Loaded::Ready(engine) = std::mem::replace(&mut *loaded, Loaded::HandedOut) {
+            assert_eq!(engine.mark(), self.mark(), "it stands where its checkpoint does");
             return Ok(*engine);
         }
         let Some(chosen) = self.chosen() else { return Ok(MemoryEngine::new()) };
@@ -237,9 +238,17 @@ impl Layer for EngineLayer {
             older: self.judge(&pieces.older),
             reach: self.reach(),
         };
+        debug_assert!(
+            situation.newest != Named::None || situation.older == Named::None,
+            "without a newest checkpoint there is no older one"
+        );
         let decision = table::SITUATIONS.decide(&situation);
         let mut findings = findings::of_named(self, decision, &pieces);
         let refused = decision.then.refuses();
+        assert!(
+            !refused || findings.iter().any(|finding| finding.verdict.is_some()),
+            "a refused start says why"
+        );
         let leftovers: Vec<_> = self.leftovers(&pieces, refused).collect();
         findings.extend(leftovers.iter().map(|(name, leftover)| {
             findings::of_leftover(self.relative(name), table::LEFTOVERS.decide(leftover))
@@ -252,6 +261,8 @@ impl Layer for EngineLayer {
         let unusable = if refused { vec![] } else { self.unusable(&pieces) };
         let id = |at: usize| usable.get(at).map_or(0, |usable: &Usable| usable.id);
         let names = if refused { self.named } else { [id(0), id(1)] };
+        let begins_empty = refused || matches!(decision.then, Then::Empty | Then::ReplayAll);
+        assert_eq!(usable.is_empty(), begins_empty, "what is loaded is what was decided");
         let loaded = match (pieces.loaded, usable.first()) {
             (Some(engine), Some(chosen)) if engine.0 == chosen.id => Loaded::Ready(engine.1),
             _ => Loaded::NotYet,
@@ -308,6 +319,10 @@ impl Layer for EngineLayer {
             let loaded = trusted.loaded.lock().unwrap_or_else(PoisonError::into_inner);
             matches!(*loaded, Loaded::HandedOut)
         };
+        assert!(
+            trusted.replay_from() <= trusted.mark().position.saturating_add(1),
+            "no record lies between the state and its replay"
+        );
         let engine = if handed_out { None } else { Some(trusted.load(sink)?) };
         let mut removed = false;
         for step in steps {

@@ -32,6 +32,7 @@ pub(crate) fn encode(out: &mut Vec<u8>, row: &EncodedRow<'_>) {
         row.key.len() + row.value.len() <= ROW_BYTES_MAX,
         "a row is larger than any transaction that the journal takes"
     );
+    assert!(row.version > 0, "versions begin at 1");
     let key_len = u32::try_from(row.key.len()).expect("below ROW_BYTES_MAX");
     let value_len = u32::try_from(row.value.len()).expect("below ROW_BYTES_MAX");
     let mut header = [0_u8; ROW_HEADER];

@@ -93,6 +93,37 @@ fn random_rows_come_and_go() {
     assert_eq!(engine.state_bytes(), (0, 0));
 }
 
+/// The first leaf of a branch goes, and its range falls to the next leaf: the separator of that one
+/// then lies above keys that it holds, and above the leaves that they fill.
+#[test]
+fn a_range_whose_leaf_went_fills_again() {
+    let engine = MemoryEngine::new();
+    let key = |number: u32, nth: u8| [&number.to_be_bytes()[..], &[nth]].concat();
+    let rows: Vec<Vec<u8>> = (0..130 * 64).map(|number| key(number, 0)).collect();
+    let rows: Vec<(&[u8], &[u8])> = rows.iter().map(|key| (key.as_slice(), &b"v"[..])).collect();
+    put(&engine, 1, &rows);
+    let remove = |from: u32, behind: u32| {
+        let before = engine.mark();
+        let mark = Mark { position: before.position + 1, version: before.version + 1, ..before };
+        let (start, end) = (key(from, 0), key(behind, 0));
+        let range = Operation::DeleteRange { keyspace: KeyspaceId(1), start: &start, end: &end };
+        engine.apply(mark, &mut std::iter::once(range));
+        engine.set_floor(u64::MAX);
+        assert_eq!(engine.state_bytes().1, 0, "everything is swept");
+    };
+    remove(128 * 64, 129 * 64);
+    put(&engine, 1, &[(&key(8_200, 0), b"low")]);
+    remove(129 * 64, 130 * 64);
+    for nth in 1..=200 {
+        put(&engine, 1, &[(&key(8_200, nth), b"new")]);
+    }
+    engine.check_invariants();
+    for nth in 1..=200 {
+        assert_eq!(value_of(&engine, 1, &key(8_200, nth)), Some(b"new".to_vec()), "{nth}");
+    }
+    assert_eq!(engine.len(KeyspaceId(1)), 128 * 64 + 201);
+}
+
 /// The state's bytes are at least what is stored, and about what it costs.
 #[test]
 fn state_bytes_count_the_overhead() {

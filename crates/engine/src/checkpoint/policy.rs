@@ -124,6 +124,7 @@ fn believed(amount: u64, took: Duration) -> f64 {
 }
 
 fn seconds(amount: u64, rate: f64) -> Duration {
+    debug_assert!(rate >= 1.0 && rate.is_finite(), "a rate is never zero");
     // 2^64 units at one per second is the largest, which a Duration holds.
     Duration::try_from_secs_f64(as_f64(amount) / rate).unwrap_or(Duration::MAX)
 }

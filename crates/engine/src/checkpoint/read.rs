@@ -91,7 +91,7 @@ pub(crate) fn load(
         read_ahead(file, store_id, id, |block| order.visit(&block, |row| bulk.push(row)))?
     };
     order.check_versions(&summary)?;
-    let engine = bulk.finish(summary.header.mark);
+    let engine = bulk.finish(summary.header.mark, summary.footer.rows);
     Ok((summary, engine))
 }
 
@@ -160,6 +160,7 @@ fn read(
 ) -> Result<Summary, ReadError> {
     let mut input = Input::open(file)?;
     let header = input.header(store_id, id)?;
+    let blocks_at = input.position();
     let seed = seed(store_id, id);
     let mut counted = Footer::default();
     let mut hash = StateHash::default();
@@ -168,6 +169,8 @@ fn read(
         if input.need(4)?.is_some_and(|magic| *magic == FOOTER_MAGIC) {
             let footer = input.footer(seed)?;
             input.check_footer(&header, &footer, offset)?;
+            let seen = counted.content_bytes + counted.blocks * BLOCK_HEADER as u64;
+            assert_eq!(offset - blocks_at, seen, "no byte between header and footer is skipped");
             counted.state_hash = hash.digest();
             input.check_counts(&counted, &footer, offset)?;
             return Ok(Summary { header, footer });
@@ -306,6 +309,7 @@ impl<'a> Input<'a> {
         let offset = self.offset + self.filled as u64;
         let read = self.file.read_at(room, offset);
         self.filled += read.map_err(|source| ReadError::Io { offset, source })?;
+        assert!(self.filled <= self.buffer.len(), "a read gives no more than was asked for");
         Ok(())
     }
 

@@ -11,10 +11,11 @@ use rekindle_env::{Disk, WriteFile, durable};
 
 use super::folder::{file_name, temporary_name};
 use super::format::{
-    BLOCK_BYTES, BLOCK_BYTES_MAX, BLOCK_HEADER, BLOCK_MAGIC, Footer, Header, part_crc, seed,
+    BLOCK_BYTES, BLOCK_BYTES_MAX, BLOCK_HEADER, BLOCK_MAGIC, FOOTER_BYTES, Footer,
+    HEADER_BYTES_MIN, Header, part_crc, seed,
 };
 use crate::memory::{Frozen, RowCursor};
-use crate::row::{StateHash, put};
+use crate::row::{ROW_HEADER, StateHash, put};
 
 /// Blocks are handed to the disk in pieces of about this size.
 const WRITE_BYTES: usize = 1 << 20;
@@ -198,10 +199,23 @@ impl<'a> Output<'a> {
         Ok(())
     }
 
+    /// What a reader will hold against the footer.
+    fn check_sums(&self) {
+        let Footer { blocks, rows, content_bytes, file_len, .. } = self.footer;
+        assert!(blocks <= rows, "no block is empty");
+        assert!(rows * ROW_HEADER as u64 <= content_bytes, "each row has a header");
+        let inside = content_bytes + blocks * BLOCK_HEADER as u64 + FOOTER_BYTES as u64;
+        let header = file_len.checked_sub(inside).filter(|header| *header > 0);
+        assert!(
+            header.is_some_and(|header| header.is_multiple_of(HEADER_BYTES_MIN as u64)),
+            "header, blocks and footer fill the file"
+        );
+    }
+
     fn finish(&mut self) -> io::Result<()> {
         self.footer.state_hash = self.hash.digest();
-        self.footer.file_len =
-            self.offset + (self.buffer.len() + super::format::FOOTER_BYTES) as u64;
+        self.footer.file_len = self.offset + (self.buffer.len() + FOOTER_BYTES) as u64;
+        self.check_sums();
         let footer = self.footer.encode(self.seed);
         self.buffer.extend_from_slice(&footer);
         self.flush()?;

@@ -45,6 +45,10 @@ impl MemoryEngine {
             return;
         }
         assert!(mark.position >= writer.mark.position, "a newer version at an older position");
+        debug_assert!(
+            writer.garbage.back().is_none_or(|last| last.until <= writer.mark.version),
+            "garbage is queued in the order of what replaced it"
+        );
         let garbage_before = writer.garbage.len();
         let mut held: Option<Held<'_>> = None;
         for operation in operations {
@@ -105,6 +109,7 @@ impl MemoryEngine {
             let before = tree.totals();
             Held { keyspace, tree, before, rows: BATCH_ROWS }
         });
+        debug_assert!(held.keyspace == keyspace && held.rows > 0, "the keyspace of this operation");
         held.rows -= 1;
         held
     }
@@ -137,7 +142,11 @@ impl MemoryEngine {
             drop(tree);
             match walk {
                 Walk::Done => return,
-                Walk::More(key) => behind = Some(key),
+                Walk::More(key) => {
+                    let last = behind.as_ref().map(|last| last.compare(&key.probe()));
+                    debug_assert!(last.is_none_or(|order| order.is_lt()), "a walk goes on");
+                    behind = Some(key);
+                }
             }
         }
     }
@@ -158,8 +167,11 @@ impl MemoryEngine {
     }
 
     fn move_mark(&self, writer: &mut Writer, mark: Mark) {
+        assert!(mark.version >= writer.mark.version, "what is visible never goes back");
+        assert!(mark.position >= writer.mark.position, "records are never taken back");
+        let published = std::mem::replace(&mut *lock(&self.mark), mark);
+        debug_assert_eq!(published, writer.mark, "only the writer moves the mark");
         writer.mark = mark;
-        *lock(&self.mark) = mark;
         self.visible.store(mark.version, Ordering::Release);
     }
 
@@ -201,12 +213,14 @@ impl MemoryEngine {
     fn collect(&self, writer: &mut Writer, budget: usize, sweeping: &mut Vec<Garbage>) -> u64 {
         let mut past = lock(&self.past);
         let floor = past.floor();
+        debug_assert!(floor <= writer.mark.version, "the floor never passes what is applied");
         for _ in 0..budget {
             let due = writer.garbage.front().is_some_and(|garbage| garbage.until <= floor);
             let next = if due { writer.garbage.pop_front() } else { past.take_released() };
             let Some(garbage) = next else { break };
             sweeping.extend(past.hold(garbage));
         }
+        debug_assert!(sweeping.len() <= budget, "a sweep is bounded");
         self.released.store(past.has_released(), Ordering::Release);
         floor
     }

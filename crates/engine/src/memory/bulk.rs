@@ -51,9 +51,11 @@ impl Bulk {
         self.spaces.make_with(KeyspaceId(id), || tree);
     }
 
-    /// The engine, standing at `mark`, whose past begins there.
-    pub(crate) fn finish(mut self, mark: Mark) -> MemoryEngine {
+    /// The engine with all `rows`, standing at `mark`, whose past begins there.
+    pub(crate) fn finish(mut self, mark: Mark, rows: u64) -> MemoryEngine {
         self.close();
+        assert_eq!(u64::try_from(self.totals.live), Ok(rows), "each row that was read is here");
+        assert_eq!(self.totals.history, 0, "a checkpoint holds one version of each row");
         MemoryEngine::with_spaces(self.spaces, mark, self.totals)
     }
 }

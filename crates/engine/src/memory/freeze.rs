@@ -81,16 +81,18 @@ impl Frozen<'_> {
         let full = out.len() + bytes;
         let mut count = 0;
         while let Some(id) = cursor.keyspace {
-            let Some(id) = self.engine.spaces.next(id) else {
+            let Some(next) = self.engine.spaces.next(id) else {
                 cursor.keyspace = None;
                 break;
             };
-            cursor.keyspace = Some(id);
-            count += self.fill_from(id, cursor, out, full);
+            assert!(next == id || cursor.behind.is_none(), "a keyspace, once used, stays");
+            cursor.keyspace = Some(next);
+            count += self.fill_from(next, cursor, out, full);
             if out.len() >= full {
                 break;
             }
         }
+        assert!(count > 0 || cursor.keyspace.is_none(), "no row means the end of all rows");
         count
     }
 
@@ -122,7 +124,11 @@ impl Frozen<'_> {
             ControlFlow::Break(())
         });
         match (walk, last) {
-            (Walk::More(key), _) | (Walk::Done, Some(key)) => cursor.behind = Some(key),
+            (Walk::More(key), _) | (Walk::Done, Some(key)) => {
+                let last = cursor.behind.as_ref().map(|last| last.compare(&key.probe()));
+                assert!(last.is_none_or(|order| order.is_lt()), "no row is read twice");
+                cursor.behind = Some(key);
+            }
             (Walk::Done, None) => {
                 cursor.behind = None;
                 cursor.keyspace = id.0.checked_add(1).map(KeyspaceId);

@@ -70,12 +70,14 @@ impl Past {
 
     pub(super) fn unpin(&mut self, at: u64) {
         let pin = self.pins.get_mut(&at).expect("each unpin ends one pin of that version");
+        assert!(pin.count > 0, "a pin without a holder is gone");
         pin.count -= 1;
         if pin.count > 0 {
             return;
         }
         let held = self.pins.remove(&at).map(|pin| pin.held).unwrap_or_default();
-        if !held.is_empty() {
+        if let Some(last) = held.last() {
+            debug_assert!((last.from..last.until).contains(&at), "it held what its readers need");
             self.released.push(held);
         }
     }
@@ -83,6 +85,11 @@ impl Past {
     /// Whether an unpin left garbage behind.
     pub(super) fn has_released(&self) -> bool {
         !self.released.is_empty()
+    }
+
+    /// Whether garbage waits here; linear in the pins, for tests.
+    pub(super) fn holds_garbage(&self) -> bool {
+        self.has_released() || self.pins.values().any(|pin| !pin.held.is_empty())
     }
 
     /// One entry whose pin ended.
@@ -104,6 +111,7 @@ impl Past {
         }
         match self.pins.range_mut(garbage.from..garbage.until).next_back() {
             Some((_, pin)) => {
+                debug_assert!(pin.count > 0, "nothing waits for a pin that ended");
                 pin.held.push(garbage);
                 None
             }

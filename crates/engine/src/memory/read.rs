@@ -3,6 +3,7 @@
 //! Invariant: whether a version may be read is decided under the keyspace's lock, once per hold, so
 //! nothing that a reader needs is reclaimed between the decision and the read.
 
+use std::cmp::Ordering as Order;
 use std::ops::{Bound, ControlFlow};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -66,7 +67,13 @@ impl MemoryEngine {
             drop(tree);
             match walk {
                 Walk::Done => return Ok(rows),
-                Walk::More(key) => behind = Some(key),
+                Walk::More(key) => {
+                    let last = behind.as_ref().map(|last| last.compare(&key.probe()));
+                    let goes_on =
+                        |order: Order| if reverse { order.is_gt() } else { order.is_lt() };
+                    debug_assert!(last.is_none_or(goes_on), "a walk goes on");
+                    behind = Some(key);
+                }
             }
         }
     }

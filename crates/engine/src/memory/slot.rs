@@ -76,6 +76,7 @@ fn signed(bytes: u64) -> i64 {
 impl Slot {
     /// A key that was not there before.
     pub(super) fn new(version: u64, value: Arc<[u8]>) -> Self {
+        debug_assert!(version > 0, "versions begin at 1");
         Self { version, value: Some(value), older: None }
     }
 
@@ -85,6 +86,8 @@ impl Slot {
             return Some((self.version, self.value.as_ref()));
         }
         let versions = &self.older.as_ref()?.versions;
+        let last = versions.back().map(|last| last.version);
+        debug_assert!(last.is_some_and(|last| last < self.version), "older versions lie below");
         let behind = versions.partition_point(|old| old.version <= at);
         let old = versions.get(behind.checked_sub(1)?)?;
         Some((old.version, old.value.as_ref()))
@@ -120,6 +123,7 @@ impl Slot {
 
     /// Forgets the older version that began at `from`, if it is still there.
     pub(super) fn forget(&mut self, key: &Key, from: u64, tally: &mut Tally) {
+        debug_assert!(from < self.version, "the newest version is never forgotten");
         let Some(older) = self.older.as_mut() else { return };
         let Ok(index) = older.versions.binary_search_by_key(&from, |old| old.version) else {
             return;
@@ -134,6 +138,10 @@ impl Slot {
 
     /// Whether nobody who reads at or above `floor`, or at a pin, could miss this slot.
     pub(super) fn is_dead(&self, floor: u64) -> bool {
+        debug_assert!(
+            self.older.as_ref().is_none_or(|older| !older.versions.is_empty()),
+            "an empty past would keep the slot for ever"
+        );
         self.value.is_none() && self.older.is_none() && self.version <= floor
     }
 

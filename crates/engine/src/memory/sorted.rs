@@ -74,12 +74,23 @@ impl<T> Sorted<T> {
     }
 
     pub(super) fn push(&mut self, key: Key, item: T) {
-        debug_assert!(self.keys.last().is_none_or(|last| last.compare(&key.probe()).is_lt()));
+        debug_assert!(self.ends_before(&key), "what is pushed stands behind");
         self.keys.push(key);
         self.items.push(item);
     }
 
+    /// Whether all keys lie below `key`. The first one of several is not looked at: among
+    /// separators it stands for everything below, whatever it says.
+    fn ends_before(&self, key: &Key) -> bool {
+        let last = self.keys.get(1..).and_then(<[Key]>::last);
+        last.is_none_or(|last| last.compare(&key.probe()).is_lt())
+    }
+
     pub(super) fn insert(&mut self, index: usize, key: Key, item: T) {
+        let next = self.keys.get(index);
+        debug_assert!(next.is_none_or(|next| next.compare(&key.probe()).is_gt()), "keys ascend");
+        let last = self.keys.get(index.saturating_sub(1)).filter(|_| index > 1);
+        debug_assert!(last.is_none_or(|last| last.compare(&key.probe()).is_lt()), "keys ascend");
         self.keys.insert(index, key);
         self.items.insert(index, item);
     }
@@ -90,6 +101,7 @@ impl<T> Sorted<T> {
 
     /// The half behind `middle`, with room for `capacity`.
     pub(super) fn split(&mut self, middle: usize, capacity: usize) -> Self {
+        debug_assert!((1..self.len()).contains(&middle), "neither half is empty");
         let mut right = Self::with_capacity(capacity);
         right.keys.extend(self.keys.drain(middle..));
         right.items.extend(self.items.drain(middle..));
@@ -98,6 +110,8 @@ impl<T> Sorted<T> {
 
     /// Takes in what stands behind.
     pub(super) fn join(&mut self, mut behind: Self) {
+        let first = behind.keys.first();
+        debug_assert!(first.is_none_or(|first| self.ends_before(first)), "it stands behind");
         self.keys.append(&mut behind.keys);
         self.items.append(&mut behind.items);
     }

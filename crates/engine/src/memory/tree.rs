@@ -117,12 +117,14 @@ impl Tree {
             leaf.insert(index, key, slot);
             return;
         }
+        debug_assert_eq!(leaf.len(), LEAF_SLOTS, "a leaf is split before it overflows");
         let mut right = leaf.split(HALF, LEAF_SLOTS);
         match index.checked_sub(HALF) {
             Some(behind) if behind > 0 => right.insert(behind, key, slot),
             _ => leaf.insert(index, key, slot),
         }
         let branch = self.branches.item_mut(place.branch);
+        debug_assert!(branch.len() <= BRANCH_LEAVES, "a branch is split when it overflows");
         branch.insert(place.leaf + 1, right.key(0).clone(), right);
         if branch.len() > BRANCH_LEAVES {
             let right = branch.split(BRANCH_LEAVES / 2, BRANCH_LEAVES + 1);
@@ -184,7 +186,7 @@ impl Tree {
         mut deleted: impl FnMut(&Key, u64),
     ) -> Walk {
         let mut left = budget;
-        let mut tally = Tally::default();
+        let (mut tally, mut told) = (Tally::default(), 0_i64);
         let mut walk = Walk::Done;
         let (start, end) = (Edge::new(start), Edge::new(end));
         let place = start.first_place(self);
@@ -200,6 +202,7 @@ impl Tree {
                         && let Some(from) = slot.replace(key, version, None, &mut tally)
                     {
                         deleted(key, from);
+                        told += 1;
                     }
                     left -= 1;
                     if left == 0 {
@@ -209,6 +212,7 @@ impl Tree {
                 }
             }
         }
+        debug_assert_eq!(tally.live, -told, "each deleted row is told, so that it is swept");
         self.totals.add(tally);
         walk
     }
@@ -221,6 +225,7 @@ impl Tree {
         let leaf = self.leaf_mut(place);
         let Ok(index) = leaf.search(&probe) else { return };
         let slot = leaf.item_mut(index);
+        debug_assert!(slot.version >= garbage.until, "what replaced it is here");
         if garbage.from < garbage.until {
             slot.forget(&garbage.key, garbage.from, &mut tally);
         }
@@ -256,6 +261,7 @@ impl Tree {
             behind.set_first_key(separator);
             self.branches.item_mut(place.branch).join(behind);
         }
+        debug_assert!(!self.branches.item(0).is_empty(), "there is always a first leaf");
     }
 
     /// Visits slots of a range in ascending order until the visitor breaks or `budget` slots were

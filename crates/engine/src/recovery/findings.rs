@@ -39,6 +39,7 @@ pub(super) fn of_named(
         })
         .collect();
     if findings.is_empty() {
+        debug_assert!(matches!(pieces.newest, Piece::NotNamed), "what is named is described");
         findings.push(without_beginning(layer, decision.label));
     }
     findings
