@@ -261,6 +261,11 @@ impl Overlay {
     /// Drops everything: what was pending is unknown. The engine stands at `version`.
     pub(crate) fn drop_pending(&mut self, version: u64) {
         assert!(version <= self.latest(), "what is visible was ordered");
+        self.restart(version);
+    }
+
+    /// Begins anew: the engine stands at `version`, and nothing is pending.
+    pub(crate) fn restart(&mut self, version: u64) {
         *self = Self::new(version, self.heads.seed());
     }
 

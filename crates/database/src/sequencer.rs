@@ -198,7 +198,8 @@ impl Sequencer {
     /// This node leads (again), and the engine shows `visible`.
     pub(crate) fn lead(&mut self, visible: u64) {
         if self.halted == Some(Halt::NotLeading) {
-            self.overlay.drop_pending(visible);
+            // Not only what was ordered here: a follower applied what others ordered.
+            self.overlay.restart(visible);
             self.halted = None;
         }
     }

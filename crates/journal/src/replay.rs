@@ -118,7 +118,14 @@ fn tell_frame(
             Failure::Refused(format!("{what}, found {}", bad.found))
         })?;
         let inside = frame.first_position..frame.first_position + u64::from(frame.records);
-        debug_assert!(inside.contains(&record.position), "a frame holds its own records");
+        if !inside.contains(&record.position) {
+            let (file, offset) = (&at.file, at.offset);
+            return Err(Failure::Refused(format!(
+                "{file} offset {offset}: expected a record with a position in {inside:?}, found \
+                 position {}",
+                record.position
+            )));
+        }
         if record.position >= from {
             listener(Replayed::Record(&record), at)?;
         }

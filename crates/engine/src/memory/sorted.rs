@@ -2,7 +2,8 @@
 //!
 //! Why two arrays: a search reads keys alone, a third of the cache lines of an array of pairs.
 //!
-//! Invariants: keys ascend strictly; both arrays have the same length.
+//! Invariants: keys ascend strictly, in an array of separators all but the first, which stands for
+//! everything below; both arrays have the same length.
 
 use super::key::{Key, Probe};
 
@@ -37,7 +38,9 @@ impl<T> Sorted<T> {
 
     /// The place of the last key at or below the probe; the first one stands for everything below.
     pub(super) fn covering(&self, probe: &Probe<'_>) -> usize {
-        self.keys.partition_point(|key| key.compare(probe).is_le()).saturating_sub(1)
+        // The first key is left out: it may lie above later ones once the child it came from went.
+        let behind = self.keys.get(1..).unwrap_or_default();
+        behind.partition_point(|key| key.compare(probe).is_le())
     }
 
     pub(super) fn key(&self, index: usize) -> &Key {

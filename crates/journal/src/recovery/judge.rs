@@ -172,7 +172,8 @@ impl JournalLayer {
         out.highest_seq = out.highest_seq.max(piece.seq);
         let path = self.layout.segment(piece.seq);
         let file = self.layout.relative(&path);
-        let (state, bad) = self.state_of(piece, older);
+        let before = out.segments.last().map(|segment| &segment.header);
+        let (state, bad) = self.state_of(piece, older, before);
         let below = piece.behind_position.is_some_and(|behind| behind <= self.replay_from);
         let place = match piece.standing {
             Standing::Stray => tables::Place::Stray,
@@ -202,8 +203,14 @@ impl JournalLayer {
         out.segments.push(TrustedSegment { header: header.clone(), path, file, end_lsn, walked });
     }
 
-    /// What is wrong with the segment as a whole.
-    fn state_of(&self, piece: &SegmentPiece, older: Option<&SegmentHeader>) -> (SegmentState, Bad) {
+    /// What is wrong with the segment as a whole. `older` is the next older one whose header is
+    /// valid, `before` the next older one that is trusted.
+    fn state_of(
+        &self,
+        piece: &SegmentPiece,
+        older: Option<&SegmentHeader>,
+        before: Option<&SegmentHeader>,
+    ) -> (SegmentState, Bad) {
         let Some(len) = piece.file_len else {
             return (SegmentState::Missing, Bad::new("a segment", "no file"));
         };
@@ -230,7 +237,8 @@ impl JournalLayer {
         });
         let follows =
             older.is_none_or(|o| o.seq != header.prev_seq || o.end_lsn() == header.base_lsn);
-        if !joins || !follows {
+        let behind = before.is_none_or(|trusted| trusted.end_lsn() <= header.base_lsn);
+        if !joins || !follows || !behind {
             let bad = Bad::new("a segment that joins its neighbours", "other addresses");
             return (SegmentState::Foreign, bad);
         }
