@@ -17,6 +17,7 @@ mod kv;
 mod leases;
 mod limits;
 mod model;
+mod once;
 mod queues;
 mod recovery;
 mod scripts;
