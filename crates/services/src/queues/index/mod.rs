@@ -28,6 +28,9 @@ use crate::queues::definition::Definition;
 use crate::queues::{MessageId, QueueInfo};
 use waiters::Waiters;
 
+/// Wake-ups that were overtaken by earlier ones, beyond one for each queue, before they are dropped.
+const STALE_WAKES_MAX: usize = 1_024;
+
 /// What the mutex guards.
 #[derive(Debug, Default)]
 struct Inner {
@@ -278,7 +281,17 @@ impl Inner {
         }
         index.wake_ms = Some(next);
         self.wakes.push(Reverse((next, queue)));
+        if self.wakes.len() > 2 * self.queues.len() + STALE_WAKES_MAX {
+            self.drop_stale_wakes();
+        }
         Some(next)
+    }
+
+    /// Leaves one wake-up for each queue that has one.
+    fn drop_stale_wakes(&mut self) {
+        let live = self.queues.iter().filter_map(|(queue, index)| Some((index.wake_ms?, *queue)));
+        self.wakes = live.map(Reverse).collect();
+        debug_assert!(self.wakes.len() <= self.queues.len(), "one for each queue");
     }
 }
 
@@ -290,5 +303,29 @@ fn info(inner: &Inner, definition: &Definition, now: u64) -> QueueInfo {
         settings: definition.settings.clone(),
         created_ms: definition.created_ms,
         stats: stats.unwrap_or_default(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::queues::QueueSettings;
+
+    /// Each message is due before all others, so each overtakes the wake-up of the one before.
+    ///
+    /// fault: S22
+    #[test]
+    fn overtaken_wake_ups_do_not_pile_up() {
+        let mut inner = Inner::default();
+        let settings = QueueSettings::default();
+        let definition = Definition { id: 1, name: "q".to_owned(), settings, created_ms: 0 };
+        inner.queues.insert(1, QueueIndex::new(Arc::new(definition)));
+        for number in 1..=10_000_u64 {
+            let queue = inner.queues.get_mut(&1).expect("it was put in");
+            queue.sent(number, "", 1_000_000 - number, 0);
+            assert_eq!(inner.schedule(1), Some(1_000_000 - number));
+            assert!(inner.wakes.len() <= 2 + STALE_WAKES_MAX);
+            assert_eq!(inner.wakes.peek(), Some(&Reverse((1_000_000 - number, 1))));
+        }
     }
 }
