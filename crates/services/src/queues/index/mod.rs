@@ -28,7 +28,7 @@ use crate::queues::definition::Definition;
 use crate::queues::{MessageId, QueueInfo};
 use waiters::Waiters;
 
-/// Wake-ups that were overtaken by earlier ones, beyond one for each queue, before they are dropped.
+/// Wake-ups beyond two for each queue, before those that earlier ones overtook are dropped.
 const STALE_WAKES_MAX: usize = 1_024;
 
 /// What the mutex guards.
