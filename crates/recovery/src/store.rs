@@ -165,6 +165,11 @@ impl Layer for StoreLayer {
             Then::Finish | Then::Heal | Then::Update => {
                 let newest = trusted.newest.clone().expect("these rows hold a whole copy");
                 let stale = trusted.stale.expect("these rows hold a copy that is not current");
+                // The whole copy first: it may be whole only in the cache of a kernel that outlived
+                // the process that wrote it, and must last before the other one is touched.
+                let whole = COPIES.into_iter().find(|name| *name != stale);
+                let whole = whole.expect("a store has two copies");
+                steps.push(Step::Write(whole, newest.clone()));
                 steps.push(Step::Write(stale, newest));
             }
             _ => {}

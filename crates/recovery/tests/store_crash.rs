@@ -168,3 +168,41 @@ fn a_look_changes_nothing() {
     look(&disk as &dyn ReadDisk, &layer(1)).unwrap();
     assert_eq!(disk.operations(), before);
 }
+
+/// The process is killed at each operation and the next start finds what it wrote in the kernel's
+/// cache; then that start is stopped at each of its operations by a power failure, which takes what
+/// neither of them synced.
+///
+/// fault: S1, S2, S20
+#[test]
+fn a_start_after_a_kill_builds_on_nothing_that_a_power_failure_takes() {
+    let whole = SimulatedDisk::new(3);
+    let told = Told { identity: workload(&whole).identity, sequence: 0 };
+    let mut images = 0;
+    for killed_at in 0..whole.operations() {
+        let killed = |seed: u64| {
+            let disk = SimulatedDisk::new(3);
+            disk.stop_after(killed_at);
+            let opened = open(&disk, &layer(1));
+            if let Ok((store, _)) = opened {
+                store.begin(&disk, Path::new(DIRECTORY)).unwrap_err();
+            }
+            disk.kill(seed)
+        };
+        let after = killed(0);
+        let before = after.operations();
+        open(&after, &layer(1)).unwrap();
+        let operations = after.operations() - before;
+        for stop in 0..operations {
+            for (nth, survival) in Survival::EVERY.into_iter().enumerate() {
+                let seed = killed_at * 1_000 + stop * 10 + nth as u64;
+                let start = killed(seed);
+                start.stop_after(start.operations() + stop);
+                open(&start, &layer(1)).unwrap_err();
+                recovers(&start.crash(survival, seed).image(), &told, seed);
+                images += 1;
+            }
+        }
+    }
+    assert!(images > 500, "{images}");
+}
