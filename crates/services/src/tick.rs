@@ -213,16 +213,18 @@ impl Command for Forget {
 
 fn forget_producers(core: &Core, now_ms: u64) -> Result<(), Error> {
     let silent_since_ms = now_ms.saturating_sub(core.producers.patience_ms());
-    let forget = |producer| core.submit(&mut Forget { producer, silent_since_ms, now_ms });
+    let forget =
+        |producer| (producer, core.submit(&mut Forget { producer, silent_since_ms, now_ms }));
     let silent = core.producers.silent(now_ms, PRODUCERS);
     let tickets: Vec<_> = silent.into_iter().map(forget).collect();
     let mut done = Ok(());
-    for ticket in tickets {
+    for (producer, ticket) in tickets {
         match ticket.and_then(Ticket::wait) {
             Ok(_) => {}
-            // They are remembered longer: nothing runs twice, and nothing else is held up.
+            // It is remembered: nothing runs twice, and nothing else is held up.
             Err(error) if error.kind() == Kind::Corrupt => {
                 tracing::error!(%error, "a producer cannot be forgotten");
+                core.producers.set_aside(producer);
             }
             Err(error) => done = done.and(Err(error)),
         }

@@ -1,5 +1,8 @@
 //! Requests with an identity: a retry has one effect and the same answer.
 
+use std::sync::Arc;
+
+use rekindle_env::{ManualClock, SimulatedDisk, Survival};
 use rekindle_services::kv::{Expect, Scope};
 use rekindle_services::limits::{PRODUCER_IDLE_MS_MAX, PRODUCER_RESULT_MS_MIN};
 use rekindle_services::queues::{NewMessage, QueueSettings};
@@ -251,4 +254,51 @@ fn a_forgotten_producer_can_acknowledge() {
     let ack = || store.queues().ack(None, &[token], Some(made_at(START_MS))).unwrap().value;
     ack().remove(0).unwrap();
     assert_eq!(ack().remove(0).unwrap_err().kind(), Kind::Fenced);
+}
+
+/// The server once started with its clock ten days ahead: log time stays there. Ids that clients
+/// with right clocks make afterwards are not taken for forgotten ones.
+///
+/// fault: T6
+#[test]
+fn log_time_that_is_ahead_of_everybody_refuses_no_new_producer() {
+    const DAY_MS: u64 = 24 * 3_600_000;
+    let mut right_ms = START_MS + 40 * DAY_MS;
+    let clock = ManualClock::new(right_ms + 10 * DAY_MS);
+    let store = Store::on(SimulatedDisk::new(1), Arc::new(clock));
+    store.create("q");
+    let message = NewMessage { body: b"x", ..NewMessage::default() };
+    let send = |store: &Store, id: Identity| store.queues().send("q", &message, Some(id));
+    let old = made_at(right_ms);
+    send(&store, old).unwrap();
+    let store =
+        Store::on(store.disk.crash(Survival::None, 1), Arc::new(ManualClock::new(right_ms)));
+    assert!(store.database.log_time_ms() >= right_ms + 9 * DAY_MS, "log time goes on from there");
+    for _ in 0..20 {
+        right_ms += DAY_MS;
+        store.pass(DAY_MS);
+        send(&store, made_at(right_ms)).unwrap();
+    }
+    assert!(store.services.producers().producers < 20, "silent ones were forgotten");
+    assert_eq!(send(&store, old).unwrap_err().kind(), Kind::Unknown);
+}
+
+/// A producer with a row that cannot be read stays, however long it is silent: the row may hold the
+/// result that keeps a retry from a second effect.
+#[test]
+fn a_producer_that_cannot_be_read_is_not_forgotten() {
+    let store = Store::new();
+    store.create("q");
+    let message = NewMessage { body: b"x", ..NewMessage::default() };
+    store.queues().send("q", &message, id(5)).unwrap();
+    let (key, _) = store.rows("producers").remove(0);
+    store.put("producers", &key, b"damaged");
+    let store = store.crash(0);
+    assert_eq!(store.findings(), ["producer-2"]);
+    for _ in 0..3 {
+        store.pass(PRODUCER_IDLE_MS_MAX);
+    }
+    assert_eq!(store.rows("producers").len(), 1, "it is still there");
+    assert_eq!(store.queues().send("q", &message, id(5)).unwrap_err().kind(), Kind::Corrupt);
+    assert_eq!(store.queues().show("q").unwrap().stats.ready, 1, "and nothing ran again");
 }

@@ -4,7 +4,7 @@
 //! chunk: format 1, newest_ms 8, count 1, per result:
 //!        offset 1, version 8, fingerprint 4, answer (length 2, bytes)
 //! floor: format 1, first kept sequence 8, newest_ms 8
-//! era:   format 1, newest_ms 8
+//! era:   format 1, made_ms 8
 //! ```
 //! `version` 0 means: the version of this row. A result keeps the version of the transaction that
 //! had the effect when the chunk is written again for the next result.
@@ -79,6 +79,11 @@ impl Chunk {
         let mut reader = Reader::new(bytes);
         let _format = reader.u8()?;
         Some((reader.u64()?, reader.u8()?))
+    }
+
+    /// Log time of the newest result.
+    pub(crate) fn newest_ms(&self) -> u64 {
+        Self::parse_head(&self.bytes).map_or(0, |(newest_ms, _)| newest_ms)
     }
 
     /// The result in this place.
@@ -167,10 +172,10 @@ impl Floor {
     }
 }
 
-/// The stored bytes of the era: the newest moment that a forgotten producer may have spoken.
-pub(crate) fn encode_era(newest_ms: u64) -> Vec<u8> {
+/// The stored bytes of the era: the newest time in the id of a forgotten producer.
+pub(crate) fn encode_era(made_ms: u64) -> Vec<u8> {
     let mut bytes = vec![FORMAT];
-    bytes.extend_from_slice(&newest_ms.to_le_bytes());
+    bytes.extend_from_slice(&made_ms.to_le_bytes());
     bytes
 }
 
@@ -179,9 +184,9 @@ pub(crate) fn parse_era(bytes: &[u8]) -> Result<u64, Malformed> {
     let read = || {
         let mut reader = Reader::new(bytes);
         let format = reader.u8()?;
-        let newest_ms = reader.u64()?;
+        let made_ms = reader.u64()?;
         reader.end()?;
-        (format == FORMAT).then_some(newest_ms)
+        (format == FORMAT).then_some(made_ms)
     };
     read().ok_or_else(|| Malformed::new("the era of producers", bytes))
 }

@@ -1,10 +1,11 @@
 //! What is not kept any longer: results that are trimmed, and producers that are forgotten.
 //!
 //! A forgotten producer has no row that could tell a late retry from a first request. The *era*
-//! does: one row with the newest moment at which a forgotten producer may have spoken. A producer
-//! that is not remembered and whose id was made in the era may have been forgotten. Invariant: what
-//! forgets a producer raises the era in the same transaction. Only ids that carry their time take
-//! part (UUIDv7); of others, a retry after they were forgotten is a first request.
+//! does: one row with the newest time in the id of a forgotten producer. A producer that is not
+//! remembered and whose id was made in the era may have been forgotten. The era is in the time of
+//! those who make ids, never in log time, which may be ahead of theirs. Invariant: what forgets a
+//! producer raises the era in the same transaction. Only ids that carry their time take part
+//! (UUIDv7); of others, a retry after they were forgotten is a first request.
 
 use std::ops::Bound;
 
@@ -17,7 +18,7 @@ use crate::identity::made_ms;
 use crate::keys::producer::{self as key, ProducerKey};
 use crate::keys::user::behind;
 use crate::producers::chunk::{Chunk, Floor, encode_era, parse_era};
-use crate::producers::table::Trim;
+use crate::producers::table::{Held, Trim};
 
 /// Rows that are forgotten in one transaction.
 const FORGET: usize = 1_000;
@@ -56,10 +57,12 @@ pub(crate) fn trim(txn: &mut Transaction, keyspace: KeyspaceId, trim: &Trim) -> 
     let before = floor;
     for held in &trim.chunks {
         let key = key::chunk(&trim.producer, held.chunk);
-        let row = txn.get(keyspace, &key)?;
-        let newest_ms = row.and_then(|row| Some(Chunk::parse_head(&row.bytes)?.0));
-        if newest_ms.is_some_and(|newest_ms| newest_ms > held.newest_ms) {
-            break;
+        // What is there now must be what the table, which follows a little later, wants trimmed.
+        if let Some(row) = txn.get(keyspace, &key)? {
+            let bytes = key.len() + row.bytes.len();
+            if Held::of(held.chunk, &row.bytes, bytes) != Some(*held) {
+                break;
+            }
         }
         txn.delete(keyspace, &key);
         floor = floor.above(held.chunk, held.newest_ms);
@@ -84,11 +87,15 @@ pub(crate) fn forget(
     let range = (Bound::Included(first.as_slice()), Bound::Excluded(behind.as_slice()));
     let rows = txn.scan(keyspace, range, FORGET, false)?;
     let newest_ms = |row: &rekindle_database::Row| match key::parse(&row.key) {
-        Ok(ProducerKey::Chunk(..)) => Chunk::parse_head(&row.value).map_or(0, |(newest, _)| newest),
-        Ok(ProducerKey::Floor(_)) => Floor::parse(&row.value).unwrap_or_default().newest_ms,
-        Ok(ProducerKey::Era) | Err(_) => 0,
+        Ok(ProducerKey::Chunk(..)) => Some(Chunk::parse(&row.value, row.version).ok()?.newest_ms()),
+        Ok(ProducerKey::Floor(_)) => Some(Floor::parse(&row.value).ok()?.newest_ms),
+        Ok(ProducerKey::Era) | Err(_) => None,
     };
-    let newest_ms = rows.iter().map(newest_ms).max().unwrap_or(0);
+    let known: Option<Vec<u64>> = rows.iter().map(newest_ms).collect();
+    // A row that cannot be read may hold a result: it stays, and with it the producer.
+    let Some(newest_ms) = known.map(|times| times.into_iter().max().unwrap_or(0)) else {
+        return Err(Stop::Refused(Error::corrupt("a row of a producer that would be forgotten")));
+    };
     if newest_ms > silent_since_ms {
         return Ok(());
     }
@@ -104,7 +111,7 @@ pub(crate) fn forget(
         _ => {
             txn.delete(keyspace, &first);
             if !rows.is_empty() {
-                raise_era(txn, keyspace, producer, newest_ms, now_ms)?;
+                raise_era(txn, keyspace, producer, now_ms)?;
             }
         }
     }
@@ -116,19 +123,19 @@ fn raise_era(
     txn: &mut Transaction,
     keyspace: KeyspaceId,
     producer: &[u8; 16],
-    newest_ms: u64,
     now_ms: u64,
 ) -> Result<(), Stop> {
-    let Some(made_ms) = made_ms(producer) else { return Ok(()) };
-    // The clock that made the id may be ahead of ours. The era never is: it would refuse everybody.
-    let spoke_ms = if made_ms <= now_ms { newest_ms.max(made_ms) } else { newest_ms };
-    if spoke_ms > era(txn, keyspace)? {
-        txn.put(keyspace, &key::era(), &encode_era(spoke_ms));
+    // An id from a clock that is ahead of ours would put everybody else into the era.
+    let Some(made_ms) = made_ms(producer).filter(|&made_ms| made_ms <= now_ms) else {
+        return Ok(());
+    };
+    if made_ms > era(txn, keyspace)? {
+        txn.put(keyspace, &key::era(), &encode_era(made_ms));
     }
     Ok(())
 }
 
-/// The newest moment at which a forgotten producer may have spoken; 0: none was forgotten.
+/// The newest time in the id of a forgotten producer; 0: none was forgotten.
 fn era(txn: &mut Transaction, keyspace: KeyspaceId) -> Result<u64, Stop> {
     let row = txn.get(keyspace, &key::era())?;
     row.map_or(Ok(0), |row| parse_era(&row.bytes).map_err(damaged))
@@ -187,7 +194,7 @@ mod tests {
             };
             if known.is_none() {
                 session.record(identity, 7, &[1]);
-                session.write(&mut txn);
+                session.write(&mut txn).unwrap();
             }
             txn.commit().unwrap();
             Ok(known.is_none())

@@ -24,7 +24,7 @@ use crate::exec::{Answer, Core, Stop};
 use crate::identity::Identity;
 use crate::keys::producer::{self as key, RESULTS};
 use chunk::{Chunk, Floor};
-use table::{Held, ProducerTable};
+use table::{ProducerTable, Trim};
 
 /// Old chunks that go when a new one begins: two, so that a backlog shrinks.
 const TRIM: usize = 2;
@@ -56,7 +56,7 @@ pub(crate) struct Session<'a> {
     /// Few: most requests have one identity.
     chunks: Vec<Loaded>,
     floors: BTreeMap<[u8; 16], Floor>,
-    trims: Vec<([u8; 16], Held)>,
+    trims: Vec<Trim>,
     /// Whether requests run without a kept result when too many producers are remembered, or when
     /// theirs may have been forgotten.
     lenient: bool,
@@ -138,20 +138,15 @@ impl<'a> Session<'a> {
     }
 
     /// Puts what was added into the transaction; the last thing that it writes.
-    pub(crate) fn write(self, txn: &mut Transaction) {
+    pub(crate) fn write(self, txn: &mut Transaction) -> Result<(), Stop> {
         for loaded in self.chunks.iter().filter(|loaded| loaded.changed) {
             let key = key::chunk(&loaded.producer, loaded.number);
             txn.put(self.keyspace, &key, loaded.chunk.stored());
         }
-        for (producer, held) in &self.trims {
-            txn.delete(self.keyspace, &key::chunk(producer, held.chunk));
+        for trim in &self.trims {
+            forget::trim(txn, self.keyspace, trim)?;
         }
-        let mut floors = self.floors;
-        for (producer, held) in &self.trims {
-            let floor = floors.entry(*producer).or_default();
-            *floor = floor.above(held.chunk, held.newest_ms);
-            txn.put(self.keyspace, &key::floor(producer), &floor.encode());
-        }
+        Ok(())
     }
 
     /// Reads a chunk; where there is none yet, the producer's floor, and what may be trimmed.
@@ -184,8 +179,10 @@ impl<'a> Session<'a> {
             )));
         }
         let trimmable = self.table.trimmable(&producer, self.now_ms, TRIM);
-        let others = trimmable.into_iter().filter(|old| old.chunk != number);
-        self.trims.extend(others.map(|old| (producer, old)));
+        let chunks: Vec<_> = trimmable.into_iter().filter(|old| old.chunk != number).collect();
+        if !chunks.is_empty() {
+            self.trims.push(Trim { producer, chunks });
+        }
         let chunk = Chunk::default();
         self.chunks.push(Loaded { producer, number, chunk, changed: false });
         Ok(())
@@ -251,7 +248,7 @@ pub(crate) fn once<T: Recorded>(
     }
     let value = run(txn)?;
     session.record(identity, fingerprint, &value.record());
-    session.write(txn);
+    session.write(txn)?;
     Ok(Answer::new(value))
 }
 
@@ -297,7 +294,7 @@ mod tests {
             assert_eq!(session.find(&mut txn, identity.item(item), 7).unwrap(), None);
             session.record(identity.item(item), 7, &[1]);
         }
-        session.write(&mut txn);
+        session.write(&mut txn).unwrap();
         txn.commit().unwrap();
         let row = database.begin().get(keyspace, &key::chunk(&[9; 16], 0)).unwrap();
         assert_eq!(row, None, "it ran without a kept result");
@@ -307,7 +304,7 @@ mod tests {
         let mut session = Session::new(keyspace, &table, 2);
         assert_eq!(session.find(&mut txn, known, 7).unwrap(), None);
         session.record(known, 7, &[1]);
-        session.write(&mut txn);
+        session.write(&mut txn).unwrap();
         txn.commit().unwrap();
         assert!(database.begin().get(keyspace, &key::chunk(&known.producer, 0)).unwrap().is_some());
     }

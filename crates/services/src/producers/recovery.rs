@@ -44,6 +44,8 @@ pub(crate) enum Known {
     Chunk([u8; 16], Held),
     /// Of this producer, whose newest trimmed result came then.
     Floor([u8; 16], u64),
+    /// A row of this producer that cannot be read: what it has is neither trimmed nor forgotten.
+    Unreadable([u8; 16]),
 }
 
 impl Layer for ProducerLayer {
@@ -68,13 +70,14 @@ impl Layer for ProducerLayer {
                     let read = Chunk::parse(&row.value, row.version).ok();
                     let bytes = row.key.len() + row.value.len();
                     let known = read.and_then(|_| Held::of(*chunk, &row.value, bytes));
-                    let known = known.map(|held| Known::Chunk(*producer, held));
                     let value = known.is_some();
-                    (known, value)
+                    let known = known.map(|held| Known::Chunk(*producer, held));
+                    (Some(known.unwrap_or(Known::Unreadable(*producer))), value)
                 }
                 Ok(ProducerKey::Floor(producer)) => {
                     let floor = Floor::parse(&row.value).ok();
-                    (floor.map(|floor| Known::Floor(*producer, floor.newest_ms)), floor.is_some())
+                    let known = floor.map(|floor| Known::Floor(*producer, floor.newest_ms));
+                    (Some(known.unwrap_or(Known::Unreadable(*producer))), floor.is_some())
                 }
                 Ok(ProducerKey::Era) => (None, parse_era(&row.value).is_ok()),
                 Err(_) => (None, false),
@@ -103,6 +106,7 @@ impl Layer for ProducerLayer {
             match known {
                 Known::Chunk(producer, held) => sink.producers.written(producer, held),
                 Known::Floor(producer, newest_ms) => sink.producers.floored(producer, newest_ms),
+                Known::Unreadable(producer) => sink.producers.set_aside(producer),
             }
         }
         sink.database.observe(Arc::new(TableObserver {

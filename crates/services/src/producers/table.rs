@@ -42,7 +42,7 @@ struct Producer {
     results: u64,
     /// When it last had a result, trimmed ones included.
     newest_ms: u64,
-    /// It has a row that cannot be read: nothing of it is trimmed.
+    /// It has a row that cannot be read: nothing of it is trimmed, and it is not forgotten.
     set_aside: bool,
 }
 
@@ -207,7 +207,7 @@ impl ProducerTable {
         inner.bytes = inner.bytes.saturating_sub(bytes);
     }
 
-    /// Trims nothing of this producer any more: it has a row that cannot be read.
+    /// Trims nothing of this producer any more, nor forgets it: it has a row that cannot be read.
     pub(crate) fn set_aside(&self, producer: [u8; 16]) {
         self.lock().change(producer, |entry| entry.set_aside = true);
     }
@@ -259,7 +259,7 @@ impl ProducerTable {
         let mut silent = vec![];
         for (producer, entry) in inner.producers.range((start, Bound::Unbounded)).take(look) {
             (last, looked) = (Some(*producer), looked + 1);
-            if entry.newest_ms.saturating_add(patience_ms) <= now {
+            if !entry.set_aside && entry.newest_ms.saturating_add(patience_ms) <= now {
                 silent.push(*producer);
             }
         }

@@ -200,7 +200,7 @@ impl Command for Tokens<'_> {
         for (at, &token) in self.tokens.iter().enumerate() {
             results.push(self.once(core, txn, &mut session, at, token, now_ms)?);
         }
-        session.write(txn);
+        session.write(txn)?;
         Ok(Answer::new(results))
     }
 }
