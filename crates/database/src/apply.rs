@@ -16,6 +16,7 @@ use rekindle_recovery::Place;
 use crate::readers::Snapshots;
 use crate::replay::Replay;
 use crate::sequencer::{Halt, Sequencer};
+use crate::shown::Watchers;
 
 /// Derived state that follows the transactions.
 pub trait Observer: Send + Sync {
@@ -80,6 +81,8 @@ pub(crate) struct State {
     /// Classifies records; only the journal's apply lock holder touches it.
     replay: Mutex<Replay>,
     visible: AtomicU64,
+    /// Who waits until something is visible.
+    pub(crate) watchers: Watchers,
     /// Bytes of the newest state after the last record.
     state_bytes: AtomicU64,
     /// Bytes of what is ordered and not yet applied, about.
@@ -112,6 +115,7 @@ impl State {
             observers: RwLock::default(),
             replay: Mutex::new(replay),
             visible: AtomicU64::new(visible),
+            watchers: Watchers::default(),
             state_bytes: AtomicU64::new(state_bytes),
             pending_bytes: AtomicU64::new(0),
             disk_low: AtomicBool::new(false),
@@ -165,6 +169,7 @@ impl State {
         if history > self.max_history_bytes {
             self.shorten_history();
         }
+        self.watchers.shown(version);
     }
 
     /// Lets go of the past that is no more than a courtesy: below the oldest running reader.
@@ -256,6 +261,7 @@ impl Apply for State {
                 };
                 self.sequencer().lose(self.visible(), halt);
                 self.note_pending(0);
+                self.watchers.lost();
                 let observers = self.observers.read().unwrap_or_else(PoisonError::into_inner);
                 observers.iter().for_each(|observer| observer.lost());
             }

@@ -19,6 +19,7 @@ use crate::options::{DurabilityMode, Options};
 use crate::recovery::{Depth, Examination, Recovered, lock_directory};
 use crate::replay::Replay;
 use crate::sequencer::Sequencer;
+use crate::shown::Settled;
 use crate::snapshot::Snapshot;
 use crate::stats::{ReplayStats, Stats};
 use crate::transaction::Transaction;
@@ -279,6 +280,12 @@ impl Database {
     pub fn flush(&self) -> Result<(), Error> {
         self.core.journal.sync()?;
         Ok(())
+    }
+
+    /// Resolves when everything that was acknowledged before this call is visible to reads that are
+    /// not transactions. At once, but in the mode that acknowledges from memory.
+    pub fn settled(&self) -> Settled {
+        Settled::new(Arc::clone(&self.core))
     }
 
     /// Writes a checkpoint now, unless nothing happened since the last. Writers go on meanwhile.

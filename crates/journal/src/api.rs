@@ -200,6 +200,10 @@ pub trait Journal: Send + Sync {
     /// Writes, syncs and applies everything appended so far, whatever the mode.
     fn sync(&self) -> Result<Durable, AppendError>;
 
+    /// Asks the journal's own thread to write what was appended, whoever waits for it; returns at
+    /// once. Where there is no thread it is written here.
+    fn nudge(&self);
+
     /// How far it is synced.
     fn durable(&self) -> Durable;
 

@@ -364,6 +364,18 @@ impl<W: Writer> Group<W> {
         true
     }
 
+    /// Asks the journal's own thread to lead, as somebody does who awaits the filling batch.
+    pub fn nudge(&self) {
+        let mut state = self.lock();
+        if state.filling.is_empty() || state.awaited {
+            return;
+        }
+        state.awaited = true;
+        if !state.leading {
+            self.work.notify_one();
+        }
+    }
+
     /// Wakes the journal's own thread, so that it looks around.
     pub fn wake_thread(&self) {
         let state = self.lock();

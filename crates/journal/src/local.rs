@@ -273,6 +273,14 @@ impl Journal for LocalJournal {
         self.shared.group.sync()
     }
 
+    fn nudge(&self) {
+        if self.shared.options.background {
+            self.shared.group.nudge();
+        } else {
+            self.shared.group.lead_once(false);
+        }
+    }
+
     fn durable(&self) -> Durable {
         self.shared.group.durable()
     }

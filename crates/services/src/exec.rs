@@ -136,23 +136,23 @@ impl Core {
         }
     }
 
-    /// Where calls are acknowledged before they are applied, the index may not know of them yet:
-    /// applies them. False where nothing can be missing.
-    pub(crate) fn show_acknowledged(&self) -> Result<bool, Error> {
-        if self.database.options().durability != DurabilityMode::Relaxed {
-            return Ok(false);
-        }
-        self.database.flush()?;
-        Ok(true)
-    }
-
     /// A queue by its name.
     pub(crate) fn definition(&self, name: &str) -> Result<Arc<Definition>, Error> {
-        match self.index.definition(name) {
-            None if self.show_acknowledged()? => self.index.definition(name),
-            found => found,
+        self.index.definition(name).ok_or_else(|| Error::no_queue(name))
+    }
+
+    /// Where calls are acknowledged before they are applied, the index may not know of them yet:
+    /// waits until it does.
+    pub(crate) async fn settled(&self) -> Result<(), Error> {
+        Ok(self.database.settled().await?)
+    }
+
+    /// The same, blocking.
+    pub(crate) fn settle(&self) -> Result<(), Error> {
+        if self.database.options().durability == DurabilityMode::Relaxed {
+            self.database.flush()?;
         }
-        .ok_or_else(|| Error::no_queue(name))
+        Ok(())
     }
 
     /// Orders and appends a command, blocking only for room in the journal.

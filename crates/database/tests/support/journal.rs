@@ -239,6 +239,14 @@ impl Journal for MemoryJournal {
         }
     }
 
+    fn nudge(&self) {
+        let inner = self.lock();
+        if !inner.held && !inner.leading {
+            drop(inner);
+            self.lead();
+        }
+    }
+
     fn durable(&self) -> Durable {
         let position = self.lock().position;
         Durable { lsn: position, position }

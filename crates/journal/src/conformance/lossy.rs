@@ -156,6 +156,10 @@ impl Journal for LossyJournal {
         Ok(self.durable())
     }
 
+    fn nudge(&self) {
+        self.resolve(&mut self.lock());
+    }
+
     fn durable(&self) -> Durable {
         let position = self.lock().position;
         Durable { lsn: position, position }

@@ -113,11 +113,16 @@ impl Queues {
         self.core.submit_async(&mut Purge::new(name, identity)?).await
     }
 
+    /// Waits until everything that was acknowledged before is known to [`Queues::list`],
+    /// [`Queues::show`] and receivers: at once, but in the mode that acknowledges from memory.
+    pub async fn settled(&self) -> Result<(), Error> {
+        self.core.settled().await
+    }
+
     /// Up to `limit` queues (0: as many as a page may have) with names behind `after`, in the order
     /// of their names, and whether more follow.
     pub fn list(&self, after: &str, limit: usize) -> Result<(Vec<QueueInfo>, bool), Error> {
         self.core.alive()?;
-        self.core.show_acknowledged()?;
         let limit = if limit == 0 { LIST_QUEUES_MAX } else { limit.min(LIST_QUEUES_MAX) };
         Ok(self.core.index.list(after, limit, self.core.database.log_time_ms()))
     }
@@ -127,7 +132,6 @@ impl Queues {
         self.core.alive()?;
         definition::check_name(name)?;
         let queue = self.core.definition(name)?;
-        self.core.show_acknowledged()?;
         Ok(self.core.index.info(&queue, self.core.database.log_time_ms()))
     }
 

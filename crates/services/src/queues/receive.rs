@@ -214,19 +214,15 @@ pub(crate) fn receive(
     core: &Arc<Core>,
     request: &ReceiveRequest<'_>,
 ) -> Result<Acknowledged<Vec<Delivery>>, Error> {
+    core.settle()?;
     let definition = checked(core, request)?;
-    for look in 0..2 {
-        if look == 1 && !core.show_acknowledged()? {
-            break;
-        }
-        for _ in 0..TRIES {
-            let Some(mut grant) = Grant::reserve(core, &definition, request) else { break };
-            let ticket = core.submit(&mut grant)?;
-            grant.keep_rest(&ticket);
-            let answer = ticket.wait()?;
-            if !answer.value.is_empty() {
-                return Ok(answer);
-            }
+    for _ in 0..TRIES {
+        let Some(mut grant) = Grant::reserve(core, &definition, request) else { break };
+        let ticket = core.submit(&mut grant)?;
+        grant.keep_rest(&ticket);
+        let answer = ticket.wait()?;
+        if !answer.value.is_empty() {
+            return Ok(answer);
         }
     }
     Ok(nothing(core))
@@ -238,6 +234,8 @@ pub(crate) async fn receive_wait(
     request: &ReceiveRequest<'_>,
     deadline: impl Future<Output = ()>,
 ) -> Result<Acknowledged<Vec<Delivery>>, Error> {
+    // What was sent before must not be missed by a receiver that does not wait.
+    core.settled().await?;
     let mut deadline = pin!(deadline);
     let mut listener: Option<Listener> = None;
     loop {
@@ -260,7 +258,6 @@ pub(crate) async fn receive_wait(
         // Listen first, look again, and only then wait: nothing that comes in between is missed.
         let Some(heard) = &mut listener else {
             listener = Some(core.index.listen(definition.id)?);
-            core.show_acknowledged()?;
             continue;
         };
         let mut heard = pin!(heard);

@@ -119,6 +119,7 @@ impl v1::queues_server::Queues for Service {
             0 => most,
             limit => limit.min(most),
         };
+        self.queues.settled().await.map_err(|e| refuse(&e))?;
         let listed = self.queues.list(&request.after, limit);
         let (queues, more) = listed.map_err(|e| refuse(&e))?;
         let queues = queues.into_iter().map(convert::queue).collect();
@@ -129,6 +130,7 @@ impl v1::queues_server::Queues for Service {
         &self,
         request: Request<v1::ShowQueueRequest>,
     ) -> Result<Response<v1::ShowQueueResponse>, Status> {
+        self.queues.settled().await.map_err(|e| refuse(&e))?;
         let queue = self.queues.show(&request.into_inner().queue).map_err(|e| refuse(&e))?;
         Ok(Response::new(v1::ShowQueueResponse { queue: Some(convert::queue(queue)) }))
     }
