@@ -156,8 +156,8 @@ pub(super) async fn run(client: &Client, args: WorkArgs) -> Outcome {
         biased;
         killed = impatient => {
             let message = format!(
-                "stopped: {killed} commands were killed; their messages come back when the leases \
-                 run out"
+                "stopped: {killed} commands were killed; their messages come back, at the latest \
+                 when their leases run out"
             );
             return Err(Failure::new(exit::REFUSED, message));
         }
