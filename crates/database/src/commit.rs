@@ -6,7 +6,7 @@
 
 use std::future::poll_fn;
 use std::sync::Arc;
-use std::task::Poll;
+use std::task::{Poll, Waker};
 use std::time::Duration;
 
 use rekindle_journal::Ticket;
@@ -82,12 +82,15 @@ impl Handle {
     /// Awaits room for so many bytes; false when the time is over.
     async fn await_room(&self, len: usize, until_ns: u64) -> bool {
         let wait = self.room.begin(until_ns);
-        poll_fn(|context| match self.journal.poll_room(len, context.waker()) {
-            Poll::Ready(()) => Poll::Ready(true),
-            Poll::Pending if wait.is_over(self.env.clock.boot_ns(), context.waker()) => {
-                Poll::Ready(false)
+        let room = Waker::from(Arc::clone(&self.room));
+        poll_fn(|context| {
+            // It waits here before it asks, so that room that comes meanwhile wakes it.
+            let over = wait.is_over(self.env.clock.boot_ns(), context.waker());
+            match self.journal.poll_room(len, &room) {
+                Poll::Ready(()) => Poll::Ready(true),
+                Poll::Pending if over => Poll::Ready(false),
+                Poll::Pending => Poll::Pending,
             }
-            Poll::Pending => Poll::Pending,
         })
         .await
     }

@@ -48,7 +48,7 @@ pub(crate) struct Core {
     /// Checkpoints, where there is something to checkpoint to.
     pub(crate) checkpoints: Option<Checkpoints>,
     /// Commits that await room in the journal.
-    pub(crate) room: RoomDeadlines,
+    pub(crate) room: Arc<RoomDeadlines>,
     /// The background threads.
     pub(crate) keeper: Mutex<Option<Keeper>>,
     /// Names of keyspaces that this handle has met.
@@ -111,7 +111,7 @@ impl Core {
             report: assembly.report,
             replay_stats: assembly.replay_stats,
             checkpoints: assembly.checkpoints,
-            room: RoomDeadlines::default(),
+            room: Arc::default(),
             keeper: Mutex::default(),
             keyspaces: RwLock::default(),
             highest_keyspace: AtomicU16::new(highest_keyspace),

@@ -26,8 +26,11 @@ use crate::encode::{Encoded, OpSpan, Span};
 use ordered::Ordered;
 use points::{Heads, Link, Place};
 
-/// What an entry costs beside its bytes; an estimate that errs upwards.
-const ENTRY_OVERHEAD_BYTES: u64 = 112;
+/// What an operation costs beside its bytes: its link, its head, and its entry once somebody scans;
+/// an estimate that errs upwards.
+const ENTRY_OVERHEAD_BYTES: u64 = 208;
+/// What a transaction costs beside that: its place in the queue with slack, its allocations.
+const TXN_OVERHEAD_BYTES: u64 = 208;
 
 /// Links of a chain that are followed before the ordered index is asked: a reader of the past of a
 /// key that changes all the time must not walk through all of its changes.
@@ -192,12 +195,20 @@ impl Overlay {
 
     /// Puts everything that was pushed into the ordered index too, so that ranges can be asked for.
     pub(crate) fn order(&mut self) {
+        let whole = self.order_some(self.latest(), usize::MAX);
+        debug_assert!(whole, "without a limit all of it is done");
+    }
+
+    /// The same up to a version, for at most `limit` transactions; whether that was all.
+    pub(crate) fn order_some(&mut self, version: u64, limit: usize) -> bool {
         self.index();
-        for version in self.ordered.until() + 1..=self.latest() {
+        let last = version.min(self.latest());
+        for version in (self.ordered.until() + 1..=last).take(limit) {
             let at = self.place(version);
             let recent = self.recent.get_mut(at).expect("all above the floor are here");
             self.ordered.insert(version, &recent.source.share());
         }
+        self.ordered.until() >= last
     }
 
     /// Where a version above the floor is.
@@ -300,7 +311,7 @@ impl Overlay {
                 Some(Found { version: place.version, value })
             }
             Chain::TooLong => {
-                self.order();
+                self.order_some(at, usize::MAX);
                 let (slot, value) = self.ordered.newest(keyspace, key, at)?;
                 Some(Found { version: slot.version, value: slot.value(value) })
             }
@@ -419,7 +430,7 @@ fn hide(links: &mut [Link], encoded: &Encoded, keyspace: KeyspaceId, (start, end
 /// What a transaction costs while it is here.
 fn cost(source: &Encoded) -> u64 {
     let bytes = u64::try_from(source.entry().len()).expect("a usize fits a u64");
-    bytes + ENTRY_OVERHEAD_BYTES * u64::from(source.count())
+    bytes + TXN_OVERHEAD_BYTES + ENTRY_OVERHEAD_BYTES * u64::from(source.count())
 }
 
 #[cfg(test)]

@@ -2,11 +2,12 @@
 //!
 //! An awaited commit has no thread that could wait for a time, and the journal wakes it only when
 //! there is room: on a disk whose sync hangs, never. So it leaves its waker here, and whoever looks
-//! at the clock wakes it. Invariant: a waker is here exactly while its commit awaits room.
+//! at the clock wakes it. The journal knows one waker for all of them, so it keeps nothing of those
+//! who gave up. Invariant: a waker is here exactly while its commit awaits room.
 
 use std::collections::BTreeMap;
-use std::sync::Mutex;
-use std::task::Waker;
+use std::sync::{Arc, Mutex};
+use std::task::{Wake, Waker};
 
 use crate::apply::lock;
 
@@ -49,6 +50,14 @@ impl RoomDeadlines {
         for waker in over.into_values() {
             waker.wake();
         }
+    }
+}
+
+/// There is room: everybody looks.
+impl Wake for RoomDeadlines {
+    fn wake(self: Arc<Self>) {
+        let all = std::mem::take(&mut lock(&self.waiting).wakers);
+        all.into_values().for_each(Waker::wake);
     }
 }
 

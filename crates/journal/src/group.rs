@@ -277,7 +277,9 @@ impl<W: Writer> Group<W> {
         if check(&state).is_err() || state.filling.has_room(len, self.config.batch_bytes) {
             return Poll::Ready(());
         }
-        state.room_wakers.push(waker.clone());
+        if !state.room_wakers.iter().any(|known| known.will_wake(waker)) {
+            state.room_wakers.push(waker.clone());
+        }
         state.awaited = true;
         if !state.leading {
             self.work.notify_one();
