@@ -25,7 +25,7 @@ use crate::sequencer::{Halt, ReadView};
 use crate::stats::{ReplayStats, Stats};
 
 /// Bits of a transaction id that count; those above are the incarnation.
-const COUNTER_BITS: u32 = 40;
+pub(crate) const COUNTER_BITS: u32 = 40;
 
 /// What all handles of one open database share.
 pub(crate) struct Core {

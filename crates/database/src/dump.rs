@@ -92,7 +92,6 @@ pub type DumpSink<'a> = dyn FnMut(DumpLine<'_>) -> Result<(), Error> + 'a;
 pub fn dump(path: impl AsRef<Path>, env: &Env, sink: &mut DumpSink<'_>) -> Result<Report, Error> {
     let dir = path.as_ref();
     let _lock = lock_directory(dir, false, LockMode::Shared, env)?;
-    let report = crate::verify::verify(dir, env)?;
     let journal = Examination::journal_alone(dir, env)?;
     let mut refused_by_sink = None;
     let told = journal.replay(&*env.disk, 1, &mut |told, place| {
@@ -105,7 +104,8 @@ pub fn dump(path: impl AsRef<Path>, env: &Env, sink: &mut DumpSink<'_>) -> Resul
         return Err(error);
     }
     told?;
-    Ok(report)
+    // Last: it needs room for the whole state, and what can be read was told already.
+    crate::verify::verify(dir, env)
 }
 
 fn tell(told: Replayed<'_>, place: &Place, sink: &mut DumpSink<'_>) -> Result<(), Error> {

@@ -7,10 +7,13 @@
 use rekindle_engine::{Engine, Operation};
 use rekindle_env::{Clock, ReadDisk};
 use rekindle_journal::{Replayed as Told, TrustedJournal};
-use rekindle_recovery::{Acked, Action, ActionKind, Failure, Finding, Layer, Place, Plan, Verdict};
+use rekindle_recovery::{
+    Acked, Action, ActionKind, Failure, Finding, Label, Layer, Place, Plan, Verdict,
+};
 
 use crate::apply::Target;
 use crate::classify::WALL_BEHIND;
+use crate::explain::refusal;
 use crate::replay::{NOTES_MAX, Replay};
 use crate::stats::ReplayStats;
 
@@ -92,6 +95,12 @@ impl Layer for DatabaseLayer<'_> {
         });
         match told {
             Err(Failure::Config(text)) if text == ENOUGH => {}
+            // A record that contradicts its frame: the report names it like any other damage.
+            Err(Failure::Refused(found)) => {
+                let label = Label("database-9");
+                let place = Place::default();
+                seen.refused = Some(refusal(label, &place, "records as their frame says", &found));
+            }
             other => other?,
         }
         if seen.refused.is_none() {

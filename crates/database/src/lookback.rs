@@ -69,8 +69,10 @@ impl Examination<'_> {
         let named = base.meta.trusted.meta.map_or([0, 0], |meta| meta.checkpoints);
         let begin = journal_begin(&*env.disk, &base.layout, &base.meta)?.unwrap_or(1);
         let layer = engine_layer(dir, &base.who, named, Depth::Full).with_journal_from(begin);
-        let seen = examine(&layer, &*env.disk, &*env.clock)?;
-        let replay_from = if seen.refusal().is_some() { 1 } else { seen.trusted.replay_from() };
+        // Where no checkpoint can be read, all of the journal counts.
+        let seen = examine(&layer, &*env.disk, &*env.clock).ok();
+        let usable = seen.filter(|seen| seen.refusal().is_none());
+        let replay_from = usable.map_or(1, |seen| seen.trusted.replay_from());
         Ok(base.journal(env, replay_from)?.trusted)
     }
 

@@ -133,7 +133,15 @@ fn a_full_batch_answers_full_and_a_leader_makes_room() {
         }
     };
     assert_eq!(full, AppendError::Full);
+    // However often somebody asks, one waker is kept, and it is woken once there is room.
+    let counting = Arc::new(CountingWaker(AtomicU64::new(0)));
+    let waker = Waker::from(Arc::clone(&counting));
+    for _ in 0..100 {
+        assert!(opened.journal.poll_room(ENTRY_LEN, &waker).is_pending());
+    }
+    assert!(Arc::strong_count(&counting) <= 3, "{}", Arc::strong_count(&counting));
     assert!(opened.journal.wait_room(ENTRY_LEN, Duration::from_secs(1)));
+    assert_eq!(counting.0.load(Ordering::SeqCst), 1);
     append(&opened.journal, version);
     let huge = vec![0; 17 << 20];
     let entry = Entry { kind: RecordKind::Part, version: 0, log_time_ms: 0, bytes: &huge };

@@ -2,7 +2,7 @@
 
 use rekindle_services::Kind;
 use rekindle_services::keys::{lease_expiry, message, queue};
-use rekindle_services::queues::{MessageId, NewMessage};
+use rekindle_services::queues::{MessageId, NewMessage, QueueSettings};
 use rekindle_services::{Identity, Services};
 
 use crate::store::{Store, bodies};
@@ -206,4 +206,26 @@ fn the_plan_says_what_lead_would_do_and_does_nothing() {
         reports.iter().flat_map(|report| &report.actions).map(|action| action.label.0).collect();
     assert_eq!(labels, ["queue-3"]);
     assert_eq!(database.state_hash(), hash);
+}
+
+/// A message whose dead-letter queue cannot be read waits for a person; the store opens and the
+/// others are served.
+#[test]
+fn a_damaged_dead_letter_queue_stops_no_start() {
+    let store = Store::new();
+    store.create("q.dead");
+    let settings = QueueSettings { max_attempts: 1, ..QueueSettings::default() };
+    store.queues().create("q", &settings, None).unwrap();
+    store.send("q", "its lease runs out");
+    store.receive("q", 1);
+    store.send("q", "another");
+    let (key, _) =
+        store.rows("queues").into_iter().find(|(key, _)| key.ends_with(b"q.dead")).unwrap();
+    store.put("queues", &key, b"damaged");
+    let store = store.crash(60_000);
+    assert_eq!(store.figure("set_aside"), 1);
+    assert_eq!(store.queues().show("q").unwrap().stats.review, 1);
+    assert_eq!(store.ready("q"), ["another"]);
+    store.pass(60_000);
+    assert_eq!(store.queues().show("q").unwrap().stats.review, 1, "it is not tried for ever");
 }

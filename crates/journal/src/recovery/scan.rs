@@ -269,7 +269,8 @@ impl Chain<'_> {
             header,
             declared_end: piece.declared.map(|declared| inside(declared.end_lsn)),
             proved_lsn: self.layer.proved_outside(self.tip, header),
-            records: self.layer.depth == Depth::Full,
+            // Of the last segment always: frames that a start would carry on must be whole.
+            records: self.layer.depth == Depth::Full || piece.declared.is_none(),
         };
         walker.walk(&mut |_, _| Ok(()))
     }

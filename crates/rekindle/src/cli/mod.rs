@@ -59,7 +59,12 @@ impl Cli {
                 continue;
             };
             let Some(place) = place else {
-                let message = format!("'rekindle {name}' does not use --{id}");
+                let message = match (name, id) {
+                    ("serve", "http") => {
+                        "write --http after 'serve': it is where to listen".to_owned()
+                    }
+                    _ => format!("'rekindle {name}' does not use --{id}"),
+                };
                 return Err(Self::command().error(ErrorKind::ArgumentConflict, message));
             };
             // The one that stands later wins; either wins over the environment.

@@ -119,8 +119,9 @@ impl Layer for QueueLayer {
             keyspaces: self.keyspaces,
         }));
         for steps in steps.chunks(IN_FLIGHT) {
-            let tickets: Vec<_> = steps.iter().map(|step| self.start(step, sink)).collect();
-            for ticket in tickets {
+            let tickets: Vec<_> =
+                steps.iter().map(|step| (step.message(), self.start(step, sink))).collect();
+            for (message, ticket) in tickets {
                 match ticket.and_then(Ticket::wait).map(|answer| answer.value) {
                     Ok(Some(Settled::DeadLettered)) => recovered.dead_lettered += 1,
                     Ok(Some(_)) => recovered.leases_reclaimed += 1,
@@ -130,11 +131,24 @@ impl Layer for QueueLayer {
                     Err(error) if error.kind() == Kind::Full => {
                         tracing::warn!(%error, "a lease is taken back later");
                     }
+                    // As the timer does: one message waits for a person, the others are served.
+                    Err(error) if error.kind() == Kind::Corrupt => {
+                        tracing::error!(%message, %error, "a lease that ran out is set aside");
+                        sink.index.set_aside(message.queue, message.number);
+                        recovered.set_aside += 1;
+                    }
                     Err(error) => return Err(failed(error)),
                 }
             }
         }
         Ok(recovered)
+    }
+}
+
+impl Step {
+    fn message(&self) -> MessageId {
+        let (Self::Reclaim { message, .. } | Self::Index { message, .. }) = self;
+        *message
     }
 }
 
