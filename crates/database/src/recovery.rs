@@ -285,7 +285,7 @@ impl<'a> Examination<'a> {
 
 /// Refuses, before anything is written, a run whose number leaves no transaction ids.
 fn check_runs(known: u64) -> Result<(), Error> {
-    if known.saturating_add(1) >> (64 - COUNTER_BITS) == 0 {
+    if known.saturating_add(2) >> (64 - COUNTER_BITS) == 0 {
         return Ok(());
     }
     Err(Error::Invalid(format!(
