@@ -18,6 +18,7 @@
 //! first operation is handed out; the operations of an entry are encoded in place, once.
 
 use rekindle_engine::{KeyspaceId, Operation};
+use rekindle_recovery::numbers::NUMBER_MAX;
 
 /// Sets a key.
 pub(crate) const PUT: u8 = 1;
@@ -193,6 +194,11 @@ pub(crate) struct TxnEntry<'a> {
     pub(crate) operations: Operations<'a>,
 }
 
+/// Whether a transaction can have this version, and others come behind it.
+fn is_version(version: u64) -> bool {
+    (1..=NUMBER_MAX).contains(&version)
+}
+
 /// A `Txns` payload, checked whole.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Txns<'a> {
@@ -215,8 +221,8 @@ impl<'a> Txns<'a> {
         if reader.u32()? != 0 {
             return reader.fail("a pad that is not zero");
         }
-        if base_version == 0 || base_version.checked_add(u64::from(count)).is_none() {
-            return reader.fail("a version out of range");
+        if !is_version(base_version) || log_time_ms > NUMBER_MAX {
+            return reader.fail("a version or time out of range");
         }
         if count == 0 {
             return reader.fail("no transactions");
@@ -305,8 +311,8 @@ impl CommitMark {
             log_time_ms: reader.u64()?,
             parts: reader.u32()?,
         };
-        if mark.version == 0 {
-            return reader.fail("version 0");
+        if !is_version(mark.version) || mark.log_time_ms > NUMBER_MAX {
+            return reader.fail("a version or time out of range");
         }
         if reader.is_empty() { Ok(mark) } else { reader.fail("bytes behind the end") }
     }
@@ -353,7 +359,8 @@ impl<'a> Loss<'a> {
             next_version: reader.u64()?,
             audit: reader.rest(),
         };
-        if loss.next_version == 0 || loss.from_position > loss.to_position {
+        let range = loss.from_position <= loss.to_position && loss.to_position <= NUMBER_MAX;
+        if !is_version(loss.next_version) || !range {
             return reader.fail("a range or version that cannot be");
         }
         Ok(loss)

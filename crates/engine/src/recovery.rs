@@ -17,6 +17,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
 use rekindle_env::{Disk, EntryKind, ReadDisk};
+use rekindle_recovery::numbers::is_near;
 use rekindle_recovery::{Action, ActionKind, Failure, Finding, Label, Layer, Plan, quarantine};
 
 use crate::api::{Engine, Mark};
@@ -388,10 +389,10 @@ impl EngineLayer {
         pieces: &Pieces,
         refused: bool,
     ) -> impl Iterator<Item = (String, Leftover)> {
-        let newest = self.named.into_iter().max().unwrap_or(0);
+        let newest = self.newest_named();
         let unnamed = pieces.entries.iter().filter(|entry| !self.names(&entry.name));
         unnamed.map(move |entry| {
-            let (owner, newer) = match parse_name(&entry.name) {
+            let (owner, newer) = match self.own_name(&entry.name) {
                 _ if entry.kind != EntryKind::File => (Owner::Other, false),
                 Some(FileName::Finished(id)) => (Owner::Finished, id > newest),
                 Some(FileName::Temporary(id)) => (Owner::Temporary, id > newest),
@@ -401,13 +402,22 @@ impl EngineLayer {
         })
     }
 
+    fn newest_named(&self) -> u64 {
+        self.named.into_iter().max().unwrap_or(0)
+    }
+
+    /// What a name says, where it is one of ours: a hostile one must not exhaust the ids.
+    fn own_name(&self, name: &str) -> Option<FileName> {
+        parse_name(name).filter(|(FileName::Finished(id) | FileName::Temporary(id))| {
+            is_near(*id, self.newest_named())
+        })
+    }
+
     fn next_id(&self, entries: &[rekindle_env::Entry]) -> u64 {
-        let seen = entries.iter().filter_map(|entry| match parse_name(&entry.name)? {
+        let seen = entries.iter().filter_map(|entry| match self.own_name(&entry.name)? {
             FileName::Finished(id) | FileName::Temporary(id) => Some(id),
         });
-        // A hostile name must not overflow the counter; ids that far are never reached.
-        let highest = seen.filter(|id| *id < u64::MAX).chain(self.named).max();
-        highest.unwrap_or(0).saturating_add(1)
+        seen.chain(self.named).max().unwrap_or(0) + 1
     }
 
     fn main_action(

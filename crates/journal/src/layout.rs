@@ -2,6 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
+use rekindle_recovery::numbers::NUMBER_MAX;
+
 /// The paths of one shard.
 #[derive(Clone, Debug)]
 pub struct Layout {
@@ -96,9 +98,10 @@ pub(crate) fn segment_name(seq: u64) -> String {
     format!("{seq:016x}")
 }
 
-/// The number of the segment with this file name.
+/// The number of the segment with this file name; none where it is larger than any of ours.
 #[must_use]
 pub(crate) fn parse_segment_name(name: &str) -> Option<u64> {
     let digits = name.len() == 16 && name.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
-    if digits { u64::from_str_radix(name, 16).ok() } else { None }
+    let number = if digits { u64::from_str_radix(name, 16).ok() } else { None };
+    number.filter(|seq| *seq <= NUMBER_MAX)
 }

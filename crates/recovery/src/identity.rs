@@ -24,6 +24,8 @@
 
 use rekindle_env::Random;
 
+use crate::numbers::STORED_MAX;
+
 /// Bytes of one copy.
 pub const IDENTITY_LEN: usize = 4096;
 
@@ -168,8 +170,9 @@ impl IdentityCopy {
             check_zeros(bytes, reserved)?;
         }
         let sequence = u64::from_le_bytes(take(bytes, 16));
-        if sequence == 0 {
-            return Err(damaged(16, "a sequence of at least 1".to_owned(), "0".to_owned()));
+        if sequence == 0 || sequence > STORED_MAX {
+            let expected = format!("a sequence of 1 to {STORED_MAX}");
+            return Err(damaged(16, expected, sequence.to_string()));
         }
         let [engine] = take(bytes, 64);
         let identity = Identity {

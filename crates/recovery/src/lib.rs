@@ -7,6 +7,7 @@ pub mod action;
 pub mod driver;
 pub mod finding;
 pub mod identity;
+pub mod numbers;
 pub mod quarantine;
 pub mod report;
 pub mod store;

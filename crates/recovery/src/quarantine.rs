@@ -9,6 +9,8 @@ use std::path::{Path, PathBuf};
 
 use rekindle_env::{Disk, Entry, EntryKind, durable};
 
+use crate::numbers::NUMBER_MAX;
+
 /// The folder's name inside a store.
 pub const DIRECTORY: &str = "quarantine";
 
@@ -27,7 +29,7 @@ pub fn place(
     name: &str,
     len: u64,
 ) -> io::Result<PathBuf> {
-    durable::create_dir_all(disk, dir)?;
+    make(disk, dir)?;
     let entries = disk.list(dir)?;
     let mut files: Vec<&Entry> =
         entries.iter().filter(|entry| entry.kind == EntryKind::File).collect();
@@ -44,12 +46,31 @@ pub fn place(
     }
     debug_assert!(count <= FILES_MAX, "room was made");
     let highest = entries.iter().filter_map(|entry| number(&entry.name)).max().unwrap_or(0);
-    let number = wall_ms.max(highest.saturating_add(1));
-    let path = dir.join(format!("{number:016x}-{name}"));
-    match disk.stat(&path)? {
-        None => Ok(path),
-        Some(_) => Err(io::Error::other("the quarantine has no free name")),
+    let mut number = wall_ms.min(NUMBER_MAX).max(highest + 1);
+    loop {
+        let path = dir.join(format!("{number:016x}-{name}"));
+        if disk.stat(&path)?.is_none() {
+            return Ok(path);
+        }
+        number += 1;
     }
+}
+
+/// Makes the folder. What stands in its place and is no folder, a link to one included, would take
+/// or lead away what is set aside: it is moved to a free name beside it.
+fn make(disk: &dyn Disk, dir: &Path) -> io::Result<()> {
+    if disk.stat(dir)?.is_some_and(|entry| entry.kind != EntryKind::Directory) {
+        let mut number: u64 = 1;
+        let aside = loop {
+            let aside = dir.with_extension(number.to_string());
+            if disk.stat(&aside)?.is_none() {
+                break aside;
+            }
+            number += 1;
+        };
+        durable::rename(disk, dir, &aside)?;
+    }
+    durable::create_dir_all(disk, dir)
 }
 
 /// Moves a file, directory or link to the quarantine of the store `dir`.
@@ -68,9 +89,9 @@ pub fn clear_place(disk: &dyn Disk, store: &Path, path: &Path) -> io::Result<()>
     }
 }
 
-/// The number that a name begins with.
+/// The number that a name begins with; none where it is larger than any of ours.
 fn number(name: &str) -> Option<u64> {
-    u64::from_str_radix(name.get(..16)?, 16).ok()
+    u64::from_str_radix(name.get(..16)?, 16).ok().filter(|number| *number < NUMBER_MAX)
 }
 
 #[cfg(test)]

@@ -7,6 +7,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use rekindle_env::{Env, LockMode, durable};
+use rekindle_recovery::numbers::NUMBER_MAX;
 use rekindle_recovery::{Report, store};
 
 /// Where they are.
@@ -57,15 +58,25 @@ pub fn last_duration_ms(env: &Env, data: &Path) -> Option<u64> {
 /// The numbers of all reports, ascending.
 fn numbers(env: &Env, data: &Path) -> io::Result<Vec<u64>> {
     let entries = env.disk.list(&data.join(DIRECTORY))?;
-    let number = |name: &str| name.strip_suffix(".json")?.parse::<u64>().ok();
-    let mut numbers: Vec<u64> = entries.iter().filter_map(|entry| number(&entry.name)).collect();
+    let mut numbers: Vec<u64> = entries.iter().filter_map(|it| parse_name(&it.name)).collect();
     numbers.sort_unstable();
     Ok(numbers)
 }
 
+/// The number in a report's name; none where no program of ours gave that name.
+fn parse_name(name: &str) -> Option<u64> {
+    let number = name.strip_suffix(".json")?.parse::<u64>().ok()?;
+    let own = (1..=NUMBER_MAX).contains(&number) && name == file_name(number);
+    own.then_some(number)
+}
+
+fn file_name(number: u64) -> String {
+    format!("{number}.json")
+}
+
 /// The path of report `number`.
 fn file(data: &Path, number: u64) -> PathBuf {
-    data.join(DIRECTORY).join(format!("{number}.json"))
+    data.join(DIRECTORY).join(file_name(number))
 }
 
 #[cfg(test)]

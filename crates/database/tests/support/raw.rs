@@ -141,7 +141,7 @@ impl RawJournal {
 
     /// Appends a committed transaction.
     pub fn commit(&self, version: u64, changes: &[Op<'_>]) {
-        let bytes = entry(0x100 + version, changes);
+        let bytes = entry(version.wrapping_add(0x100), changes);
         let log_time_ms = 1_700_000_000_000;
         self.push(Entry { kind: RecordKind::Txns, version, log_time_ms, bytes: &bytes });
     }

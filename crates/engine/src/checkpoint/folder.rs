@@ -6,6 +6,7 @@ use std::io;
 use std::path::Path;
 
 use rekindle_env::{Disk, EntryKind};
+use rekindle_recovery::numbers::{NUMBER_MAX, is_near};
 
 /// The folder's name inside a shard.
 pub const DIRECTORY: &str = "checkpoints";
@@ -38,7 +39,7 @@ pub fn parse_name(name: &str) -> Option<FileName> {
     if id.len() != 16 || !lower {
         return None;
     }
-    let id = u64::from_str_radix(id, 16).ok()?;
+    let id = u64::from_str_radix(id, 16).ok().filter(|id| *id <= NUMBER_MAX)?;
     match kind {
         "ckpt" => Some(FileName::Finished(id)),
         "tmp" => Some(FileName::Temporary(id)),
@@ -51,10 +52,11 @@ pub fn parse_name(name: &str) -> Option<FileName> {
 /// Answers how many files went.
 pub fn retire(disk: &dyn Disk, dir: &Path, keep: [u64; 2]) -> io::Result<u64> {
     let mut removed = 0;
+    let newest = keep.into_iter().max().unwrap_or(0);
     for entry in disk.list(dir)? {
         let goes = match parse_name(&entry.name) {
-            Some(FileName::Finished(id)) => !keep.contains(&id),
-            Some(FileName::Temporary(_)) => true,
+            Some(FileName::Finished(id)) => !keep.contains(&id) && is_near(id, newest),
+            Some(FileName::Temporary(id)) => is_near(id, newest),
             None => false,
         };
         if goes && entry.kind == EntryKind::File {
@@ -74,7 +76,7 @@ mod tests {
 
     #[test]
     fn names_round_trip_and_others_are_not_ours() {
-        for id in [0, 1, 0xABCD, u64::MAX] {
+        for id in [0, 1, 0xABCD, NUMBER_MAX] {
             assert_eq!(parse_name(&file_name(id)), Some(FileName::Finished(id)));
             assert_eq!(parse_name(&temporary_name(id)), Some(FileName::Temporary(id)));
         }
@@ -88,6 +90,9 @@ mod tests {
             "0000000000000001.ckpt.bak",
             "+000000000000001.ckpt",
             "00000000000000001.tmp",
+            "4000000000000001.ckpt",
+            "fffffffffffffffd.ckpt",
+            "ffffffffffffffff.tmp",
         ];
         for name in others {
             assert_eq!(parse_name(name), None, "{name}");

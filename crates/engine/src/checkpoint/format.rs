@@ -3,6 +3,8 @@
 //! Invariant: decoding gives exactly what encoding took, or says what it expected and found; it
 //! neither panics nor allocates by an unchecked length, whatever the bytes are.
 
+use rekindle_recovery::numbers::STORED_MAX;
+
 use crate::api::Mark;
 use crate::row::{field, put};
 
@@ -177,6 +179,11 @@ impl Header {
 
     /// What must hold between the fields.
     fn check_order(&self, floor: u64) -> Result<(), Mismatch> {
+        let Mark { position, version, log_time_ms, .. } = self.mark;
+        let counters = [self.id, position, version, log_time_ms];
+        if let Some(number) = counters.into_iter().find(|number| *number > STORED_MAX) {
+            return Err(mismatch(format!("numbers up to {STORED_MAX}"), number.to_string()));
+        }
         if floor != self.mark.version {
             let expected = format!("floor {}, the version", self.mark.version);
             return Err(mismatch(expected, format!("floor {floor}")));

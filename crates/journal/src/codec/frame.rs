@@ -12,6 +12,8 @@
 //! `prev_chain` for its first). `durable_lsn` is what was known to be synced when the frame was
 //! written: it proves everything below it.
 
+use rekindle_recovery::numbers::NUMBER_MAX;
+
 use super::bytes::{put, u8_at, u16_at, u32_at, u64_at};
 use super::{ALIGN, Bad, padded};
 
@@ -139,7 +141,10 @@ impl FrameHeader {
             prev: u32_at(bytes, 48),
             body_crc: u32_at(bytes, 52),
         };
-        if header.body_len > MAX_BODY_LEN || header.lsn != lsn || header.durable_lsn > lsn {
+        let numbered = header.first_position <= NUMBER_MAX
+            && (header.first_position == 0) == (header.kind != FrameKind::Entries);
+        let placed = header.lsn == lsn && header.durable_lsn <= lsn;
+        if header.body_len > MAX_BODY_LEN || !placed || !numbered {
             return Err(Bad::new("a consistent frame header", format!("{header:?}")));
         }
         if header.flags & !FLAG_MUST_UNDERSTAND != 0 {

@@ -11,8 +11,10 @@
 //! The copy with the higher sequence is the newest; the older one is overwritten. The vote belongs
 //! to clusters and is zero on a single node.
 
+use rekindle_recovery::numbers::STORED_MAX;
+
 use super::bytes::{all_zero, id_at, put, u8_at, u16_at, u32_at, u64_at};
-use super::{Bad, FORMAT, MIN_READER};
+use super::{Bad, FORMAT, MIN_READER, check_run};
 
 const LEN: usize = 4096;
 const CRC_AT: usize = LEN - 4;
@@ -117,7 +119,7 @@ impl Meta {
             voted_for: u64_at(bytes, 96),
             committed: committed == 1,
         };
-        Ok(Self {
+        let meta = Self {
             sequence: u64_at(bytes, 16),
             store_id: id_at(bytes, 24),
             node: u64_at(bytes, 40),
@@ -130,7 +132,22 @@ impl Meta {
             voter_state,
             unproven_end: u64_at(bytes, 112),
             clean_end_lsn: u64_at(bytes, 120),
-        })
+        };
+        check_run(meta.incarnation)?;
+        if meta.is_consistent() {
+            return Ok(meta);
+        }
+        Err(Bad::new("a consistent meta copy", "numbers that do not fit"))
+    }
+
+    /// Whether writes, segments, runs and checkpoints can be counted on from its numbers.
+    fn is_consistent(&self) -> bool {
+        let [newest, older] = self.checkpoints;
+        let counters = [self.sequence, self.newest_segment, newest];
+        counters.into_iter().all(|number| number <= STORED_MAX)
+            && self.sequence > 0
+            && self.oldest_segment <= self.newest_segment
+            && older <= newest
     }
 }
 

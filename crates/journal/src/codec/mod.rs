@@ -10,6 +10,8 @@ pub mod record;
 pub mod segment;
 pub mod tip;
 
+use rekindle_recovery::numbers::RUN_MAX;
+
 /// The format that this version writes.
 pub const FORMAT: u16 = 1;
 /// The oldest reader that understands what this version writes.
@@ -24,6 +26,15 @@ pub const ALIGN: u64 = 8;
 #[must_use]
 pub const fn padded(len: u64) -> u64 {
     len.next_multiple_of(ALIGN)
+}
+
+/// Refuses a run behind which there is no other.
+fn check_run(incarnation: u64) -> Result<(), Bad> {
+    if incarnation <= RUN_MAX {
+        return Ok(());
+    }
+    let expected = format!("a run up to {RUN_MAX} (a store has no more: export its data)");
+    Err(Bad::new(expected, format!("run {incarnation}")))
 }
 
 /// What is wrong with a structure, in the words of a finding.

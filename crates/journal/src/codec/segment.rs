@@ -16,8 +16,10 @@
 //! addresses.
 //! `first_position` is the position of the first record in this file, carried ones included.
 
+use rekindle_recovery::numbers::STORED_MAX;
+
 use super::bytes::{all_zero, id_at, put, u8_at, u16_at, u32_at, u64_at};
-use super::{Bad, FORMAT, KNOWN_FEATURES, MIN_READER};
+use super::{Bad, FORMAT, check_run, KNOWN_FEATURES, MIN_READER};
 
 /// Bytes of a segment header; the first frame follows.
 pub const HEADER_LEN: u64 = 4096;
@@ -199,12 +201,28 @@ impl SegmentHeader {
             incarnation: u64_at(bytes, 120),
             wall_ms: u64_at(bytes, 128),
         };
-        let sized = header.file_size >= HEADER_LEN + u64::from(header.carried_len)
-            && header.base_lsn.checked_add(header.file_size).is_some();
-        if u32_at(bytes, 44) != 4096 || !sized || !all_zero(bytes.get(136..CRC_AT).unwrap_or(&[])) {
+        if u32_at(bytes, 44) != 4096 || !all_zero(bytes.get(136..CRC_AT).unwrap_or(&[])) {
             return Err(Bad::new("a consistent segment header", "lengths that do not fit"));
         }
-        Ok(header)
+        check_run(header.incarnation)?;
+        if header.is_consistent() {
+            return Ok(header);
+        }
+        Err(Bad::new("a consistent segment header", "numbers that do not fit"))
+    }
+
+    /// Whether frames, segments and runs can be counted on from its numbers.
+    fn is_consistent(&self) -> bool {
+        let end = self.base_lsn.checked_add(self.file_size);
+        let counters = [self.seq, self.first_position];
+        let aligned = [self.base_lsn, self.file_size, u64::from(self.carried_len)];
+        self.file_size >= HEADER_LEN + u64::from(self.carried_len)
+            && end.is_some_and(|end| end <= STORED_MAX)
+            && counters.into_iter().all(|number| number <= STORED_MAX)
+            && aligned.into_iter().all(|bytes| bytes.is_multiple_of(super::ALIGN))
+            && self.seq > self.prev_seq
+            && self.first_position > 0
+            && self.prev_end_lsn <= self.base_lsn
     }
 }
 

@@ -233,7 +233,8 @@ impl JournalLayer {
             return (SegmentState::WrongSize, Bad::new(expected, format!("{len} bytes")));
         }
         let joins = piece.declared.is_none_or(|declared| {
-            declared.next_base == header.end_lsn() && declared.end_lsn <= header.end_lsn()
+            declared.next_base == header.end_lsn()
+                && (header.first_frame_lsn()..=header.end_lsn()).contains(&declared.end_lsn)
         });
         let follows =
             older.is_none_or(|o| o.seq != header.prev_seq || o.end_lsn() == header.base_lsn);

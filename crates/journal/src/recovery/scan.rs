@@ -7,6 +7,7 @@ use std::io;
 
 use rekindle_env::{Entry, EntryKind, ReadDisk, durable};
 use rekindle_recovery::Failure;
+use rekindle_recovery::numbers::is_near;
 
 use super::JournalLayer;
 use super::meta::{NO_FILE, entries, is_no_file};
@@ -117,8 +118,10 @@ impl JournalLayer {
     pub(super) fn scan_journal(&self, disk: &dyn ReadDisk) -> Result<JournalPieces, Failure> {
         let tip = self.read_tip(disk)?;
         let (mut found, mut unknown_files) = (Vec::new(), Vec::new());
+        let newest = self.newest_named().unwrap_or(0);
         for entry in entries(disk, &self.layout.journal_dir())? {
-            match parse_segment_name(&entry.name) {
+            // A name far behind the newest would take the numbers of all segments to come.
+            match parse_segment_name(&entry.name).filter(|seq| is_near(*seq, newest)) {
                 Some(seq) => found.push((seq, entry)),
                 None => unknown_files.push(entry.name),
             }
