@@ -370,7 +370,7 @@ mod tests {
         assert_eq!(named(&with(&[0, 1, 2, 0, 0, 0, 1, 7])), "a delete with a value");
         assert_eq!(named(&with(&[0, 0, 7])), "bytes behind the last operation");
         assert_eq!(named(&txns_payload(1, 1, &[])), "no transactions");
-        assert_eq!(named(&txns_payload(0, 1, &[])), "a version out of range");
+        assert_eq!(named(&txns_payload(0, 1, &[])), "a version or time out of range");
         let mut pad = txns_payload(1, 1, &[]);
         *pad.last_mut().unwrap() = 1;
         assert_eq!(named(&pad), "a pad that is not zero");

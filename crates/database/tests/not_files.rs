@@ -82,6 +82,55 @@ fn what_is_no_file_is_judged_alike_by_all() {
     assert!(healed >= 8 && refused >= 1, "{healed} healed, {refused} refused");
 }
 
+/// A file or a link where things are set aside is moved away: nothing goes through a link, `verify`,
+/// the dry run and a start agree, and the store serves on.
+///
+/// fault: S13
+#[test]
+fn the_quarantine_may_be_no_folder() {
+    let env = Env::real();
+    for link in [None, Some("elsewhere"), Some("nowhere")] {
+        for taken in [false, true] {
+            let dir = tempfile::tempdir().unwrap();
+            let store = dir.path().join("store");
+            let database = Database::open_with(&store, quiet(), env.clone()).unwrap();
+            let keyspace = database.keyspace("things").unwrap();
+            put(&database, keyspace, "a", "1");
+            database.close().unwrap();
+            drop(database);
+            let place = store.join("quarantine");
+            std::fs::remove_dir(&place).unwrap();
+            let elsewhere = dir.path().join("elsewhere");
+            std::fs::create_dir(&elsewhere).unwrap();
+            match link {
+                None => std::fs::write(&place, b"mine").unwrap(),
+                Some(to) => std::os::unix::fs::symlink(dir.path().join(to), &place).unwrap(),
+            }
+            if taken {
+                std::fs::write(store.join("quarantine.1"), b"taken").unwrap();
+            }
+            // A segment that never served, and a directory in the place of a file.
+            std::fs::write(store.join("shards/0/journal/00000000000000ff"), b"stray").unwrap();
+            std::fs::remove_file(store.join("shards/0/tip")).unwrap();
+            std::fs::create_dir(store.join("shards/0/tip")).unwrap();
+            let verified = verify(&store, &env).unwrap().code;
+            let planned = dry_run(&store, &quiet(), &env).unwrap().code;
+            let database = Database::open_with(&store, quiet(), env.clone()).unwrap();
+            assert_eq!([verified, planned, database.report().code], [4, 4, 4]);
+            put(&database, database.keyspace("things").unwrap(), "b", "1");
+            database.close().unwrap();
+            drop(database);
+            assert_eq!(std::fs::read_dir(&place).unwrap().count(), 2, "both are here");
+            assert!(std::fs::symlink_metadata(&place).unwrap().is_dir());
+            assert_eq!(std::fs::read_dir(&elsewhere).unwrap().count(), 0, "no link is followed");
+            let aside = store.join(if taken { "quarantine.2" } else { "quarantine.1" });
+            let found = std::fs::symlink_metadata(aside).unwrap();
+            assert_eq!(found.is_symlink(), link.is_some());
+            assert_eq!(verify(&store, &env).unwrap().code, 0);
+        }
+    }
+}
+
 /// All files below a directory, relative to it.
 fn collect(root: &Path, below: &Path, files: &mut Vec<std::path::PathBuf>) {
     for entry in std::fs::read_dir(root.join(below)).unwrap() {

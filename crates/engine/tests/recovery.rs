@@ -1,7 +1,7 @@
 //! Each label of the engine's decision tables, produced by real files.
 
 use rekindle_engine::recovery::{Depth, EngineLayer, Recovered};
-use rekindle_engine::{Engine, Mark, MemoryEngine};
+use rekindle_engine::{Engine, Mark, MemoryEngine, checkpoint};
 use rekindle_env::{
     Disk, Fault, FaultError, Image, OperationKind, ReadDisk, SimulatedDisk, durable,
 };
@@ -296,10 +296,22 @@ fn leftovers_go_and_strangers_stay() {
 /// A name that an attacker chose must not exhaust the ids.
 #[test]
 fn a_hostile_name_does_not_exhaust_the_ids() {
+    let ids = [u64::MAX, u64::MAX - 1, u64::MAX - 2, (1 << 62) + 1, 1 << 62, (1 << 32) + 3];
+    for (id, end) in ids.into_iter().flat_map(|id| [(id, "ckpt"), (id, "tmp")]) {
+        let (disk, _, _) = two();
+        let path = folder().join(format!("{id:016x}.{end}"));
+        disk.create(&path).unwrap();
+        let (recovered, report) = recover(&layer([2, 1], Depth::Open), &disk).unwrap();
+        assert_eq!(recovered.next_id, 3);
+        assert_eq!(labels(&report), ["engine-2", "engine-11"]);
+        checkpoint::retire(&disk, &folder(), [2, 1]).unwrap();
+        assert!(disk.stat(&path).unwrap().is_some(), "what is not ours stays");
+    }
+    // The next one of an attempt that failed is ours.
     let (disk, _, _) = two();
-    disk.create(&folder().join("ffffffffffffffff.ckpt")).unwrap();
+    disk.create(&folder().join("0000000000000007.tmp")).unwrap();
     let (recovered, _) = recover(&layer([2, 1], Depth::Open), &disk).unwrap();
-    assert_eq!(recovered.next_id, 3);
+    assert_eq!(recovered.next_id, 8);
 }
 
 /// A refused read stops the start and is never taken for damage.

@@ -222,6 +222,33 @@ fn a_segment_that_never_served_is_set_aside() {
     has(&image, "journal-14", true);
 }
 
+/// A name from which no next segment can be counted on is not one of ours, whatever it holds: no
+/// start goes on from it, and it stays.
+///
+/// fault: S13
+#[test]
+fn a_name_at_the_end_of_its_range_is_left_alone() {
+    let newest = segments(&closed()).pop().unwrap();
+    for number in [u64::MAX, u64::MAX - 1, (1 << 62) + 1, 1 << 62, 1 << 40] {
+        for content in [vec![], vec![1; 500], closed().read(&newest).unwrap()] {
+            let mut image = closed();
+            let path = format!("store/shards/0/journal/{number:016x}");
+            image.write_file(&path, &content).unwrap();
+            assert_eq!(labels(&image), (vec!["journal-18".to_owned()], false), "{path}");
+            let disk = SimulatedDisk::from_image(image, 1);
+            for _ in 0..2 {
+                let opened = Setup::new(Arc::new(disk.clone())).open().unwrap();
+                let next = opened.replayed.len() as u64 + 1;
+                for version in next..next + 200 {
+                    opened.journal.wait(append(&opened.journal, version));
+                }
+                opened.journal.close().unwrap();
+            }
+            assert_eq!(disk.image().read(&path).unwrap(), content);
+        }
+    }
+}
+
 /// produces: journal-15
 #[test]
 fn a_segment_that_was_given_up_is_removed() {

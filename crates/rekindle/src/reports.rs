@@ -100,6 +100,28 @@ mod tests {
         assert_eq!(last_duration_ms(&env, dir.path()), Some(total));
     }
 
+    /// A name that is no number of ours does not stop the numbering, and stays.
+    #[test]
+    fn hostile_names_are_no_reports() {
+        let dir = tempfile::tempdir().unwrap();
+        let env = Env::real();
+        assert_eq!(write(&env, dir.path(), &Report::default()).unwrap(), 1);
+        let largest = [u64::MAX, u64::MAX - 1, NUMBER_MAX + 1].map(file_name);
+        let others = ["0.json", "007.json", "+9.json", "x.json"].map(str::to_owned);
+        for name in largest.iter().chain(&others) {
+            let path = dir.path().join(DIRECTORY).join(name);
+            durable::create_file(env.disk.as_ref(), &path, b"x").unwrap();
+        }
+        assert_eq!(write(&env, dir.path(), &Report::default()).unwrap(), 2);
+        assert_eq!(numbers(&env, dir.path()).unwrap(), [1, 2]);
+        let path = dir.path().join(DIRECTORY).join(file_name(NUMBER_MAX));
+        durable::create_file(env.disk.as_ref(), &path, b"x").unwrap();
+        for _ in 0..2 {
+            write(&env, dir.path(), &Report::default()).unwrap();
+        }
+        assert_eq!(env.disk.list(&dir.path().join(DIRECTORY)).unwrap().len(), 11);
+    }
+
     /// The report of a refused start goes into a store and nowhere else.
     #[test]
     fn a_refused_start_writes_only_into_a_store() {

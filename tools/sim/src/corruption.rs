@@ -30,6 +30,8 @@ pub enum Damage {
     Missing(PathBuf),
     /// Two files have changed places.
     Swap(PathBuf, PathBuf),
+    /// A file that no program of ours made.
+    Extra(PathBuf),
 }
 
 /// What became of a damage.
@@ -53,6 +55,7 @@ impl Damage {
             Self::Zero(path, range) => image.zero(path, range.clone()),
             Self::Missing(path) => image.remove(path),
             Self::Swap(a, b) => image.swap(a, b),
+            Self::Extra(path) => image.write_file(path, b"not ours"),
         }
     }
 
@@ -66,7 +69,8 @@ impl Damage {
             Self::Flip(path, _)
             | Self::Truncate(path, _)
             | Self::Zero(path, _)
-            | Self::Missing(path) => touches(path),
+            | Self::Missing(path)
+            | Self::Extra(path) => touches(path),
             Self::Swap(a, b) => touches(a) || touches(b),
         }
     }
@@ -86,6 +90,22 @@ pub fn of_files(image: &Image) -> Vec<Damage> {
         all.extend(others.map(|other| Damage::Swap(path.clone(), other.clone())));
     }
     all
+}
+
+/// Files whose names are numbers from which nothing can be counted on.
+#[must_use]
+pub fn of_names() -> Vec<Damage> {
+    let numbers = [u64::MAX, u64::MAX - 1, u64::MAX - 2, (1 << 62) + 1, 1 << 62, 1 << 40];
+    let of = |number: u64| {
+        [
+            format!("shards/0/journal/{number:016x}"),
+            format!("shards/0/checkpoints/{number:016x}.ckpt"),
+            format!("shards/0/checkpoints/{number:016x}.tmp"),
+            format!("quarantine/{number:016x}-meta.a"),
+        ]
+    };
+    let names = numbers.into_iter().flat_map(of);
+    names.map(|name| Damage::Extra(Path::new(DIR).join(name))).collect()
 }
 
 /// Every file cut at every `step` bytes, and one byte short.

@@ -5,7 +5,9 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use rekindle_env::SimulatedDisk;
-use rekindle_sim::corruption::{Damage, Fate, bits, flip, judge, of_files, truncations, zeroed};
+use rekindle_sim::corruption::{
+    Damage, Fate, bits, flip, judge, of_files, of_names, truncations, zeroed,
+};
 use rekindle_sim::labels;
 use rekindle_sim::seed::{mix, seed};
 use rekindle_sim::specimen::{Ending, Specimen};
@@ -68,7 +70,8 @@ fn a_damage_is_named_or_harmless() {
     }
 }
 
-/// Every file and directory missing, every file empty, any two files swapped.
+/// Every file and directory missing, every file empty, any two files swapped, and files under names
+/// that no program of ours gave.
 ///
 /// fault: S13, S14
 #[test]
@@ -76,6 +79,7 @@ fn a_missing_or_foreign_file_is_named() {
     for ending in [Ending::Closed, Ending::Idle, Ending::Killed] {
         let specimen = specimen(ending);
         judge_list(&specimen, &of_files(&specimen.image));
+        judge_list(&specimen, &of_names());
     }
 }
 

@@ -19,7 +19,7 @@
 use rekindle_recovery::numbers::STORED_MAX;
 
 use super::bytes::{all_zero, id_at, put, u8_at, u16_at, u32_at, u64_at};
-use super::{Bad, FORMAT, check_run, KNOWN_FEATURES, MIN_READER};
+use super::{Bad, FORMAT, KNOWN_FEATURES, MIN_READER, check_run};
 
 /// Bytes of a segment header; the first frame follows.
 pub const HEADER_LEN: u64 = 4096;
