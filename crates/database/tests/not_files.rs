@@ -82,7 +82,7 @@ fn what_is_no_file_is_judged_alike_by_all() {
     assert!(healed >= 8 && refused >= 1, "{healed} healed, {refused} refused");
 }
 
-/// A file or a link where things are set aside is moved away: nothing goes through a link, `verify`,
+/// A file or a link where things are set aside is moved away: nothing goes through it; `verify`,
 /// the dry run and a start agree, and the store serves on.
 ///
 /// fault: S13
