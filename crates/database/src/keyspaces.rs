@@ -26,9 +26,9 @@ pub(crate) fn highest(engine: &dyn Engine) -> Result<u16, Error> {
     Ok(rows.iter().filter_map(|row| number(&row.value)).max().unwrap_or(0))
 }
 
-/// A stored number.
+/// A stored number; 0 is the registry's own and never stored.
 pub(crate) fn number(bytes: &[u8]) -> Option<u16> {
-    bytes.try_into().ok().map(u16::from_le_bytes)
+    bytes.try_into().ok().map(u16::from_le_bytes).filter(|number| *number > 0)
 }
 
 impl Handle {

@@ -152,7 +152,12 @@ impl Replay {
                 return Some(refusal(label, place, &expected, &error.to_string()));
             }
         };
-        let conditions = self.conditions(&decoded);
+        let mut conditions = self.conditions(&decoded);
+        let versioned = matches!(decoded, Decoded::Txns(_) | Decoded::Commit(_));
+        if versioned && conditions.fit == Fit::Next && record.position < self.mark.position {
+            // The checkpoint says that it holds this record, and does not hold its versions.
+            conditions.fit = Fit::Gap;
+        }
         let row = TABLE.decide(&conditions);
         match row.then {
             Decision::Apply => self.apply(record, &decoded, target),

@@ -147,6 +147,7 @@ impl Meta {
         counters.into_iter().all(|number| number <= STORED_MAX)
             && self.sequence > 0
             && self.oldest_segment <= self.newest_segment
+            && (self.oldest_segment == 0) == (self.newest_segment == 0)
             && older <= newest
     }
 }
