@@ -7,7 +7,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use rekindle_env::{Env, LockMode, durable};
-use rekindle_recovery::numbers::NUMBER_MAX;
+use rekindle_recovery::numbers::{NUMBER_MAX, is_near};
 use rekindle_recovery::{Report, store};
 
 /// Where they are.
@@ -60,6 +60,13 @@ fn numbers(env: &Env, data: &Path) -> io::Result<Vec<u64>> {
     let entries = env.disk.list(&data.join(DIRECTORY))?;
     let mut numbers: Vec<u64> = entries.iter().filter_map(|it| parse_name(&it.name)).collect();
     numbers.sort_unstable();
+    // A name far behind the others would take the numbers of all reports to come.
+    let mut newest = 0;
+    numbers.retain(|number| {
+        let own = is_near(*number, newest);
+        newest = if own { *number } else { newest };
+        own
+    });
     Ok(numbers)
 }
 
@@ -116,10 +123,10 @@ mod tests {
         assert_eq!(numbers(&env, dir.path()).unwrap(), [1, 2]);
         let path = dir.path().join(DIRECTORY).join(file_name(NUMBER_MAX));
         durable::create_file(env.disk.as_ref(), &path, b"x").unwrap();
-        for _ in 0..2 {
-            write(&env, dir.path(), &Report::default()).unwrap();
+        for number in [3, 4] {
+            assert_eq!(write(&env, dir.path(), &Report::default()).unwrap(), number);
         }
-        assert_eq!(env.disk.list(&dir.path().join(DIRECTORY)).unwrap().len(), 11);
+        assert_eq!(env.disk.list(&dir.path().join(DIRECTORY)).unwrap().len(), 12);
     }
 
     /// The report of a refused start goes into a store and nowhere else.
