@@ -7,6 +7,7 @@ pub mod keys;
 pub mod values;
 
 use std::ffi::OsString;
+use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -271,15 +272,24 @@ fn unknown(path: &str, shown: &str) -> String {
     format!("no such key: {shown:?}{hint}")
 }
 
+/// Most bytes of a configuration file.
+const CONFIG_BYTES_MAX: u64 = 1 << 20;
+
 /// A file's name and text.
 // The configuration file belongs to the user, not to a store, so it is not read through `env`.
-#[allow(clippy::disallowed_methods)]
+#[allow(clippy::disallowed_types, reason = "a user's file, not a part of any store")]
 fn read_file(path: &Path) -> Result<(String, String), ConfigError> {
     let name = path.display().to_string();
-    match std::fs::read_to_string(path) {
-        Ok(text) => Ok((name, text)),
-        Err(error) => Err(ConfigError { place: name, problem: format!("cannot be read: {error}") }),
-    }
+    let mut text = String::new();
+    // It may be a device without an end.
+    let limit = CONFIG_BYTES_MAX + 1;
+    let file = std::fs::File::open(path);
+    let problem = match file.and_then(|file| file.take(limit).read_to_string(&mut text)) {
+        Ok(read) if read as u64 <= CONFIG_BYTES_MAX => return Ok((name, text)),
+        Ok(_) => format!("is larger than {CONFIG_BYTES_MAX} bytes"),
+        Err(error) => format!("cannot be read: {error}"),
+    };
+    Err(ConfigError { place: name, problem })
 }
 
 #[cfg(test)]

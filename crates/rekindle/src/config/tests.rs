@@ -99,3 +99,12 @@ fn the_loss_window_is_said() {
     let file = "[durability]\nmode = 'batched'\ninterval = '250ms'";
     assert!(merge(&none, &[], Some(file)).unwrap().loss_window().contains("250ms"));
 }
+
+/// A file without an end is refused, not read until memory ends.
+#[cfg(unix)]
+#[test]
+fn a_file_is_read_up_to_a_bound() {
+    let args = ServeArgs { config: Some("/dev/zero".into()), ..ServeArgs::default() };
+    let error = Config::load(&args).unwrap_err();
+    assert!(error.to_string().contains("is larger than 1048576 bytes"), "{error}");
+}
