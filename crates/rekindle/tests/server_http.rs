@@ -30,6 +30,12 @@ fn foreign_hosts_and_origins_are_refused() {
     assert_eq!(ask(&[("Host", &ours), ("Origin", &format!("http://{ours}"))]), 200);
     assert_eq!(ask(&[("Host", &ours), ("Origin", "http://attacker.example")]), 403);
     assert_eq!(ask(&[("Host", &ours), ("Origin", "http://localhost:3000")]), 403);
+    assert_eq!(ask(&[("Host", &ours), ("Host", "attacker.example")]), 403, "twice");
+    let own = format!("http://{ours}");
+    assert_eq!(
+        ask(&[("Host", &ours), ("Origin", &own), ("Origin", "http://attacker.example")]),
+        403
+    );
     assert_eq!(server.stop(), 0);
 }
 

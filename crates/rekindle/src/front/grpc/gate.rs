@@ -45,8 +45,11 @@ impl Gate {
             return Err(Status::unimplemented(format!("there is no method {path}")));
         };
         let authority = request.uri().authority().map_or("", |authority| authority.as_str());
+        let names = &self.server.config.names;
+        let mut hosts = request.headers().get_all(header::HOST).iter();
         // Programs that speak gRPC send no origin; a page in a browser does.
-        if !self.server.config.names.host_is_ours(authority)
+        if !names.host_is_ours(authority)
+            || !hosts.all(|host| host.to_str().is_ok_and(|host| names.host_is_ours(host)))
             || request.headers().contains_key(header::ORIGIN)
         {
             let message = format!(

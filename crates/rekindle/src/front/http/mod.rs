@@ -33,7 +33,13 @@ pub fn router(server: &Arc<Server>, principal: Principal) -> Router {
 /// Refuses foreign hosts and origins; marks every answer as not to be guessed at or kept.
 async fn guard(server: &Server, request: Request, next: Next) -> Response {
     let headers = request.headers();
-    let text = |name| headers.get(name).map(|value: &HeaderValue| value.to_str().unwrap_or("?"));
+    // A header that stands twice means something else to everybody who reads it: it is foreign.
+    let text = |name| {
+        let mut values = headers.get_all(name).iter();
+        let first: &HeaderValue = values.next()?;
+        let only = values.next().is_none();
+        Some(first.to_str().ok().filter(|_| only).unwrap_or("?"))
+    };
     // An absolute request target takes precedence over `Host` (RFC 9112, section 3.2.2).
     let authority = request.uri().authority().map(|authority| authority.as_str());
     let authority = authority.or_else(|| text(header::HOST)).unwrap_or("");
