@@ -90,7 +90,8 @@ fn ignored_tests(root: &Path, campaign: &Campaign, seed: u64) -> Result<(), Stri
     let mut command = Command::new(env!("CARGO"));
     command
         .current_dir(root)
-        .args(["test", "--release", "--workspace", "--no-fail-fast", "--", "--ignored"])
+        .args(["test", "--release", "--workspace", "--tests", "--no-fail-fast", "--"])
+        .arg("--ignored")
         .args(["--nocapture", &format!("campaign_{}_", campaign.name)])
         .env("REKINDLE_SEED", seed.to_string())
         .env("REKINDLE_SCALE", campaign.scale.to_string());
