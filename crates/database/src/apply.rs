@@ -16,7 +16,7 @@ use rekindle_recovery::Place;
 use crate::readers::Snapshots;
 use crate::replay::Replay;
 use crate::sequencer::{Halt, Sequencer};
-use crate::shown::Watchers;
+use crate::wakers::Wakers;
 
 /// Derived state that follows the transactions.
 pub trait Observer: Send + Sync {
@@ -82,7 +82,7 @@ pub(crate) struct State {
     replay: Mutex<Replay>,
     visible: AtomicU64,
     /// Who waits until something is visible.
-    pub(crate) watchers: Watchers,
+    pub(crate) watchers: Arc<Wakers>,
     /// Bytes of the newest state after the last record.
     state_bytes: AtomicU64,
     /// Bytes of what is ordered and not yet applied, about.
@@ -115,7 +115,7 @@ impl State {
             observers: RwLock::default(),
             replay: Mutex::new(replay),
             visible: AtomicU64::new(visible),
-            watchers: Watchers::default(),
+            watchers: Arc::default(),
             state_bytes: AtomicU64::new(state_bytes),
             pending_bytes: AtomicU64::new(0),
             disk_low: AtomicBool::new(false),
@@ -169,7 +169,7 @@ impl State {
         if history > self.max_history_bytes {
             self.shorten_history();
         }
-        self.watchers.shown(version);
+        self.watchers.wake_to(version);
     }
 
     /// Lets go of the past that is no more than a courtesy: below the oldest running reader.
@@ -261,7 +261,7 @@ impl Apply for State {
                 };
                 self.sequencer().lose(self.visible(), halt);
                 self.note_pending(0);
-                self.watchers.lost();
+                self.watchers.wake_all();
                 let observers = self.observers.read().unwrap_or_else(PoisonError::into_inner);
                 observers.iter().for_each(|observer| observer.lost());
             }

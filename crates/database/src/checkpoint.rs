@@ -285,9 +285,10 @@ impl Core {
         }
     }
 
-    /// Wakes commits that awaited room for too long.
+    /// Wakes commits that awaited room for too long: they have no thread that could wait for a time,
+    /// and on a disk whose sync hangs the journal never wakes them.
     pub(crate) fn wake_overdue(&self) {
-        self.room.sweep(self.env.clock.boot_ns());
+        self.room.wake_to(self.env.clock.boot_ns());
     }
 
     /// Does what is due by the clock.

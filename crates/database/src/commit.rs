@@ -16,6 +16,7 @@ use crate::encode::{Encoded, EntryBuffer};
 use crate::error::Error;
 use crate::sequencer::{NotOrdered, Ordered};
 use crate::transaction::{Pending, Transaction};
+use crate::wakers::Wait;
 
 /// A version, and what must resolve before it may be answered (`None`: nothing).
 type Answer = (u64, Option<Ticket>);
@@ -35,13 +36,13 @@ impl Handle {
         let Some(mut encoded) = self.prepare(transaction)? else {
             return self.settle(transaction);
         };
-        let mut waited_until_ns: Option<u64> = None;
+        let mut until_ns = None;
         loop {
             match self.try_order(transaction, &mut encoded) {
                 Ok(ordered) => return Ok((ordered.version, Some(ordered.ticket))),
                 Err(NotOrdered::Refused(error)) => return Err(error),
                 Err(NotOrdered::NoRoom) => {
-                    let left = self.room_wait_left(&mut waited_until_ns);
+                    let left = self.time_left(self.room_until_ns(&mut until_ns));
                     let len = encoded.entry().len();
                     if left.is_zero() || !self.journal.wait_room(len, left) {
                         return Err(self.no_room());
@@ -60,7 +61,7 @@ impl Handle {
             let (version, ticket) = self.settle(transaction)?;
             return Ok(Pending::new(self, version, ticket));
         };
-        let mut waited_until_ns: Option<u64> = None;
+        let mut until_ns = None;
         loop {
             match self.try_order(transaction, &mut encoded) {
                 Ok(ordered) => {
@@ -68,10 +69,10 @@ impl Handle {
                 }
                 Err(NotOrdered::Refused(error)) => return Err(error),
                 Err(NotOrdered::NoRoom) => {
-                    let left = self.room_wait_left(&mut waited_until_ns);
-                    let until_ns = waited_until_ns.unwrap_or(0);
+                    let until_ns = self.room_until_ns(&mut until_ns);
                     let len = encoded.entry().len();
-                    if left.is_zero() || !self.await_room(len, until_ns).await {
+                    let over = self.time_left(until_ns).is_zero();
+                    if over || !self.await_room(len, until_ns).await {
                         return Err(self.no_room());
                     }
                 }
@@ -81,14 +82,15 @@ impl Handle {
 
     /// Awaits room for so many bytes; false when the time is over.
     async fn await_room(&self, len: usize, until_ns: u64) -> bool {
-        let wait = self.room.begin(until_ns);
+        let wait = Wait::new(&self.room, until_ns);
+        // The journal knows one waker for all who await room: it keeps nothing of who gave up.
         let room = Waker::from(Arc::clone(&self.room));
         poll_fn(|context| {
-            // It waits here before it asks, so that room that comes meanwhile wakes it.
-            let over = wait.is_over(self.env.clock.boot_ns(), context.waker());
+            // Before it asks, so that room that comes meanwhile wakes it.
+            wait.leave(context.waker());
             match self.journal.poll_room(len, &room) {
                 Poll::Ready(()) => Poll::Ready(true),
-                Poll::Pending if over => Poll::Ready(false),
+                Poll::Pending if self.time_left(until_ns).is_zero() => Poll::Ready(false),
                 Poll::Pending => Poll::Pending,
             }
         })
@@ -128,12 +130,16 @@ impl Handle {
         Ok(ordered)
     }
 
-    /// How long a commit may still wait for room; the first call starts the time.
-    fn room_wait_left(&self, until_ns: &mut Option<u64>) -> Duration {
-        let now_ns = self.env.clock.boot_ns();
-        let wait = u64::try_from(self.options.max_room_wait.as_nanos()).unwrap_or(u64::MAX);
-        let until = *until_ns.get_or_insert(now_ns.saturating_add(wait));
-        Duration::from_nanos(until.saturating_sub(now_ns))
+    /// When a commit gives up waiting for room (boot time); the first call starts the time.
+    fn room_until_ns(&self, until_ns: &mut Option<u64>) -> u64 {
+        *until_ns.get_or_insert_with(|| {
+            let wait = u64::try_from(self.options.max_room_wait.as_nanos()).unwrap_or(u64::MAX);
+            self.env.clock.boot_ns().saturating_add(wait)
+        })
+    }
+
+    fn time_left(&self, until_ns: u64) -> Duration {
+        Duration::from_nanos(until_ns.saturating_sub(self.env.clock.boot_ns()))
     }
 
     fn no_room(&self) -> Error {

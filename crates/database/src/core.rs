@@ -20,9 +20,9 @@ use crate::growth;
 use crate::keeper::Keeper;
 use crate::keyspaces::{self, REGISTRY};
 use crate::options::{DurabilityMode, Options};
-use crate::room::RoomDeadlines;
 use crate::sequencer::{Halt, ReadView};
 use crate::stats::{ReplayStats, Stats};
+use crate::wakers::Wakers;
 
 /// Bits of a transaction id that count; those above are the incarnation.
 pub(crate) const COUNTER_BITS: u32 = 40;
@@ -47,8 +47,8 @@ pub(crate) struct Core {
     pub(crate) replay_stats: ReplayStats,
     /// Checkpoints, where there is something to checkpoint to.
     pub(crate) checkpoints: Option<Checkpoints>,
-    /// Commits that await room in the journal.
-    pub(crate) room: Arc<RoomDeadlines>,
+    /// Commits that await room in the journal, by the boot time at which they give up.
+    pub(crate) room: Arc<Wakers>,
     /// The background threads.
     pub(crate) keeper: Mutex<Option<Keeper>>,
     /// Names of keyspaces that this handle has met.

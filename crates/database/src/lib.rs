@@ -35,13 +35,13 @@ mod past;
 mod readers;
 mod recovery;
 mod replay;
-mod room;
 mod sequencer;
 mod shown;
 mod snapshot;
 mod stats;
 mod transaction;
 mod verify;
+mod wakers;
 
 pub use apply::Observer;
 pub use classify::FEATURE_LEVEL;
