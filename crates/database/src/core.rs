@@ -12,6 +12,7 @@ use rekindle_engine::KeyspaceId;
 use rekindle_env::{DirectoryLock, Env};
 use rekindle_journal::{Journal, Outcome};
 use rekindle_recovery::Report;
+use rekindle_recovery::numbers::RUN_MAX;
 
 use crate::apply::{State, lock};
 use crate::checkpoint::Checkpoints;
@@ -25,7 +26,8 @@ use crate::stats::{ReplayStats, Stats};
 use crate::wakers::Wakers;
 
 /// Bits of a transaction id that count; those above are the incarnation.
-pub(crate) const COUNTER_BITS: u32 = 40;
+const COUNTER_BITS: u32 = 40;
+const _: () = assert!(RUN_MAX + 1 < 1 << (64 - COUNTER_BITS), "the run behind the last has ids");
 
 /// What all handles of one open database share.
 pub(crate) struct Core {

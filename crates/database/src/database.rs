@@ -282,6 +282,15 @@ impl Database {
         Ok(())
     }
 
+    /// Makes everything that was acknowledged before visible to reads that are not transactions, as
+    /// a snapshot does by itself. Blocks only in the mode that acknowledges from memory.
+    ///
+    /// # Errors
+    /// `Poisoned` when the journal failed.
+    pub fn settle(&self) -> Result<(), Error> {
+        self.core.show_acknowledged()
+    }
+
     /// Resolves when everything that was acknowledged before this call is visible to reads that are
     /// not transactions. At once, but in the mode that acknowledges from memory.
     pub fn settled(&self) -> Settled {

@@ -14,7 +14,7 @@ use crate::core::Core;
 use crate::encode::EntryBuffer;
 use crate::error::Error;
 use crate::overlay::{KeyRange, Overlay};
-use crate::own::OwnWrites;
+use crate::own::{OwnWrites, covers};
 use crate::sequencer::{ReadView, Sequencer};
 use crate::transaction::Value;
 
@@ -92,11 +92,9 @@ impl Step {
 
     /// Whether a row of this version is under a newer removed range.
     fn removes(&self, key: &[u8], version: u64) -> bool {
-        self.removed.iter().any(|(removed, start, end)| {
-            *removed > version
-                && key >= start.as_slice()
-                && (end.is_empty() || key < end.as_slice())
-        })
+        self.removed
+            .iter()
+            .any(|(removed, start, end)| *removed > version && covers(start, end, key))
     }
 }
 

@@ -23,6 +23,7 @@ use rekindle_engine::KeyspaceId;
 use rekindle_journal::Ticket;
 
 use crate::encode::{Encoded, OpSpan, Span};
+use crate::own::covers;
 use ordered::Ordered;
 use points::{Heads, Link, Place};
 
@@ -51,10 +52,8 @@ struct RangeWrite {
 
 impl RangeWrite {
     fn covers(&self, keyspace: KeyspaceId, key: &[u8]) -> bool {
-        let end = self.source.slice(self.end);
-        self.keyspace == keyspace
-            && key >= self.source.slice(self.start)
-            && (end.is_empty() || key < end)
+        let (start, end) = (self.source.slice(self.start), self.source.slice(self.end));
+        self.keyspace == keyspace && covers(start, end, key)
     }
 
     fn meets(&self, keyspace: KeyspaceId, range: KeyRange<'_>) -> bool {
@@ -422,8 +421,7 @@ impl Overlay {
 /// Hides what a transaction wrote into a range before it removed the range.
 fn hide(links: &mut [Link], encoded: &Encoded, keyspace: KeyspaceId, (start, end): (&[u8], &[u8])) {
     for link in links.iter_mut().filter(|link| link.keyspace == keyspace) {
-        let key = encoded.slice(link.key);
-        link.hidden |= key >= start && (end.is_empty() || key < end);
+        link.hidden |= covers(start, end, encoded.slice(link.key));
     }
 }
 

@@ -108,6 +108,6 @@ impl OwnWrites {
 }
 
 /// Whether a removed range holds a key; an empty end has no bound.
-fn covers(start: &[u8], end: &[u8], key: &[u8]) -> bool {
+pub(crate) fn covers(start: &[u8], end: &[u8], key: &[u8]) -> bool {
     key >= start && (end.is_empty() || key < end)
 }

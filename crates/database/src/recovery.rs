@@ -21,7 +21,6 @@ use rekindle_recovery::{
 };
 
 use crate::checkpoint::{Found, Named};
-use crate::core::COUNTER_BITS;
 use crate::error::Error;
 use crate::layer::{DatabaseLayer, Replayed};
 use crate::options::Options;
@@ -247,7 +246,6 @@ impl<'a> Examination<'a> {
     /// Acts on every layer; files change from here on. An examination that refuses answers why.
     pub(crate) fn act(mut self, options: &Options) -> Result<Recovered, Error> {
         let Some(layers) = self.layers.take() else { return Err(refused(self.report)) };
-        check_runs(layers.below.journal.1.trusted.incarnation)?;
         let clock = &*self.env.clock;
         let disk = &*self.env.disk;
         let started = clock.boot_ns();
@@ -281,16 +279,6 @@ impl<'a> Examination<'a> {
         let (engine, replayed) = (layers.memory, layers.replayed);
         Ok(Recovered { engine, replayed, journal, found, report: self.report })
     }
-}
-
-/// Refuses, before anything is written, a run whose number leaves no transaction ids.
-fn check_runs(known: u64) -> Result<(), Error> {
-    if known.saturating_add(2) >> (64 - COUNTER_BITS) == 0 {
-        return Ok(());
-    }
-    Err(Error::Invalid(format!(
-        "run {known} was the last one that has transaction ids; export the data into a new store"
-    )))
 }
 
 /// What replay counted, as the report has it.

@@ -8,7 +8,7 @@ use std::collections::VecDeque;
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex};
 
-use rekindle_database::{Database, DurabilityMode, Error as DatabaseError, Transaction};
+use rekindle_database::{Database, Error as DatabaseError, Transaction};
 
 use crate::alarm::Alarm;
 use crate::error::{Error, Kind};
@@ -149,10 +149,7 @@ impl Core {
 
     /// The same, blocking.
     pub(crate) fn settle(&self) -> Result<(), Error> {
-        if self.database.options().durability == DurabilityMode::Relaxed {
-            self.database.flush()?;
-        }
-        Ok(())
+        Ok(self.database.settle()?)
     }
 
     /// Orders and appends a command, blocking only for room in the journal.

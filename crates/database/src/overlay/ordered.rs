@@ -1,6 +1,6 @@
 //! The ordered index of the overlay: what was written to a range of keys.
 //!
-//! Built only when somebody scans, and then for all versions up to the newest.
+//! Built only when somebody scans, and then up to the version that the scan sees.
 //!
 //! Invariant: an entry's key is the bytes of a transaction that the entry keeps alive.
 
@@ -14,6 +14,7 @@ use rekindle_engine::KeyspaceId;
 
 use super::KeyRange;
 use crate::encode::{Encoded, OpSpan, Span};
+use crate::own::covers;
 
 /// A key at a version, ordered by (keyspace, key, newest first).
 type SlotKey<'a> = (KeyspaceId, &'a [u8], Reverse<u64>);
@@ -95,7 +96,7 @@ impl Ord for Slot {
 }
 
 /// The writes of all transactions up to a version, by key.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Ordered {
     entries: BTreeMap<Slot, Option<Span>>,
     until: u64,
@@ -141,7 +142,7 @@ impl Ordered {
         for (written, key) in written_keys(source) {
             let key = source.slice(key);
             let (start, end) = (source.slice(start), source.slice(end));
-            if written == keyspace && key >= start && (end.is_empty() || key < end) {
+            if written == keyspace && covers(start, end, key) {
                 let slot: SlotKey<'_> = (keyspace, key, Reverse(version));
                 self.entries.remove(&slot as &dyn AsSlot);
             }
