@@ -285,8 +285,8 @@ impl Core {
         }
     }
 
-    /// Wakes commits that awaited room for too long: they have no thread that could wait for a time,
-    /// and on a disk whose sync hangs the journal never wakes them.
+    /// Wakes commits that awaited room for too long: they have no thread that could wait for a
+    /// time, and on a disk whose sync hangs the journal never wakes them.
     pub(crate) fn wake_overdue(&self) {
         self.room.wake_to(self.env.clock.boot_ns());
     }

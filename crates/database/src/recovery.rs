@@ -12,7 +12,7 @@ use std::time::Duration;
 use rekindle_engine::checkpoint::{Policy, Since};
 use rekindle_engine::recovery::{self as engine_recovery, EngineLayer, Usable};
 use rekindle_engine::{Engine, MemoryEngine};
-use rekindle_env::{DirectoryLock, EntryKind, Env, LockMode, ReadDisk};
+use rekindle_env::{DirectoryLock, Env, LockMode, ReadDisk, durable};
 use rekindle_journal::codec::segment::{HEADER_LEN, SegmentHeader, SegmentHeaderRead};
 use rekindle_journal::{self as journal, JournalLayer, Layout, MetaLayer, WriterConfig};
 use rekindle_recovery::store::{self, StoreLayer};
@@ -324,9 +324,8 @@ pub(crate) fn journal_begin(
 ) -> Result<Option<u64>, Error> {
     let Some(meta) = meta.trusted.meta else { return Ok(Some(1)) };
     let path = layout.segment(meta.oldest_segment);
-    let found = disk.stat(&path);
-    let found = found.map_err(|e| Error::io(format!("looking at {}", path.display()), e))?;
-    if found.is_some_and(|entry| entry.kind != EntryKind::File) {
+    let no_file = durable::is_no_file(disk, &path);
+    if no_file.map_err(|e| Error::io(format!("looking at {}", path.display()), e))? {
         return Ok(None);
     }
     let file = match disk.open_read(&path) {

@@ -135,6 +135,11 @@ pub fn copy_file(disk: &dyn Disk, from: &Path, to: &Path) -> io::Result<()> {
     sync_parent(disk, to)
 }
 
+/// Whether something that is no file stands at this path. It is not opened.
+pub fn is_no_file(disk: &(impl ReadDisk + ?Sized), path: &Path) -> io::Result<bool> {
+    Ok(disk.stat(path)?.is_some_and(|entry| entry.kind != EntryKind::File))
+}
+
 /// Reads a whole file of at most `limit` bytes; a longer one is refused with
 /// [`io::ErrorKind::FileTooLarge`] before anything is allocated.
 pub fn read_file(disk: &(impl ReadDisk + ?Sized), path: &Path, limit: u64) -> io::Result<Vec<u8>> {

@@ -6,7 +6,7 @@
 use std::io;
 use std::sync::Arc;
 
-use rekindle_env::{Disk, EntryKind, durable};
+use rekindle_env::{Disk, durable};
 
 use crate::codec::meta::Meta;
 use crate::layout::{Layout, MetaCopy};
@@ -108,7 +108,7 @@ impl MetaStore {
     pub(crate) fn remove(disk: &dyn Disk, layout: &Layout, seqs: &[u64]) -> io::Result<()> {
         for seq in seqs {
             let path = layout.segment(*seq);
-            if disk.stat(&path)?.is_some_and(|entry| entry.kind != EntryKind::File) {
+            if durable::is_no_file(disk, &path)? {
                 continue;
             }
             match disk.remove_file(&path) {

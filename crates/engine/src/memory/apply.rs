@@ -143,8 +143,7 @@ impl MemoryEngine {
             match walk {
                 Walk::Done => return,
                 Walk::More(key) => {
-                    let last = behind.as_ref().map(|last| last.compare(&key.probe()));
-                    debug_assert!(last.is_none_or(|order| order.is_lt()), "a walk goes on");
+                    debug_assert!(key.is_behind(behind.as_ref()), "a walk goes on");
                     behind = Some(key);
                 }
             }

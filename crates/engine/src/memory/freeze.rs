@@ -125,8 +125,7 @@ impl Frozen<'_> {
         });
         match (walk, last) {
             (Walk::More(key), _) | (Walk::Done, Some(key)) => {
-                let last = cursor.behind.as_ref().map(|last| last.compare(&key.probe()));
-                assert!(last.is_none_or(|order| order.is_lt()), "no row is read twice");
+                assert!(key.is_behind(cursor.behind.as_ref()), "no row is read twice");
                 cursor.behind = Some(key);
             }
             (Walk::Done, None) => {

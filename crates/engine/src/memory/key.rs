@@ -92,6 +92,11 @@ impl Key {
         }
     }
 
+    /// Whether it stands behind the last key that a walk told; true at the beginning of one.
+    pub(super) fn is_behind(&self, last: Option<&Self>) -> bool {
+        last.is_none_or(|last| last.compare(&self.probe()).is_lt())
+    }
+
     /// Heap bytes of this key, allocator overhead included.
     pub(super) fn heap_bytes(&self) -> u64 {
         match self {

@@ -3,7 +3,6 @@
 //! Invariant: whether a version may be read is decided under the keyspace's lock, once per hold, so
 //! nothing that a reader needs is reclaimed between the decision and the read.
 
-use std::cmp::Ordering as Order;
 use std::ops::{Bound, ControlFlow};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -68,10 +67,13 @@ impl MemoryEngine {
             match walk {
                 Walk::Done => return Ok(rows),
                 Walk::More(key) => {
-                    let last = behind.as_ref().map(|last| last.compare(&key.probe()));
-                    let goes_on =
-                        |order: Order| if reverse { order.is_gt() } else { order.is_lt() };
-                    debug_assert!(last.is_none_or(goes_on), "a walk goes on");
+                    debug_assert!(
+                        match &behind {
+                            Some(last) if reverse => last.is_behind(Some(&key)),
+                            last => key.is_behind(last.as_ref()),
+                        },
+                        "a walk goes on"
+                    );
                     behind = Some(key);
                 }
             }

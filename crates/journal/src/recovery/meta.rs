@@ -273,9 +273,8 @@ pub(super) const NO_FILE: &str = "a directory, link or device";
 
 /// Whether something that is no file stands at this path. It is not opened.
 pub(super) fn is_no_file(disk: &dyn ReadDisk, path: &std::path::Path) -> Result<bool, Failure> {
-    let found = disk.stat(path);
-    let found = found.map_err(|e| Failure::io(format!("looking at {}", path.display()), e))?;
-    Ok(found.is_some_and(|entry| entry.kind != EntryKind::File))
+    durable::is_no_file(disk, path)
+        .map_err(|e| Failure::io(format!("looking at {}", path.display()), e))
 }
 
 /// The entries of a directory, none where it does not exist.
