@@ -5,11 +5,14 @@
 use std::sync::{Arc, OnceLock};
 
 use rekindle_env::Env;
+use tokio::sync::Semaphore;
 
 use crate::boot::Recovered;
 use crate::config::Config;
 use crate::front::connections::Doorman;
 use crate::front::grpc::budget::Budget;
+use crate::front::http::token::FormToken;
+use crate::front::limits::HTTP_WAITING_MAX;
 use crate::listen::Addresses;
 use crate::metrics::Counters;
 use crate::metrics::disk::DiskTimes;
@@ -34,6 +37,10 @@ pub struct Server {
     pub grpc_doorman: Arc<Doorman>,
     /// Bytes and calls in flight on the gRPC front.
     pub budget: Arc<Budget>,
+    /// Places for HTTP requests whose answers wait for the disk.
+    pub http_waiting: Arc<Semaphore>,
+    /// What the forms of this process's own pages carry.
+    pub form_token: FormToken,
     addresses: OnceLock<Addresses>,
     recovered: OnceLock<Recovered>,
 }
@@ -53,6 +60,8 @@ impl Server {
             http_doorman: doorman(),
             grpc_doorman: doorman(),
             budget: Budget::new(limits),
+            http_waiting: Arc::new(Semaphore::new(HTTP_WAITING_MAX)),
+            form_token: FormToken::draw(env.random.as_ref()),
             addresses: OnceLock::new(),
             recovered: OnceLock::new(),
             config,

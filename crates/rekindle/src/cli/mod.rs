@@ -48,17 +48,11 @@ impl Cli {
     fn from(arguments: impl IntoIterator<Item = OsString>) -> Result<Command, clap::Error> {
         let matches = Self::command().try_get_matches_from(arguments)?;
         let Self { addr, http, mut command } = Self::from_arg_matches(&matches)?;
-        let (addr_of, http_of) = match &mut command {
-            Command::Queue(args) => (Some(args.address_mut()), None),
-            Command::Kv(args) => (Some(args.address_mut()), None),
-            Command::Report(args) => (None, Some(args.address_mut())),
-            _ => (None, None),
-        };
-        for (id, given, place) in [("addr", addr, addr_of), ("http", http, http_of)] {
+        for (id, given) in [("addr", addr), ("http", http)] {
             let (Some(given), Some((name, after))) = (given, matches.subcommand()) else {
                 continue;
             };
-            let Some(place) = place else {
+            let Some(place) = command.server(id) else {
                 let message = match (name, id) {
                     ("serve", "http") => {
                         "write --http after 'serve': it is where to listen".to_owned()
@@ -69,7 +63,7 @@ impl Cli {
             };
             // The one that stands later wins; either wins over the environment.
             if after.value_source(id) != Some(ValueSource::CommandLine) {
-                *place = given;
+                place.set(given);
             }
         }
         Ok(command)
@@ -94,6 +88,34 @@ enum Command {
     Report(report::ReportArgs),
     /// Show that a crash loses nothing
     Demo(demo::DemoArgs),
+}
+
+impl Command {
+    /// Where this command keeps the address of the server that it talks to: its gRPC side (`addr`)
+    /// or its admin side (`http`).
+    fn server(&mut self, id: &str) -> Option<Place<'_>> {
+        match (self, id) {
+            (Self::Queue(args), "addr") => Some(Place::Grpc(args.address_mut())),
+            (Self::Kv(args), "addr") => Some(Place::Grpc(args.address_mut())),
+            (Self::Report(args), "http") => Some(Place::Admin(&mut args.admin)),
+            _ => None,
+        }
+    }
+}
+
+/// An address among the arguments of a command.
+enum Place<'a> {
+    Grpc(&'a mut String),
+    Admin(&'a mut http::Admin),
+}
+
+impl Place<'_> {
+    fn set(self, address: String) {
+        match self {
+            Self::Grpc(place) => *place = address,
+            Self::Admin(admin) => admin.set(address),
+        }
+    }
 }
 
 /// Where the server is.
@@ -196,7 +218,7 @@ mod tests {
         let found = |line: &str| match parse(line).expect(line) {
             Command::Queue(mut args) => args.address_mut().clone(),
             Command::Kv(mut args) => args.address_mut().clone(),
-            Command::Report(mut args) => args.address_mut().clone(),
+            Command::Report(args) => args.admin.address().to_owned(),
             other => panic!("{other:?}"),
         };
         for line in [

@@ -3,38 +3,24 @@
 use std::fmt::Write as _;
 
 use clap::Args;
-use rekindle_recovery::exit;
 use serde_json::Value;
 
+use super::Outcome;
 use super::failure::Failure;
+use super::http::{self, Admin};
 use super::output::Out;
-use super::{Outcome, address, http};
 
 #[derive(Args, Debug)]
 pub(super) struct ReportArgs {
-    /// Address of the server's admin side (HTTP)
-    #[arg(
-        long,
-        env = "REKINDLE_HTTP",
-        value_name = "HOST:PORT",
-        default_value = "127.0.0.1:7610",
-        value_parser = address
-    )]
-    http: String,
+    #[command(flatten)]
+    pub(super) admin: Admin,
     /// One line of JSON
     #[arg(long)]
     json: bool,
 }
 
-impl ReportArgs {
-    /// Where the admin side is.
-    pub(super) fn address_mut(&mut self) -> &mut String {
-        &mut self.http
-    }
-}
-
 pub(super) fn run(args: &ReportArgs) -> Outcome {
-    let report = latest(&args.http)?;
+    let report = latest(args.admin.address())?;
     let mut out = Out::new();
     if args.json {
         out.json(&report)?;
@@ -47,17 +33,7 @@ pub(super) fn run(args: &ReportArgs) -> Outcome {
 
 /// The report of the newest recovery of the server at this address.
 pub(super) fn latest(address: &str) -> Result<Value, Failure> {
-    let answer = http::get(address, "/v1/recoveries/latest")?;
-    let said = String::from_utf8_lossy(&answer.body).trim().to_owned();
-    match answer.status {
-        200 => serde_json::from_slice(&answer.body).map_err(|error| {
-            Failure::new(exit::REFUSED, format!("{address} answered no report: {error}"))
-        }),
-        503 => Err(Failure::new(exit::UNREACHABLE, format!("{address} is not ready: {said}"))),
-        status => {
-            Err(Failure::new(exit::REFUSED, format!("{address} answered status {status}: {said}")))
-        }
-    }
+    http::get(address, "/v1/recoveries/latest")?.value()
 }
 
 /// The report for people.

@@ -11,6 +11,10 @@ use serde::Serialize;
 pub const REQUEST_BYTES_MAX: usize = 4 << 20;
 /// Largest header list of a call, bytes.
 pub const HEADER_LIST_BYTES_MAX: u32 = 16 << 10;
+/// Largest body of a request to the HTTP front, bytes.
+pub const HTTP_BODY_BYTES_MAX: usize = 64 << 10;
+/// Requests to the HTTP front whose answers wait for the disk at once.
+pub const HTTP_WAITING_MAX: usize = 64;
 /// Most headers of an HTTP/1 request.
 pub const HTTP_HEADERS_MAX: usize = 100;
 /// Streams that a peer opened and reset and that were not yet accepted.
@@ -158,6 +162,8 @@ impl Limits {
             set("long_polls", self.long_polls, "limits.long_polls", "the call does not wait"),
             fixed("request_bytes", REQUEST_BYTES_MAX as u64, "the call is refused: out of range"),
             fixed("header_list_bytes", HEADER_LIST_BYTES_MAX.into(), "the call is refused"),
+            fixed("http_body_bytes", HTTP_BODY_BYTES_MAX as u64, "the request is refused: 413"),
+            fixed("http_waiting", HTTP_WAITING_MAX as u64, "the request waits 30 s, then 503"),
             fixed("http_headers", HTTP_HEADERS_MAX as u64, "the call is refused: 431"),
             fixed("pending_resets", PENDING_RESETS_MAX as u64, CLOSED),
             fixed("window_bytes", WINDOW_BYTES.into(), "the sender waits"),

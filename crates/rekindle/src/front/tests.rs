@@ -15,7 +15,8 @@ use tower::{Layer, ServiceExt, service_fn};
 use super::access::{Permission, Principal};
 use super::grpc::gate::Gate;
 use super::grpc::table::METHODS;
-use super::http::table::ROUTES;
+use super::http::request::Takes;
+use super::http::table::{ROUTES, Route};
 use crate::config::Config;
 use crate::progress::Stage;
 use crate::state::Server;
@@ -41,6 +42,12 @@ async fn ask(principal: Principal, method: Method, path: &str, headers: &[(&str,
 struct Answer {
     status: StatusCode,
     retry_after: bool,
+}
+
+/// A path with something in the place of its parameters.
+fn filled(path: &str) -> String {
+    let segments = path.split('/').map(|it| if it.starts_with('{') { "1" } else { it });
+    segments.collect::<Vec<_>>().join("/")
 }
 
 const LOCAL: &[(&str, &str)] = &[("host", "localhost:7610")];
@@ -69,14 +76,21 @@ async fn call(principal: Principal, path: &str, origin: Option<&str>) -> (Code, 
 #[tokio::test]
 async fn every_entry_of_both_tables_asks_for_its_permission() {
     for route in ROUTES {
-        let path = route.path().replace("{name}", "q");
+        let (path, method) = (filled(route.path()), route.method());
         let probe = route.permission() == Permission::Probe;
-        let nobody = ask(Principal::Nobody, Method::GET, &path, LOCAL).await;
+        let nobody = ask(Principal::Nobody, method.clone(), &path, LOCAL).await;
         assert_eq!(nobody.status == StatusCode::FORBIDDEN, !probe, "{path}");
-        let local = ask(Principal::Local, Method::GET, &path, LOCAL).await;
+        let local = ask(Principal::Local, method.clone(), &path, LOCAL).await;
         assert_ne!(local.status, StatusCode::FORBIDDEN, "{path}");
-        let post = ask(Principal::Local, Method::POST, &path, LOCAL).await;
-        assert_eq!(post.status, StatusCode::METHOD_NOT_ALLOWED, "{path}");
+        let methods: Vec<Method> =
+            ROUTES.iter().filter(|other| other.path() == route.path()).map(Route::method).collect();
+        for other in [Method::GET, Method::POST, Method::PUT, Method::DELETE] {
+            let refused = ask(Principal::Local, other.clone(), &path, LOCAL).await.status;
+            let wrong = refused == StatusCode::METHOD_NOT_ALLOWED;
+            assert_eq!(wrong, !methods.contains(&other), "{other} {path}");
+        }
+        // Whoever changes something is asked for a body that no page of another origin can send.
+        assert_eq!(method == Method::POST, route.takes() != Takes::Nothing, "{path}");
     }
     for method in METHODS {
         let uri = format!("http://localhost:7611{}", method.path());

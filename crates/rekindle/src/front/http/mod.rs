@@ -1,11 +1,18 @@
-//! The HTTP front: probes, metrics, reports and looks at what there is; it changes nothing.
+//! The HTTP front: probes, metrics, reports, looks at what there is, and what operators decide.
 //!
 //! Invariants: it answers from the first moment of a start; a request that names another server, or
 //! comes from a page of another origin, is refused before any route sees it.
 
 mod answers;
 mod listener;
+pub mod reply;
+pub mod request;
 pub mod table;
+pub mod token;
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests;
 
 pub use listener::serve;
 
@@ -22,12 +29,17 @@ use crate::state::Server;
 
 /// The table's router behind the guard.
 pub fn router(server: &Arc<Server>, principal: Principal) -> Router {
-    let guarded = Arc::clone(server);
+    guarded(server, table::router(server, principal))
+}
+
+/// Puts the guard before a router.
+fn guarded(server: &Arc<Server>, router: Router) -> Router {
+    let server = Arc::clone(server);
     let guard = move |request: Request, next: Next| {
-        let server = Arc::clone(&guarded);
+        let server = Arc::clone(&server);
         async move { guard(&server, request, next).await }
     };
-    table::router(server, principal).layer(from_fn(guard))
+    router.layer(from_fn(guard))
 }
 
 /// Refuses foreign hosts and origins; marks every answer as not to be guessed at or kept.
@@ -50,7 +62,7 @@ async fn guard(server: &Server, request: Request, next: Next) -> Response {
             "refused: Host {authority:?} or the Origin of this request is foreign. Ask by address \
              or as localhost, or list the name in server.allowed_hosts"
         );
-        table::error(StatusCode::FORBIDDEN, &message)
+        reply::error(StatusCode::FORBIDDEN, &message)
     };
     let headers = response.headers_mut();
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));

@@ -1,24 +1,23 @@
 //! The table of HTTP routes: each with the permission that it needs and when it is served.
 //!
-//! Invariant: an [`axum::Router`] is built from this table and nowhere else, and a [`Route`] cannot
-//! be made without a permission.
+//! Invariants: an [`axum::Router`] is built from a table and nowhere else, and a [`Route`] cannot
+//! be made without a permission; what may wait for the disk runs on a thread that may, and at most
+//! [`WAITING_MAX`] of them.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
 use axum::Router;
-use axum::extract::{Path, Query, State};
-use axum::http::{HeaderValue, StatusCode, header};
-use axum::response::{IntoResponse, Response};
-use axum::routing::get;
-use serde_json::json;
+use axum::extract::{Path, Query, Request, State};
+use axum::http::{Method, StatusCode};
+use axum::response::Response;
+use axum::routing::{get, post};
 
 use super::answers;
+use super::reply::{Answered, Refusal, error};
+use super::request::{Asked, Parameters, Takes};
 use crate::front::access::{Permission, Principal, Subject, Verb};
+use crate::front::limits::{BODY_TIMEOUT, HTTP_WAITING_MAX as WAITING_MAX};
 use crate::state::Server;
-
-/// The parameters of a request: of its path and its query.
-pub type Parameters = HashMap<String, String>;
 
 /// When a route is served; otherwise it answers 503 with `Retry-After`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,24 +28,91 @@ pub enum When {
     Ready,
 }
 
-/// One route; all of them answer GET.
+impl When {
+    /// Whether that is now.
+    fn is_now(self, server: &Server) -> bool {
+        match self {
+            Self::Always => true,
+            Self::Ready => server.serving().is_some(),
+        }
+    }
+}
+
+/// How a route makes its answer.
+#[derive(Clone, Copy, Debug)]
+enum Answer {
+    /// Of what is in memory, at once.
+    Look(fn(&Server, &Asked) -> Answered),
+    /// It may wait: for the disk, for a transaction. Runs to its end even when the caller goes.
+    Wait(fn(&Server, &Asked) -> Answered),
+    /// It goes on: server-sent events.
+    Stream(fn(Arc<Server>, Asked) -> Answered),
+}
+
+/// One route.
 #[derive(Clone, Copy, Debug)]
 pub struct Route {
     path: &'static str,
     permission: Permission,
     when: When,
-    answer: fn(&Server, &Parameters) -> Response,
+    takes: Takes,
+    answer: Answer,
 }
 
 impl Route {
-    /// A route.
-    const fn get(
+    /// GET, answered from memory.
+    #[must_use]
+    pub const fn get(
         path: &'static str,
         permission: Permission,
         when: When,
-        answer: fn(&Server, &Parameters) -> Response,
+        answer: fn(&Server, &Asked) -> Answered,
     ) -> Self {
-        Self { path, permission, when, answer }
+        Self { path, permission, when, takes: Takes::Nothing, answer: Answer::Look(answer) }
+    }
+
+    /// GET whose answer may wait for the disk.
+    #[must_use]
+    pub const fn read(
+        path: &'static str,
+        permission: Permission,
+        when: When,
+        answer: fn(&Server, &Asked) -> Answered,
+    ) -> Self {
+        Self { path, permission, when, takes: Takes::Nothing, answer: Answer::Wait(answer) }
+    }
+
+    /// GET of server-sent events.
+    #[must_use]
+    pub const fn events(
+        path: &'static str,
+        permission: Permission,
+        when: When,
+        answer: fn(Arc<Server>, Asked) -> Answered,
+    ) -> Self {
+        Self { path, permission, when, takes: Takes::Nothing, answer: Answer::Stream(answer) }
+    }
+
+    /// POST of JSON ([`Asked::json`]); the answer may wait.
+    #[must_use]
+    pub const fn post(
+        path: &'static str,
+        permission: Permission,
+        when: When,
+        answer: fn(&Server, &Asked) -> Answered,
+    ) -> Self {
+        Self { path, permission, when, takes: Takes::Json, answer: Answer::Wait(answer) }
+    }
+
+    /// POST of a form of our own pages ([`Asked::field`]); the answer may wait.
+    #[must_use]
+    pub const fn form(
+        path: &'static str,
+        permission: Permission,
+        when: When,
+        answer: fn(&Server, &Asked) -> Answered,
+    ) -> Self {
+        Self { path, permission, when, takes: Takes::Form, answer: Answer::Wait(answer) }
     }
 
     /// Its path.
@@ -55,10 +121,25 @@ impl Route {
         self.path
     }
 
+    /// Its method.
+    #[must_use]
+    pub const fn method(&self) -> Method {
+        match self.takes {
+            Takes::Nothing => Method::GET,
+            Takes::Json | Takes::Form => Method::POST,
+        }
+    }
+
     /// What it needs.
     #[must_use]
     pub const fn permission(&self) -> Permission {
         self.permission
+    }
+
+    /// What its body must be.
+    #[must_use]
+    pub const fn takes(&self) -> Takes {
+        self.takes
     }
 }
 
@@ -81,48 +162,77 @@ pub static ROUTES: &[Route] = &[
 
 /// The router of a listener whose callers are `principal`.
 pub fn router(server: &Arc<Server>, principal: Principal) -> Router {
+    router_of(ROUTES, server, principal)
+}
+
+/// The router of these routes.
+pub(super) fn router_of(routes: &[Route], server: &Arc<Server>, principal: Principal) -> Router {
     let mut router = Router::new();
-    for &route in ROUTES {
+    for &route in routes {
         let handler = move |State(server): State<Arc<Server>>,
                             Path(mut parameters): Path<Parameters>,
-                            Query(query): Query<Parameters>| async move {
-            parameters.extend(query);
-            serve(route, &server, principal, &parameters)
+                            Query(query): Query<Parameters>,
+                            request: Request| async move {
+            // What the path says wins over a parameter of the same name.
+            for (name, value) in query {
+                parameters.entry(name).or_insert(value);
+            }
+            let answered = serve(route, &server, principal, parameters, request).await;
+            answered.unwrap_or_else(|refusal| refusal.response(&server))
         };
-        router = router.route(route.path, get(handler));
+        let by_method = if route.method() == Method::GET { get(handler) } else { post(handler) };
+        router = router.route(route.path, by_method);
     }
     let nothing = || async { error(StatusCode::NOT_FOUND, "there is nothing at this path") };
-    router.fallback(nothing).with_state(Arc::clone(server))
+    let not_so = |method: Method| async move {
+        let message = format!("{method} is not served at this path; see the header Allow");
+        error(StatusCode::METHOD_NOT_ALLOWED, &message)
+    };
+    router.fallback(nothing).method_not_allowed_fallback(not_so).with_state(Arc::clone(server))
 }
 
-/// Checks what a route needs, then answers.
-fn serve(route: Route, server: &Server, principal: Principal, parameters: &Parameters) -> Response {
+/// Checks what a route needs, reads what it takes, then answers.
+async fn serve(
+    route: Route,
+    server: &Arc<Server>,
+    principal: Principal,
+    parameters: Parameters,
+    request: Request,
+) -> Answered {
     if !principal.may(route.permission) {
-        let permission = route.permission;
-        return error(StatusCode::FORBIDDEN, &format!("this needs the permission {permission}"));
+        let message = format!("this needs the permission {}", route.permission);
+        return Err(Refusal::new(StatusCode::FORBIDDEN, message));
     }
-    if route.when == When::Ready && server.serving().is_none() {
-        return unavailable(server);
+    if !route.when.is_now(server) {
+        return Err(Refusal::NotNow);
     }
-    (route.answer)(server, parameters)
+    let (head, body) = request.into_parts();
+    let content = route.takes.read(&head.headers, body, &server.form_token).await?;
+    let asked = Asked::new(parameters, content);
+    match route.answer {
+        Answer::Look(answer) => answer(server, &asked),
+        Answer::Wait(answer) => wait(answer, Arc::clone(server), asked).await,
+        Answer::Stream(answer) => answer(Arc::clone(server), asked),
+    }
 }
 
-/// 503, with progress and when to ask again.
-pub(super) fn unavailable(server: &Server) -> Response {
-    let status = server.progress.status();
-    let left_ms = status.estimate_ms.unwrap_or(0).saturating_sub(status.elapsed_ms);
-    let seconds = left_ms.div_ceil(1_000).clamp(1, 60);
-    let mut response = json_answer(StatusCode::SERVICE_UNAVAILABLE, &status);
-    response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds));
-    response
-}
-
-/// An error as JSON.
-pub(super) fn error(status: StatusCode, message: &str) -> Response {
-    json_answer(status, &json!({ "error": message }))
-}
-
-/// Any value as JSON.
-pub(super) fn json_answer(status: StatusCode, value: &impl serde::Serialize) -> Response {
-    (status, axum::Json(value)).into_response()
+/// Answers on a thread that may wait, once one of ours is free.
+async fn wait(
+    answer: fn(&Server, &Asked) -> Answered,
+    server: Arc<Server>,
+    asked: Asked,
+) -> Result<Response, Refusal> {
+    let free = Arc::clone(&server.http_waiting).acquire_owned();
+    let Ok(Ok(place)) = tokio::time::timeout(BODY_TIMEOUT, free).await else {
+        let message = format!("{WAITING_MAX} other requests wait for the disk; try again");
+        return Err(Refusal::new(StatusCode::SERVICE_UNAVAILABLE, message));
+    };
+    let answering = tokio::task::spawn_blocking(move || {
+        let _place = place;
+        answer(&server, &asked)
+    });
+    answering.await.unwrap_or_else(|error| {
+        let message = format!("the answer failed: {error}");
+        Err(Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, message))
+    })
 }

@@ -1,0 +1,139 @@
+//! What routes answer: JSON, pages, events, and refusals.
+//!
+//! Invariant: every refusal is JSON with an `error` for people; where the command line must end
+//! with another code than the status means, it carries that as `code`.
+
+use std::convert::Infallible;
+
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::response::sse::{Event, KeepAlive, Sse};
+use axum::response::{IntoResponse, Response};
+use futures::Stream;
+use serde_json::json;
+
+use crate::state::Server;
+
+/// What a page may load: nothing of other places. Styles of the page itself may be inline.
+const PAGE_POLICY: &str = "default-src 'self'; style-src 'self' 'unsafe-inline'; \
+                           base-uri 'none'; form-action 'self'; frame-ancestors 'none'";
+
+/// An answer, or why there is none.
+pub type Answered = Result<Response, Refusal>;
+
+/// Why a request is not answered as it wants.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Refusal {
+    /// With a reason.
+    Because {
+        /// The status.
+        status: StatusCode,
+        /// For people.
+        message: String,
+        /// The exit code for the command line, where the status does not say it.
+        code: Option<i32>,
+    },
+    /// Not now: the server starts, or ends. Says how far it is and when to ask again.
+    NotNow,
+}
+
+impl Refusal {
+    /// A refusal with a reason.
+    #[must_use]
+    pub fn new(status: StatusCode, message: impl Into<String>) -> Self {
+        Self::Because { status, message: message.into(), code: None }
+    }
+
+    /// The same, and the exit code that a command ends with.
+    #[must_use]
+    pub fn with_code(status: StatusCode, code: i32, message: impl Into<String>) -> Self {
+        Self::Because { status, message: message.into(), code: Some(code) }
+    }
+
+    /// As an answer of this server.
+    #[must_use]
+    pub fn response(self, server: &Server) -> Response {
+        match self {
+            Self::Because { status, message, code: None } => error(status, &message),
+            Self::Because { status, message, code } => {
+                json(status, &json!({ "error": message, "code": code }))
+            }
+            Self::NotNow => unavailable(server),
+        }
+    }
+}
+
+/// A service's refusal as HTTP.
+impl From<rekindle_services::Error> for Refusal {
+    fn from(fault: rekindle_services::Error) -> Self {
+        use rekindle_recovery::exit;
+        use rekindle_services::Kind;
+        let (status, code) = match fault.kind() {
+            Kind::NotFound => (StatusCode::NOT_FOUND, None),
+            Kind::Invalid => (StatusCode::BAD_REQUEST, None),
+            Kind::Conflict | Kind::Exists | Kind::Fenced | Kind::Compacted => {
+                (StatusCode::CONFLICT, None)
+            }
+            Kind::Full => (StatusCode::INSUFFICIENT_STORAGE, None),
+            Kind::Retry | Kind::Poisoned => (StatusCode::SERVICE_UNAVAILABLE, None),
+            Kind::Corrupt => (StatusCode::INTERNAL_SERVER_ERROR, Some(exit::CORRUPT)),
+            Kind::Unknown => (StatusCode::INTERNAL_SERVER_ERROR, Some(exit::UNKNOWN)),
+            Kind::Io => (StatusCode::INTERNAL_SERVER_ERROR, Some(exit::IO)),
+        };
+        Self::Because { status, message: fault.message().to_owned(), code }
+    }
+}
+
+/// Any value as JSON, with 200.
+pub fn ok(value: &impl serde::Serialize) -> Answered {
+    Ok(json(StatusCode::OK, value))
+}
+
+/// Any value as JSON.
+pub fn json(status: StatusCode, value: &impl serde::Serialize) -> Response {
+    (status, axum::Json(value)).into_response()
+}
+
+/// A page, which may load nothing of other places and be shown in no frame.
+pub fn html(status: StatusCode, page: String) -> Response {
+    let headers = [
+        (header::CONTENT_TYPE, "text/html; charset=utf-8"),
+        (header::CONTENT_SECURITY_POLICY, PAGE_POLICY),
+        (header::REFERRER_POLICY, "no-referrer"),
+    ];
+    (status, headers, page).into_response()
+}
+
+/// Plain text.
+pub fn text(status: StatusCode, text: String) -> Response {
+    (status, [(header::CONTENT_TYPE, "text/plain; charset=utf-8")], text).into_response()
+}
+
+/// After a form: to the page that shows what it did.
+pub fn see_other(path: &str) -> Answered {
+    let location = HeaderValue::from_str(path).map_err(|_| {
+        let message = format!("{path:?} is no path to go to");
+        Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, message)
+    })?;
+    Ok((StatusCode::SEE_OTHER, [(header::LOCATION, location)]).into_response())
+}
+
+/// Server-sent events until the stream ends; a comment keeps a quiet one alive.
+pub fn events(stream: impl Stream<Item = Event> + Send + 'static) -> Response {
+    let stream = futures::StreamExt::map(stream, Ok::<Event, Infallible>);
+    Sse::new(stream).keep_alive(KeepAlive::default()).into_response()
+}
+
+/// An error as JSON.
+pub fn error(status: StatusCode, message: &str) -> Response {
+    json(status, &json!({ "error": message }))
+}
+
+/// 503, with progress and when to ask again.
+pub fn unavailable(server: &Server) -> Response {
+    let status = server.progress.status();
+    let left_ms = status.estimate_ms.unwrap_or(0).saturating_sub(status.elapsed_ms);
+    let seconds = left_ms.div_ceil(1_000).clamp(1, 60);
+    let mut response = json(StatusCode::SERVICE_UNAVAILABLE, &status);
+    response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+    response
+}
