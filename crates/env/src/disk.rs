@@ -113,6 +113,12 @@ pub trait Disk: ReadDisk {
     /// Renames a file or directory, replacing a file at `to`.
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
 
+    /// Gives an existing regular file a second name, which must not exist. The file is the same
+    /// under both. A disk that cannot, or not between these places, answers
+    /// [`io::ErrorKind::CrossesDevices`], [`io::ErrorKind::Unsupported`],
+    /// [`io::ErrorKind::TooManyLinks`] or [`io::ErrorKind::PermissionDenied`].
+    fn hard_link(&self, from: &Path, to: &Path) -> io::Result<()>;
+
     /// Removes a file.
     fn remove_file(&self, path: &Path) -> io::Result<()>;
 

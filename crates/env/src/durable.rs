@@ -118,6 +118,14 @@ pub fn rename(disk: &dyn Disk, from: &Path, to: &Path) -> io::Result<()> {
     if parent(from) == parent(to) { Ok(()) } else { sync_parent(disk, from) }
 }
 
+/// Gives a file a second name, which must not exist, for good. The content must have been synced
+/// before, and whoever writes to the file afterwards changes it under both names.
+pub fn hard_link(disk: &dyn Disk, from: &Path, to: &Path) -> io::Result<()> {
+    assert!(from != to, "a second name is another one");
+    disk.hard_link(from, to)?;
+    sync_parent(disk, to)
+}
+
 /// Copies a file to a name that must not exist.
 pub fn copy_file(disk: &dyn Disk, from: &Path, to: &Path) -> io::Result<()> {
     let source = disk.open_read(from)?;

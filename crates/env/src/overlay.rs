@@ -4,7 +4,8 @@
 //! memory used is that of the pages that were written, whatever sizes were set. What the disk
 //! underneath shows is taken to stand still: the caller holds its lock.
 //!
-//! A relative and an absolute path to one file are two files here; use one way to write paths.
+//! A relative and an absolute path to one file are two files here; use one way to write paths. So
+//! are two names that one file has underneath.
 
 mod file;
 mod tree;
@@ -94,6 +95,10 @@ impl Disk for OverlayDisk {
 
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
         self.tree().rename(from, to)
+    }
+
+    fn hard_link(&self, from: &Path, to: &Path) -> io::Result<()> {
+        self.tree().hard_link(from, to)
     }
 
     fn remove_file(&self, path: &Path) -> io::Result<()> {

@@ -246,6 +246,13 @@ impl Disk for SimulatedDisk {
         }
     }
 
+    fn hard_link(&self, from: &Path, to: &Path) -> io::Result<()> {
+        let mut machine = self.machine();
+        machine.call(OperationKind::HardLink, &[from, to])?;
+        let change = EntryChange::link(&machine.live, from, to)?;
+        machine.entry_change(OperationKind::HardLink, to, change)
+    }
+
     fn remove_file(&self, path: &Path) -> io::Result<()> {
         let mut machine = self.machine();
         machine.call(OperationKind::RemoveFile, &[path])?;

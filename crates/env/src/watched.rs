@@ -177,6 +177,10 @@ impl Disk for WatchedDisk {
         pass(&*self.watch, Change::Rename { to }, || self.inner.rename(from, to))
     }
 
+    fn hard_link(&self, from: &Path, to: &Path) -> io::Result<()> {
+        self.inner.hard_link(from, to)
+    }
+
     fn remove_file(&self, path: &Path) -> io::Result<()> {
         pass(&*self.watch, Change::Remove { path }, || self.inner.remove_file(path))
     }

@@ -49,7 +49,9 @@ proptest! {
     ) {
         let base = simulated();
         let mut runner = Runner::new(&base, "store");
-        before.iter().for_each(|step| drop(runner.run(step)));
+        // Two names of one file underneath are two files to the overlay.
+        let before = before.iter().filter(|step| !matches!(step, Step::HardLink(..)));
+        before.for_each(|step| drop(runner.run(step)));
         drop(runner);
         let untouched = base.image();
         let operations = base.operations();

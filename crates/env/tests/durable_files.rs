@@ -124,6 +124,27 @@ fn renames_removals_and_copies_last() {
     assert_eq!(image.read("b/copy").unwrap(), [1; 3000]);
 }
 
+/// A second name lasts, and neither name takes the file away from the other.
+#[test]
+fn a_second_name_lasts() {
+    let files: [(&str, &[u8]); 2] = [("a/x", &[1; 3000]), ("b/y", b"y")];
+    let whole = |image: &Image| {
+        image.read("a/x").is_ok_and(|bytes| bytes == [1; 3000])
+            && image.read("b/x").map_or(true, |bytes| bytes == [1; 3000])
+    };
+    let image = lasts(&files, |disk| durable::hard_link(disk, path("a/x"), path("b/x")), whole);
+    assert_eq!(image.read("b/x").unwrap(), [1; 3000]);
+    let disk = SimulatedDisk::from_image(image, 0);
+    let again = durable::hard_link(&disk, path("a/x"), path("b/y"));
+    assert_eq!(again.unwrap_err().kind(), ErrorKind::AlreadyExists);
+    durable::remove_file(&disk, path("a/x")).unwrap();
+    for survival in Survival::EVERY {
+        let crashed = disk.crash(survival, 0).image();
+        assert!(crashed.read("a/x").is_err());
+        assert_eq!(crashed.read("b/x").unwrap(), [1; 3000]);
+    }
+}
+
 #[test]
 fn a_failed_sync_is_reported_by_every_operation() {
     type Change = fn(&SimulatedDisk) -> io::Result<()>;

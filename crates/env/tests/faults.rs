@@ -62,7 +62,7 @@ fn faults_have_kinds_paths_and_durations() {
 fn every_kind_of_call_can_fail() {
     let (disk, file) = with_file(b"old");
     type Call<'a> = (OperationKind, &'a dyn Fn() -> std::io::Result<()>);
-    let calls: [Call<'_>; 15] = [
+    let calls: [Call<'_>; 16] = [
         (OperationKind::Open, &|| disk.open_read(path("file")).map(drop)),
         (OperationKind::Read, &|| file.read_at(&mut [0], 0).map(drop)),
         (OperationKind::List, &|| disk.list(path(".")).map(drop)),
@@ -77,6 +77,7 @@ fn every_kind_of_call_can_fail() {
         (OperationKind::Rename, &|| disk.rename(path("d"), path("e"))),
         (OperationKind::RemoveDir, &|| disk.remove_dir(path("e"))),
         (OperationKind::Create, &|| disk.create(path("new")).map(drop)),
+        (OperationKind::HardLink, &|| disk.hard_link(path("new"), path("second"))),
         (OperationKind::RemoveFile, &|| disk.remove_file(path("new"))),
     ];
     for (kind, call) in calls {

@@ -29,6 +29,7 @@ pub(crate) enum Step {
     RemoveFile(&'static str),
     RemoveDir(&'static str),
     Rename(&'static str, &'static str),
+    HardLink(&'static str, &'static str),
     SyncDir(&'static str),
     Lock(&'static str),
 }
@@ -66,6 +67,7 @@ pub(crate) fn step() -> impl Strategy<Value = Step> {
         2 => name().prop_map(Step::RemoveFile),
         1 => name().prop_map(Step::RemoveDir),
         4 => (name(), name()).prop_map(|(from, to)| Step::Rename(from, to)),
+        2 => (name(), name()).prop_map(|(from, to)| Step::HardLink(from, to)),
         2 => name().prop_map(Step::SyncDir),
         1 => name().prop_map(Step::Lock),
     ]
@@ -118,6 +120,7 @@ impl<'a> Runner<'a> {
             Step::RemoveFile(name) => disk.remove_file(&at(name)).map(|()| done()),
             Step::RemoveDir(name) => disk.remove_dir(&at(name)).map(|()| done()),
             Step::Rename(from, to) => disk.rename(&at(from), &at(to)).map(|()| done()),
+            Step::HardLink(from, to) => disk.hard_link(&at(from), &at(to)).map(|()| done()),
             Step::SyncDir(name) => disk.sync_dir(&at(name)).map(|()| done()),
             Step::Lock(name) => {
                 let held = disk.lock(&at(name), LockMode::Shared)?;

@@ -100,6 +100,10 @@ impl Tree {
             return Ok(());
         }
         match (&slot, self.child(to_dir, &to_name)?) {
+            // Two names of one file: nothing happens, says rename(2).
+            (Slot::File(file), Some(Slot::File(other))) if Arc::ptr_eq(file, &other) => {
+                return Ok(());
+            }
             (_, Some(Slot::Directory(above))) if from_stack.contains(&above) => {
                 return Err(Errno::NOTEMPTY.into());
             }
@@ -111,6 +115,21 @@ impl Tree {
         assert!(!matches!(slot, Slot::Gone), "what is gone cannot be renamed");
         self.put(to_dir, to_name, slot);
         self.put(from_dir, from_name, Slot::Gone);
+        Ok(())
+    }
+
+    pub(super) fn hard_link(&mut self, from: &Path, to: &Path) -> io::Result<()> {
+        let (from_stack, from_name) = self.place(from)?.ok_or(Errno::ISDIR)?;
+        let slot = match self.child(top(&from_stack), &from_name)? {
+            Some(slot @ Slot::File(_)) => slot,
+            Some(Slot::Directory(_)) => return Err(Errno::ISDIR.into()),
+            Some(_) => {
+                return Err(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file"));
+            }
+            None => return Err(Errno::NOENT.into()),
+        };
+        let (dir, name) = self.vacant(to)?;
+        self.put(dir, name, slot);
         Ok(())
     }
 

@@ -24,6 +24,7 @@ pub(super) struct Place {
 pub(super) enum EntryChange {
     Create { at: Place, node: NodeId, directory: bool },
     Rename { from: Place, to: Place, node: NodeId, replaced: Option<NodeId> },
+    Link { at: Place, node: NodeId },
     Remove { at: Place, node: NodeId },
 }
 
@@ -72,6 +73,20 @@ impl EntryChange {
         Ok(Some(Self::Rename { from, to, node, replaced }))
     }
 
+    /// A second name for a file.
+    pub(super) fn link(image: &Image, from: &Path, to: &Path) -> io::Result<Self> {
+        let from = place(image, from)?;
+        let node = image.entry(from.dir, &from.name).ok_or(Errno::NOENT)?;
+        if image.is_directory(node) {
+            return Err(Errno::ISDIR.into());
+        }
+        let at = place(image, to)?;
+        if image.entry(at.dir, &at.name).is_some() {
+            return Err(Errno::EXIST.into());
+        }
+        Ok(Self::Link { at, node })
+    }
+
     /// The removal of a file, or of an empty directory.
     pub(super) fn remove(image: &Image, path: &Path, directory: bool) -> io::Result<Self> {
         let at = place(image, path)?;
@@ -87,7 +102,7 @@ impl EntryChange {
     /// The names that it touches.
     pub(super) fn places(&self) -> impl Iterator<Item = &Place> {
         let (first, second) = match self {
-            Self::Create { at, .. } | Self::Remove { at, .. } => (at, None),
+            Self::Create { at, .. } | Self::Link { at, .. } | Self::Remove { at, .. } => (at, None),
             Self::Rename { from, to, .. } => (from, Some(to)),
         };
         [Some(first), second].into_iter().flatten()
@@ -96,16 +111,17 @@ impl EntryChange {
     /// The node that it gives a name to or takes one from.
     pub(super) fn node(&self) -> NodeId {
         match self {
-            Self::Create { node, .. } | Self::Rename { node, .. } | Self::Remove { node, .. } => {
-                *node
-            }
+            Self::Create { node, .. }
+            | Self::Rename { node, .. }
+            | Self::Link { node, .. }
+            | Self::Remove { node, .. } => *node,
         }
     }
 
-    /// The node that has no name afterwards.
+    /// The node that loses a name, for a file perhaps not its last one.
     pub(super) fn unlinked(&self) -> Option<NodeId> {
         match self {
-            Self::Create { .. } => None,
+            Self::Create { .. } | Self::Link { .. } => None,
             Self::Rename { replaced, .. } => *replaced,
             Self::Remove { node, .. } => Some(*node),
         }
@@ -124,6 +140,7 @@ impl Image {
                 self.unlink(from, *node);
                 self.link(to, *node);
             }
+            EntryChange::Link { at, node } => self.link(at, *node),
             EntryChange::Remove { at, node } => self.unlink(at, *node),
         }
     }

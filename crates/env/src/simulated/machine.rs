@@ -215,6 +215,9 @@ impl Machine {
 
     fn forget(&mut self, node: NodeId) {
         assert!(node != ROOT, "the root is never removed");
+        if !self.live.is_directory(node) && self.live.is_named(node) {
+            return;
+        }
         if self.handles.contains_key(&node) {
             self.unlinked.insert(node);
         } else {

@@ -37,6 +37,8 @@ pub enum OperationKind {
     CreateDir,
     /// A new name for a file or directory.
     Rename,
+    /// A second name for a file.
+    HardLink,
     /// A file's entry removed.
     RemoveFile,
     /// A directory's entry removed.
