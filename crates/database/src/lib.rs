@@ -20,6 +20,7 @@ mod encode;
 mod error;
 mod explain;
 mod growth;
+mod info;
 mod keeper;
 mod keyspaces;
 mod latest;
@@ -48,6 +49,10 @@ pub use classify::FEATURE_LEVEL;
 pub use database::{Database, Parts};
 pub use dump::{DumpLine, DumpSink, dump};
 pub use error::{Error, Kind};
+pub use info::{
+    CheckpointHolds, CheckpointInfo, CopyInfo, CopyState, Files, RunningInfo, SegmentsInfo,
+    StoreInfo, store_info, store_info_while_held,
+};
 pub use namespace::{Key, Namespace, RunId, TypeTag};
 pub use options::{
     DurabilityMode, KEY_BYTES_MAX, KEYSPACE_NAME_BYTES_MAX, Options, ROOM_WAIT_MAX,

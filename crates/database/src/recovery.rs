@@ -35,10 +35,32 @@ const SHARD_DIR: &str = "shards/0";
 /// How much is read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Depth {
+    /// Headers and metadata: what a store is.
+    Headers,
     /// What a start needs.
     Start,
     /// Every byte.
     Full,
+}
+
+impl Depth {
+    /// The same for the journal.
+    pub(crate) fn of_journal(self) -> journal::Depth {
+        match self {
+            Self::Headers => journal::Depth::Headers,
+            Self::Start => journal::Depth::Start,
+            Self::Full => journal::Depth::Full,
+        }
+    }
+
+    /// The same for the engine.
+    fn of_engine(self) -> engine_recovery::Depth {
+        match self {
+            Self::Headers => engine_recovery::Depth::Surface,
+            Self::Start => engine_recovery::Depth::Open,
+            Self::Full => engine_recovery::Depth::Everything,
+        }
+    }
 }
 
 /// A store that was looked at and may be acted on, and its locked directory.
@@ -209,10 +231,7 @@ impl<'a> Examination<'a> {
             node: who.node,
             meta: named,
             replay_from: engine_seen.trusted.replay_from(),
-            depth: match depth {
-                Depth::Start => journal::Depth::Start,
-                Depth::Full => journal::Depth::Full,
-            },
+            depth: depth.of_journal(),
             config: WriterConfig { segment_bytes: options.segment_bytes },
             env: self.env.clone(),
         };
@@ -308,11 +327,7 @@ pub(crate) fn engine_layer(
     named: [u64; 2],
     depth: Depth,
 ) -> EngineLayer {
-    let depth = match depth {
-        Depth::Start => engine_recovery::Depth::Open,
-        Depth::Full => engine_recovery::Depth::Everything,
-    };
-    EngineLayer::new(dir, SHARD_DIR, who.store_id, named, depth)
+    EngineLayer::new(dir, SHARD_DIR, who.store_id, named, depth.of_engine())
 }
 
 /// The first position that the journal still holds, as its oldest segment says; `None` when that

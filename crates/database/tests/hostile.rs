@@ -4,7 +4,7 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 
-use rekindle_database::{Database, Error, Report, dry_run, verify};
+use rekindle_database::{Database, Error, Report, dry_run, store_info, verify};
 use rekindle_env::{Env, Image, SimulatedDisk, Survival};
 use rekindle_journal::RecordKind;
 use rekindle_recovery::exit;
@@ -70,6 +70,9 @@ fn live(env: &Env) -> i32 {
 fn judge(image: &Image, what: &str) -> i32 {
     let judged = catch_unwind(AssertUnwindSafe(|| {
         let verified = code(verify("/store", &machine(image).1));
+        let told = store_info("/store", &machine(image).1).unwrap().code();
+        let refuses = [exit::CORRUPT, exit::CONFIG].contains(&told);
+        assert!(!refuses || told == verified, "{what}: info says {told}, not {verified}");
         let planned = code(dry_run("/store", &quiet(), &machine(image).1));
         (verified, planned, live(&machine(image).1))
     }));

@@ -10,6 +10,7 @@ mod floors;
 mod healing;
 mod histories;
 mod hostile;
+mod info;
 mod latest;
 mod limits;
 mod log_phrases;

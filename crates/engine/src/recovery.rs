@@ -32,6 +32,8 @@ pub enum Depth {
     /// For a start: the checkpoint that is used, every byte, loaded on the way; of the other one
     /// the header and the footer.
     Open,
+    /// For a look at what there is: of both the header and the footer.
+    Surface,
     /// For `verify` and dry runs: every byte of both. Memory stays bounded; [`Trusted::load`] reads
     /// the used one again.
     Everything,

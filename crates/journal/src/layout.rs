@@ -1,7 +1,9 @@
 //! Where a shard's files are, and how segments are named.
 
+use std::io;
 use std::path::{Path, PathBuf};
 
+use rekindle_env::{Entry, ReadDisk};
 use rekindle_recovery::numbers::NUMBER_MAX;
 
 /// The paths of one shard.
@@ -54,6 +56,19 @@ impl Layout {
     #[must_use]
     pub fn segment(&self, seq: u64) -> PathBuf {
         self.journal_dir().join(segment_name(seq))
+    }
+
+    /// The segments that there are, by their names: number and entry, oldest first. None where the
+    /// directory does not exist.
+    pub fn segments(&self, disk: &dyn ReadDisk) -> io::Result<Vec<(u64, Entry)>> {
+        let entries = match disk.list(&self.journal_dir()) {
+            Ok(entries) => entries,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
+            Err(error) => return Err(error),
+        };
+        // Names of one length sort as their numbers do.
+        let own = entries.into_iter();
+        Ok(own.filter_map(|entry| Some((parse_segment_name(&entry.name)?, entry))).collect())
     }
 
     /// A path as findings name it: relative to the store, with slashes.

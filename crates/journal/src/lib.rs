@@ -20,7 +20,7 @@ pub use api::{
     AppendError, Apply, Durability, Durable, Entry, Event, Journal, Outcome, Record, RecordKind,
     Ticket,
 };
-pub use layout::Layout;
+pub use layout::{Layout, MetaCopy};
 pub use local::{JournalStats, LocalJournal, LocalOptions};
 pub use recovery::{Depth, JournalLayer, MetaLayer, Recovered, TrustedJournal, TrustedMeta};
 pub use replay::{Listener, Replayed};

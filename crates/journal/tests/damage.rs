@@ -312,7 +312,7 @@ fn an_unproven_end_is_written_again_and_a_new_shard_is_made() {
     assert!(found.contains(&"journal-20".to_owned()), "{found:?}");
 }
 
-/// produces: meta-1, meta-2, meta-3, meta-4, meta-5
+/// produces: meta-1, meta-2, meta-3, meta-4, meta-5, meta-6
 /// fault: R8, S8
 #[test]
 fn metadata() {
@@ -341,6 +341,21 @@ fn metadata() {
         bytes[4092..4096].copy_from_slice(&crc);
         foreign.write_file(copy, &bytes).unwrap();
         check(&foreign, "meta-5", 65);
+        // A newer copy is not healed from the older one: the newer program went on from it.
+        let mut newer = whole.clone();
+        let mut bytes = newer.read(copy).unwrap();
+        bytes[10] = 2;
+        let crc = crc32c::crc32c(&bytes[..4092]).to_le_bytes();
+        bytes[4092..4096].copy_from_slice(&crc);
+        newer.write_file(copy, &bytes).unwrap();
+        let error = setup(&newer).open().err().unwrap();
+        assert_eq!(error.exit_code(), 78, "{error}");
+        let text = error.to_string();
+        assert!(
+            text.contains("format 1 or older") && text.contains("reader of format 2"),
+            "{text}"
+        );
+        assert!(text.contains(&copy["store/".len()..]), "{text}");
     }
     let mut large = whole.clone();
     large.write_file("store/shards/0/meta.b", &vec![7; 2 << 20]).unwrap();

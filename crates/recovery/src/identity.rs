@@ -186,6 +186,32 @@ impl IdentityCopy {
     }
 }
 
+/// What a copy says about who may read it: the same places in every later format.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Versions {
+    /// The format that it is written in.
+    pub format: u16,
+    /// The oldest format whose readers understand it.
+    pub min_reader: u16,
+    /// Bits that a reader must understand.
+    pub features: u32,
+}
+
+impl Versions {
+    /// Of a copy that is whole, of whatever format; `None` where it is not.
+    #[must_use]
+    pub fn of(bytes: &[u8]) -> Option<Self> {
+        let bytes: &[u8; IDENTITY_LEN] = bytes.try_into().ok()?;
+        let whole = take::<8>(bytes, 0) == MAGIC
+            && u32::from_le_bytes(take(bytes, CRC_AT)) == checksum(bytes);
+        whole.then(|| Self {
+            format: u16::from_le_bytes(take(bytes, 8)),
+            min_reader: u16::from_le_bytes(take(bytes, 10)),
+            features: u32::from_le_bytes(take(bytes, 12)),
+        })
+    }
+}
+
 /// Tells a file of a newer program, which is refused, from one of ours.
 fn check_version(bytes: &[u8; IDENTITY_LEN]) -> Result<(), Defect> {
     let format = u16::from_le_bytes(take(bytes, 8));

@@ -15,6 +15,7 @@ mod cli_inspect;
 mod cli_kv;
 mod cli_receive;
 mod cli_send;
+mod cli_store;
 mod cli_work;
 mod harness;
 mod hooked_disk;

@@ -59,7 +59,11 @@ pub(super) fn scan(layer: &EngineLayer, source: &dyn ReadDisk) -> Result<Pieces,
     };
     let mut loaded = None;
     let [newest_id, older_id] = layer.named;
-    let thorough = if layer.depth == Depth::Open { How::Load } else { How::Check };
+    let thorough = match layer.depth {
+        Depth::Open => How::Load,
+        Depth::Surface => How::Surface,
+        Depth::Everything => How::Check,
+    };
     let mut examine = |id, how| examine(layer, source, &entries, id, how, &mut loaded);
     let newest = examine(newest_id, thorough)?;
     let is_used = matches!(&newest, Piece::Whole(usable) if layer.reaches(usable));

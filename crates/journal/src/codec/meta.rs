@@ -91,6 +91,21 @@ impl Meta {
         out
     }
 
+    /// What a copy asks for that this program does not know; `None` for one that is damaged or
+    /// ours. Magic, format, reader and checksum keep their places in every later format.
+    #[must_use]
+    pub fn newer(bytes: &[u8]) -> Option<Bad> {
+        let crc = crc32c::crc32c(bytes.get(..CRC_AT)?);
+        let whole = bytes.len() == LEN && bytes.get(..8) == Some(MAGIC);
+        if !whole || crc != u32_at(bytes, CRC_AT) {
+            return None;
+        }
+        let (format, min_reader) = (u16_at(bytes, 8), u16_at(bytes, 10));
+        let found = format!("format {format}, which needs a reader of format {min_reader}");
+        let newer = min_reader > FORMAT;
+        newer.then(|| Bad::new(format!("format {FORMAT} or older"), found))
+    }
+
     /// Reads a copy.
     pub fn decode(bytes: &[u8]) -> Result<Self, Bad> {
         if bytes.len() != LEN {
@@ -104,9 +119,8 @@ impl Meta {
         if crc != stored {
             return Err(Bad::new(format!("meta checksum {crc:08x}"), format!("{stored:08x}")));
         }
-        if u16_at(bytes, 10) > FORMAT {
-            let found = format!("a format for readers from {}", u16_at(bytes, 10));
-            return Err(Bad::new(format!("format {FORMAT}"), found));
+        if let Some(newer) = Self::newer(bytes) {
+            return Err(newer);
         }
         let (committed, voter_state) = (u8_at(bytes, 104), u8_at(bytes, 105));
         let zeros = all_zero(bytes.get(106..112).unwrap_or(&[1]))

@@ -26,6 +26,8 @@ pub enum CopyRead {
     Missing,
     /// Damaged.
     Bad(Bad),
+    /// Whole, of a format that this program does not know.
+    Newer(Bad),
     /// Whole.
     Valid(Meta),
 }
@@ -36,6 +38,14 @@ pub struct MetaPieces {
     copies: [CopyRead; 2],
     /// No checkpoint, and no byte behind the header of the only possible segment.
     blank: bool,
+}
+
+impl MetaPieces {
+    /// What `meta.a` and `meta.b` are.
+    #[must_use]
+    pub fn copies(&self) -> &[CopyRead; 2] {
+        &self.copies
+    }
 }
 
 /// The shard's metadata.
@@ -68,6 +78,8 @@ pub enum CopyState {
     Valid,
     /// Whole, of another store, node or shard.
     Foreign,
+    /// Whole, of a format that this program does not know.
+    Newer,
 }
 
 /// The conditions of the decision table.
@@ -87,12 +99,21 @@ impl MetaCondition {
     }
 
     fn none_usable(&self) -> bool {
-        !self.any(CopyState::Valid) && !self.any(CopyState::Foreign)
+        [self.a, self.b].iter().all(|copy| matches!(copy, CopyState::Missing | CopyState::Bad))
+    }
+
+    /// Whether everything that is whole is ours to judge.
+    fn known(&self) -> bool {
+        !self.any(CopyState::Foreign) && !self.any(CopyState::Newer)
     }
 }
 
 /// What the table decides.
 pub type MetaDecision = (ActionKind, Option<Verdict>, Acked);
+
+/// A copy of a newer format: the other one must not stand in for it, since the program that wrote
+/// it went on from there.
+const NEWER: Label = Label("meta-6");
 
 /// The decision table of the shard's metadata.
 pub static META_TABLE: Table<MetaCondition, MetaDecision> = Table {
@@ -104,9 +125,7 @@ pub static META_TABLE: Table<MetaCondition, MetaDecision> = Table {
         },
         Row {
             label: Label("meta-2"),
-            when: |c| {
-                !c.any(CopyState::Foreign) && (c.a == CopyState::Valid) != (c.b == CopyState::Valid)
-            },
+            when: |c| c.known() && (c.a == CopyState::Valid) != (c.b == CopyState::Valid),
             then: (ActionKind::Rebuild, Some(Verdict::Healed), Acked::Yes),
         },
         Row {
@@ -121,8 +140,13 @@ pub static META_TABLE: Table<MetaCondition, MetaDecision> = Table {
         },
         Row {
             label: Label("meta-5"),
-            when: |c| c.any(CopyState::Foreign),
+            when: |c| c.any(CopyState::Foreign) && !c.any(CopyState::Newer),
             then: (ActionKind::Refuse, Some(Verdict::Corrupt), Acked::Unknown),
+        },
+        Row {
+            label: NEWER,
+            when: |c| c.any(CopyState::Newer),
+            then: (ActionKind::Refuse, None, Acked::No),
         },
     ],
 };
@@ -152,14 +176,16 @@ impl Layer for MetaLayer {
         let mut findings = Vec::new();
         for (copy, read) in MetaCopy::BOTH.into_iter().zip(&pieces.copies) {
             let wrong = match read {
+                CopyRead::Missing if row.label == NEWER => continue,
                 CopyRead::Missing => Bad::new("a meta copy", "no file"),
-                CopyRead::Bad(bad) => bad.clone(),
+                CopyRead::Bad(_) if row.label == NEWER => continue,
+                CopyRead::Bad(bad) | CopyRead::Newer(bad) => bad.clone(),
                 CopyRead::Valid(meta) if self.state(read) == CopyState::Foreign => {
                     Bad::new(self.own(), format!("{:02x?} node {}", meta.store_id, meta.node))
                 }
                 CopyRead::Valid(_) => continue,
             };
-            if verdict.is_some() {
+            if verdict.is_some() || row.label == NEWER {
                 let file = self.layout.relative(&self.layout.meta(copy));
                 let place = Place { file, ..Place::default() };
                 let Bad { expected, found } = wrong;
@@ -175,16 +201,19 @@ impl Layer for MetaLayer {
         (TrustedMeta { meta, intact, condition }, findings)
     }
 
-    fn plan(&self, trusted: &TrustedMeta, _findings: &[Finding]) -> Plan<()> {
+    fn plan(&self, trusted: &TrustedMeta, findings: &[Finding]) -> Plan<()> {
         let row = META_TABLE.decide(&trusted.condition);
         let (kind, _, _) = row.then;
         let detail = match kind {
-            ActionKind::Refuse => "missing metadata never means an empty start",
-            ActionKind::Rebuild => "the next write of the metadata replaces the bad copy",
+            ActionKind::Refuse if row.label == NEWER => newer(findings),
+            ActionKind::Refuse => "missing metadata never means an empty start".to_owned(),
+            ActionKind::Rebuild => {
+                "the next write of the metadata replaces the bad copy".to_owned()
+            }
             _ => return Plan { steps: vec![], actions: vec![] },
         };
         let target = self.layout.relative(&self.layout.shard_dir());
-        let action = Action { kind, label: row.label, target, detail: detail.to_owned() };
+        let action = Action { kind, label: row.label, target, detail };
         Plan { steps: vec![], actions: vec![action] }
     }
 
@@ -225,6 +254,7 @@ impl MetaLayer {
         match read {
             CopyRead::Missing => CopyState::Missing,
             CopyRead::Bad(_) => CopyState::Bad,
+            CopyRead::Newer(_) => CopyState::Newer,
             CopyRead::Valid(meta) => {
                 let own = meta.store_id == self.store_id && meta.shard == self.layout.shard;
                 if own { CopyState::Valid } else { CopyState::Foreign }
@@ -238,7 +268,11 @@ impl MetaLayer {
             return Ok(CopyRead::Bad(Bad::new("a meta copy", NO_FILE)));
         }
         match durable::read_file(disk, &path, COPY_LIMIT_BYTES) {
-            Ok(bytes) => Ok(Meta::decode(&bytes).map_or_else(CopyRead::Bad, CopyRead::Valid)),
+            Ok(bytes) => Ok(match (Meta::newer(&bytes), Meta::decode(&bytes)) {
+                (Some(newer), _) => CopyRead::Newer(newer),
+                (None, Ok(meta)) => CopyRead::Valid(meta),
+                (None, Err(bad)) => CopyRead::Bad(bad),
+            }),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(CopyRead::Missing),
             Err(error) if error.kind() == io::ErrorKind::FileTooLarge => {
                 Ok(CopyRead::Bad(Bad::new("4096 bytes", "a larger file")))
@@ -266,6 +300,20 @@ impl MetaLayer {
         }
         Ok(true)
     }
+}
+
+/// What the user reads when a newer program wrote a copy.
+fn newer(findings: &[Finding]) -> String {
+    let finding = findings.iter().find(|finding| finding.label == NEWER);
+    let text = finding.map(|finding| {
+        let Finding { place, expected, found, .. } = finding;
+        format!(
+            "{} was written by a newer Rekindle: this program reads {expected}, the file has \
+                 {found}; start the store with the newer program",
+            place.file
+        )
+    });
+    text.unwrap_or_default()
 }
 
 /// What stands where a file should.
@@ -302,5 +350,27 @@ fn zero_from(file: &dyn rekindle_env::ReadFile, offset: u64) -> io::Result<bool>
             return Ok(false);
         }
         at += read as u64;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_combination_matches_exactly_one_row() {
+        let states = [
+            CopyState::Missing,
+            CopyState::Bad,
+            CopyState::Valid,
+            CopyState::Foreign,
+            CopyState::Newer,
+        ];
+        let all = states.into_iter().flat_map(|a| {
+            states
+                .into_iter()
+                .flat_map(move |b| [false, true].map(|blank| MetaCondition { a, b, blank }))
+        });
+        assert_eq!(META_TABLE.check(all), Vec::<String>::new());
     }
 }

@@ -20,6 +20,8 @@ use crate::layout::parse_segment_name;
 /// How much is read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Depth {
+    /// All headers; frames only of a segment of which nothing else tells whether it served.
+    Headers,
     /// What a start needs: all headers, the frames from `replay_from` on.
     Start,
     /// Every byte (`verify`).
@@ -227,7 +229,7 @@ impl Chain<'_> {
         piece.behind_position = piece.declared.map(|declared| declared.next_position);
         if let (SegmentHeaderRead::Valid(header), Some(file)) = (piece.header.clone(), &file) {
             let whole = len == header.file_size;
-            if self.wanted(&piece) && (whole || named) {
+            if self.wanted(&piece, named) && (whole || named) {
                 let walk = self.walk(&**file, &header, &piece).map_err(context)?;
                 piece.walk = Some(walk);
             }
@@ -254,10 +256,15 @@ impl Chain<'_> {
         !both && whole && established(piece, header)
     }
 
-    /// Whether this segment's frames must be read.
-    fn wanted(&self, piece: &SegmentPiece) -> bool {
-        let needed = piece.behind_position.is_none_or(|behind| behind > self.layer.replay_from);
-        self.layer.depth == Depth::Full || needed
+    /// Whether this segment's frames must be read. `named`: by the newest whole `meta`, or older.
+    fn wanted(&self, piece: &SegmentPiece, named: bool) -> bool {
+        match self.layer.depth {
+            Depth::Headers => self.next.is_none() && !named && !self.layer.meta.intact,
+            Depth::Start => {
+                piece.behind_position.is_none_or(|behind| behind > self.layer.replay_from)
+            }
+            Depth::Full => true,
+        }
     }
 
     fn walk(

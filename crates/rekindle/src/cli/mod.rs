@@ -12,6 +12,7 @@ mod kv;
 mod output;
 mod queue;
 mod report;
+mod store;
 
 use std::ffi::OsString;
 use std::future::Future;
@@ -36,7 +37,7 @@ struct Cli {
     /// Address of the server (gRPC), for `queue` and `kv`; it may stand after them as well
     #[arg(long, value_name = "HOST:PORT", value_parser = address)]
     addr: Option<String>,
-    /// Address of its admin side (HTTP), for `report`; it may stand after it as well
+    /// Address of its admin side (HTTP), for `report` and `store`; it may stand after it as well
     #[arg(long, value_name = "HOST:PORT", value_parser = address)]
     http: Option<String>,
     #[command(subcommand)]
@@ -84,6 +85,8 @@ enum Command {
     Verify(inspect::StoreArgs),
     /// Look into the journal of a store
     Journal(inspect::JournalArgs),
+    /// Show what a store is
+    Store(store::StoreArgs),
     /// Show the recovery report of a running server
     Report(report::ReportArgs),
     /// Show that a crash loses nothing
@@ -98,6 +101,7 @@ impl Command {
             (Self::Queue(args), "addr") => Some(Place::Grpc(args.address_mut())),
             (Self::Kv(args), "addr") => Some(Place::Grpc(args.address_mut())),
             (Self::Report(args), "http") => Some(Place::Admin(&mut args.admin)),
+            (Self::Store(args), "http") => Some(Place::Admin(&mut args.admin)),
             _ => None,
         }
     }
@@ -164,6 +168,7 @@ pub(crate) fn run() -> i32 {
         Command::Recover(args) => inspect::recover(&args),
         Command::Verify(args) => inspect::verify(&args),
         Command::Journal(args) => inspect::journal(&args),
+        Command::Store(args) => store::run(&args),
         Command::Report(args) => report::run(&args),
         Command::Demo(args) => block_on(demo::run(args)),
     };
@@ -219,6 +224,7 @@ mod tests {
             Command::Queue(mut args) => args.address_mut().clone(),
             Command::Kv(mut args) => args.address_mut().clone(),
             Command::Report(args) => args.admin.address().to_owned(),
+            Command::Store(args) => args.admin.address().to_owned(),
             other => panic!("{other:?}"),
         };
         for line in [
@@ -232,6 +238,8 @@ mod tests {
             "rekindle --http a:1 report",
             "rekindle report --http a:1",
             "rekindle --http b:2 report --http a:1",
+            "rekindle --http a:1 store info",
+            "rekindle store info --http a:1",
         ] {
             assert_eq!(found(line), "a:1", "{line}");
         }

@@ -7,6 +7,7 @@ mod answers;
 mod listener;
 pub mod reply;
 pub mod request;
+mod store;
 pub mod table;
 pub mod token;
 

@@ -12,9 +12,9 @@ use axum::http::{Method, StatusCode};
 use axum::response::Response;
 use axum::routing::{get, post};
 
-use super::answers;
 use super::reply::{Answered, Refusal, error};
 use super::request::{Asked, Parameters, Takes};
+use super::{answers, store};
 use crate::front::access::{Permission, Principal, Subject, Verb};
 use crate::front::limits::{BODY_TIMEOUT, HTTP_WAITING_MAX as WAITING_MAX};
 use crate::state::Server;
@@ -155,6 +155,7 @@ pub static ROUTES: &[Route] = &[
     Route::get("/metrics", READ_SERVER, When::Always, answers::metrics),
     Route::get("/v1/limits", READ_SERVER, When::Always, answers::limits),
     Route::get("/v1/recoveries/latest", READ_SERVER, When::Always, answers::recovery),
+    Route::read("/v1/store", READ_SERVER, When::Always, store::store),
     Route::get("/v1/stats", READ_SERVER, When::Ready, answers::stats),
     Route::get("/v1/queues", READ_QUEUE, When::Ready, answers::queues),
     Route::get("/v1/queues/{name}", READ_QUEUE, When::Ready, answers::queue),
