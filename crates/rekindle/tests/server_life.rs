@@ -149,6 +149,26 @@ fn kills_while_starting_lose_nothing() {
     assert_eq!(server.stop(), 0);
 }
 
+/// SIGINT ends it like SIGTERM, also where the shell that started it lets it ignore that signal, as
+/// shells do for what runs in the background.
+///
+/// proves: B8
+#[test]
+fn sigint_ends_it_also_when_it_was_inherited_as_ignored() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut server = Server::start(dir.path());
+    server.signal(Signal::INT);
+    assert_eq!(server.ended().code(), Some(0));
+    let program = env!("CARGO_BIN_EXE_rekindle");
+    let script = "trap '' INT; exec \"$0\" serve --grpc 127.0.0.1:0 --http 127.0.0.1:0 \
+                  --data \"$1\"";
+    let mut command = Command::new("sh");
+    command.args(["-c", script, program]).arg(dir.path());
+    let mut server = Server::spawn(command);
+    server.signal(Signal::INT);
+    assert_eq!(server.ended().code(), Some(0));
+}
+
 /// A signal during a start ends it; the next start is as good as any.
 #[test]
 fn a_start_can_be_stopped() {
@@ -158,7 +178,9 @@ fn a_start_can_be_stopped() {
     let mut command = rekindle(&["serve", "--grpc", "127.0.0.1:0", "--http", "127.0.0.1:0"]);
     let mut child = command.arg("--data").arg(dir.path()).spawn().unwrap();
     let pid = rustix::process::Pid::from_child(&child);
-    rustix::process::kill_process(pid, Signal::INT).unwrap();
+    // Not SIGINT: a shell lets what it starts in the background ignore that, and a signal that comes
+    // before anybody listens to it would then be lost.
+    rustix::process::kill_process(pid, Signal::TERM).unwrap();
     // 0: it was asked to end and did; no code: the signal came before anybody listened to it.
     assert!(matches!(child.wait().unwrap().code(), None | Some(0)));
     assert_eq!(Server::start(dir.path()).stop(), 0);
