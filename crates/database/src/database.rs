@@ -6,9 +6,9 @@ use std::path::Path;
 use std::sync::{Arc, PoisonError};
 
 use rekindle_engine::{Engine, KeyspaceId, MemoryEngine};
-use rekindle_env::{DirectoryLock, Env, LockMode};
+use rekindle_env::{DirectoryLock, Env, LockMode, ReadDisk};
 use rekindle_journal::{Apply, Journal, LocalJournal, LocalOptions};
-use rekindle_recovery::Report;
+use rekindle_recovery::{Meter, MeteredDisk, Report};
 
 use crate::apply::{Observer, State};
 use crate::checkpoint::Checkpoints;
@@ -97,10 +97,26 @@ impl Database {
     /// # Errors
     /// As [`Database::open`].
     pub fn open_with(path: impl AsRef<Path>, options: Options, env: Env) -> Result<Self, Error> {
+        Self::open_metered(path, options, env, &Meter::default())
+    }
+
+    /// The same; `meter` says how far it is.
+    ///
+    /// # Errors
+    /// As [`Database::open`].
+    pub fn open_metered(
+        path: impl AsRef<Path>,
+        options: Options,
+        env: Env,
+        meter: &Meter,
+    ) -> Result<Self, Error> {
         let dir = path.as_ref();
         options.validate()?;
         let directory = lock_directory(dir, options.create, LockMode::Exclusive, &env)?;
-        let examination = Examination::new(dir, &options, &env, &*env.disk, Depth::Start)?;
+        let base: Arc<dyn ReadDisk> = env.disk.clone();
+        let disk = MeteredDisk::new(base, meter.clone());
+        let examination =
+            Examination::metered(dir, &options, &env, &disk, Depth::Start, meter.clone())?;
         let recovered = examination.act(&options)?;
         Self::start(recovered, options, env.clone(), directory)
     }

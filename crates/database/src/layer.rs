@@ -8,7 +8,7 @@ use rekindle_engine::{Engine, Operation};
 use rekindle_env::{Clock, ReadDisk};
 use rekindle_journal::{Replayed as Told, TrustedJournal};
 use rekindle_recovery::{
-    Acked, Action, ActionKind, Failure, Finding, Label, Layer, Place, Plan, Verdict,
+    Acked, Action, ActionKind, Failure, Finding, Label, Layer, Meter, Place, Plan, Verdict,
 };
 
 use crate::apply::Target;
@@ -37,6 +37,8 @@ pub(crate) struct DatabaseLayer<'a> {
     pub(crate) until: Option<u64>,
     /// Which operations count, for a look at a part of it.
     pub(crate) only: Option<Only<'a>>,
+    /// Told of each frame.
+    pub(crate) meter: &'a Meter,
 }
 
 /// What replay saw.
@@ -78,7 +80,14 @@ impl Layer for DatabaseLayer<'_> {
         let mut target = Target { engine: self.engine, observers: &[], only: self.only };
         let mut expected = from;
         let told = self.journal.replay(disk, from, &mut |told, place| {
-            let Told::Record(record) = told else { return Ok(()) };
+            let record = match told {
+                Told::Record(record) => record,
+                Told::Frame(frame) => {
+                    self.meter.advance(0, frame.records.into());
+                    return Ok(());
+                }
+                Told::Segment(_) => return Ok(()),
+            };
             seen.refused = seen.replay.gap(expected, record, place);
             if seen.refused.is_none() && seen.replay.is_enough() {
                 return Err(Failure::Config(ENOUGH.to_owned()));

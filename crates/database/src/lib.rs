@@ -8,6 +8,7 @@
 //! [`dump`] look at a directory and change no byte of it.
 
 mod apply;
+mod before;
 mod checkpoint;
 mod classify;
 mod codec;

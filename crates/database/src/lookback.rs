@@ -8,7 +8,7 @@ use rekindle_engine::{Engine, MemoryEngine};
 use rekindle_env::Env;
 use rekindle_journal::{JournalLayer, Layout, MetaLayer, TrustedJournal, WriterConfig};
 use rekindle_recovery::store::StoreLayer;
-use rekindle_recovery::{Examined, Identity, Report, examine, identity, perform};
+use rekindle_recovery::{Examined, Identity, Meter, Report, examine, identity, perform};
 
 use crate::error::Error;
 use crate::layer::{DatabaseLayer, Only};
@@ -125,8 +125,8 @@ fn replay(
     }
     let clock = &*env.clock;
     let journal = &journal.trusted;
-    let layer =
-        DatabaseLayer { journal, engine: engine as &dyn Engine, replay_from, clock, until, only };
+    let (engine, meter) = (engine as &dyn Engine, &Meter::default());
+    let layer = DatabaseLayer { journal, engine, replay_from, clock, until, only, meter };
     let seen = examine(&layer, &*env.disk, clock)?;
     if seen.refusal().is_some() {
         report.add(seen.report);

@@ -17,9 +17,11 @@ use rekindle_journal::codec::segment::{HEADER_LEN, SegmentHeader, SegmentHeaderR
 use rekindle_journal::{self as journal, JournalLayer, Layout, MetaLayer, WriterConfig};
 use rekindle_recovery::store::{self, StoreLayer};
 use rekindle_recovery::{
-    Examined, Failure, Identity, LayerReport, Report, Stage, examine, identity, perform,
+    Examined, Failure, Identity, LayerReport, Meter, Report, Stage, examine_metered as examine,
+    identity, perform_metered as perform,
 };
 
+use crate::before::{before, engine_figures, journal_figures};
 use crate::checkpoint::{Found, Named};
 use crate::error::Error;
 use crate::layer::{DatabaseLayer, Replayed};
@@ -67,6 +69,7 @@ impl Depth {
 pub(crate) struct Examination<'a> {
     dir: PathBuf,
     env: &'a Env,
+    meter: Meter,
     layers: Option<Layers>,
     /// What was seen so far.
     pub(crate) report: Report,
@@ -144,9 +147,22 @@ impl<'a> Examination<'a> {
         disk: &(dyn ReadDisk + 'static),
         depth: Depth,
     ) -> Result<Self, Error> {
+        Self::metered(dir, options, env, disk, depth, Meter::default())
+    }
+
+    /// The same; `meter` is told where it is.
+    pub(crate) fn metered(
+        dir: &Path,
+        options: &Options,
+        env: &'a Env,
+        disk: &(dyn ReadDisk + 'static),
+        depth: Depth,
+        meter: Meter,
+    ) -> Result<Self, Error> {
         let mut examination = Self {
             dir: dir.to_owned(),
             env,
+            meter,
             layers: None,
             report: Report { started_wall_ms: env.clock.wall_ms(), ..Report::default() },
         };
@@ -168,19 +184,23 @@ impl<'a> Examination<'a> {
             self.add_all(below.reports());
             return Ok(None);
         }
-        let clock = &*self.env.clock;
+        let (clock, meter) = (&*self.env.clock, &self.meter.clone());
+        let replay_from = below.engine.1.trusted.replay_from();
         let began_ns = clock.boot_ns();
         let memory = Arc::new(below.engine.1.trusted.load(disk)?);
         let load_nanos = clock.boot_ns().saturating_sub(began_ns);
         let layer = DatabaseLayer {
             journal: &below.journal.1.trusted,
             engine: &*memory,
-            replay_from: below.engine.1.trusted.replay_from(),
+            replay_from,
             clock,
             until: None,
             only: None,
+            meter,
         };
-        let seen = examine(&layer, disk, clock)?;
+        meter.expect_bytes(below.journal.1.trusted.replay_bytes(replay_from));
+        meter.expect_records(Some(below.journal.1.trusted.records));
+        let seen = examine(&layer, disk, clock, meter)?;
         if seen.refusal().is_some() {
             let report = seen.report;
             self.add_all(below.reports());
@@ -188,8 +208,12 @@ impl<'a> Examination<'a> {
             return Ok(None);
         }
         // Nothing refused. This layer's own act touches no disk: it says what replay did.
-        let (replayed, mut database) = perform(&layer, seen, &(), clock)?;
+        let (replayed, mut database) = perform(&layer, seen, &(), clock, meter)?;
         add_figures(&mut database, &replayed.stats);
+        meter.expect_bytes(0);
+        if let Some(before) = &mut self.report.before {
+            before.newest_version = replayed.stats.final_version;
+        }
         assert_eq!(memory.mark().version, replayed.stats.final_version, "replay reached its end");
         Ok(Some(Layers { below, memory, load_nanos, replayed, database }))
     }
@@ -201,25 +225,30 @@ impl<'a> Examination<'a> {
         disk: &(dyn ReadDisk + 'static),
         depth: Depth,
     ) -> Result<Option<Below>, Error> {
-        let clock = &*self.env.clock;
+        let (clock, meter) = (&*self.env.clock, &self.meter.clone());
         let candidate = Identity::generate(&*self.env.random, identity::ENGINE_MEMORY);
         let store = StoreLayer { dir: self.dir.clone(), create: options.create, candidate };
-        let store_seen = examine(&store, disk, clock)?;
+        let store_seen = examine(&store, disk, clock, meter)?;
         if store_seen.refusal().is_some() {
             self.report.add(store_seen.report);
             return Ok(None);
         }
         let who = store_seen.trusted.identity().unwrap_or(&store.candidate).clone();
+        self.report.store_id = Some(who.store_id);
         let layout = Layout::new(&self.dir, SHARD);
         let meta = MetaLayer { layout: layout.clone(), store_id: who.store_id };
-        let meta_seen = examine(&meta, disk, clock)?;
+        let meta_seen = examine(&meta, disk, clock, meter)?;
         let named = meta_seen.trusted.meta.map_or([0, 0], |meta| meta.checkpoints);
         let engine = engine_layer(&self.dir, &who, named, depth);
         let engine = match journal_begin(disk, &layout, &meta_seen)? {
             Some(position) => engine.with_journal_from(position),
             None => engine,
         };
-        let engine_seen = examine(&engine, disk, clock)?;
+        meter.expect_bytes(bytes_ahead(disk, &layout, &engine, &meta_seen.trusted));
+        let mut engine_seen = examine(&engine, disk, clock, meter)?;
+        let replay_from = engine_seen.trusted.replay_from();
+        engine_figures(&mut engine_seen.report, &engine_seen.trusted);
+        meter.advance(0, engine_seen.trusted.chosen().map_or(0, |chosen| chosen.rows));
         let mut named = meta_seen.trusted.clone();
         if let Some(meta) = &mut named.meta {
             // The next write of meta, which opens the new segment, names only what can be used.
@@ -230,12 +259,15 @@ impl<'a> Examination<'a> {
             store_id: who.store_id,
             node: who.node,
             meta: named,
-            replay_from: engine_seen.trusted.replay_from(),
+            replay_from,
             depth: depth.of_journal(),
             config: WriterConfig { segment_bytes: options.segment_bytes },
             env: self.env.clone(),
         };
-        let journal_seen = examine(&journal, disk, clock)?;
+        let mut journal_seen = examine(&journal, disk, clock, meter)?;
+        journal_figures(&mut journal_seen.report, &journal_seen.trusted, replay_from);
+        let (engine_trusted, journal_trusted) = (&engine_seen.trusted, &journal_seen.trusted);
+        self.report.before = Some(before(&meta_seen.trusted, engine_trusted, journal_trusted));
         Ok(Some(Below {
             store: (store, store_seen),
             meta: (meta, meta_seen),
@@ -265,22 +297,23 @@ impl<'a> Examination<'a> {
     /// Acts on every layer; files change from here on. An examination that refuses answers why.
     pub(crate) fn act(mut self, options: &Options) -> Result<Recovered, Error> {
         let Some(layers) = self.layers.take() else { return Err(refused(self.report)) };
-        let clock = &*self.env.clock;
+        let (clock, meter) = (&*self.env.clock, &self.meter.clone());
         let disk = &*self.env.disk;
         let started = clock.boot_ns();
-        let (store, report) = perform(&layers.below.store.0, layers.below.store.1, disk, clock)?;
+        let (store, report) =
+            perform(&layers.below.store.0, layers.below.store.1, disk, clock, meter)?;
         self.report.add(report);
-        let (_, report) = perform(&layers.below.meta.0, layers.below.meta.1, disk, clock)?;
+        let (_, report) = perform(&layers.below.meta.0, layers.below.meta.1, disk, clock, meter)?;
         self.report.add(report);
         let (engine_layer, engine_seen) = layers.below.engine;
         let scan_micros = engine_seen.report.micros(Stage::Scan);
         let load = Duration::from_nanos(layers.load_nanos) + Duration::from_micros(scan_micros);
-        let (checkpoints, report) = perform(&engine_layer, engine_seen, disk, clock)?;
+        let (checkpoints, report) = perform(&engine_layer, engine_seen, disk, clock, meter)?;
         self.report.add(report);
         let (journal_layer, journal_seen) = layers.below.journal;
         let replayed_bytes = journal_seen.trusted.replay_bytes(checkpoints.replay_from);
         let known_runs = journal_seen.trusted.incarnation;
-        let (journal, report) = perform(&journal_layer, journal_seen, &(), clock)?;
+        let (journal, report) = perform(&journal_layer, journal_seen, &(), clock, meter)?;
         assert!(journal.incarnation > known_runs, "a run's number is above every one before it");
         self.report.add(report);
         self.report.add(layers.database);
@@ -359,6 +392,22 @@ pub(crate) fn journal_begin(
         SegmentHeaderRead::Valid(header) => Some(header.first_position),
         _ => None,
     })
+}
+
+/// Bytes that a start will probably read: the newest checkpoint, and the journal twice, once to
+/// check it and once to replay it. What is not there or cannot be looked at counts nothing here.
+fn bytes_ahead(
+    disk: &(dyn ReadDisk + 'static),
+    layout: &Layout,
+    engine: &EngineLayer,
+    meta: &rekindle_journal::TrustedMeta,
+) -> u64 {
+    let newest = meta.meta.map_or(0, |meta| meta.checkpoints[0]);
+    let path = engine.folder().join(rekindle_engine::checkpoint::file_name(newest));
+    let checkpoint = disk.stat(&path).ok().flatten().map_or(0, |entry| entry.len);
+    let entries = disk.list(&layout.journal_dir()).unwrap_or_default();
+    let journal: u64 = entries.iter().map(|entry| entry.len).sum();
+    checkpoint.saturating_add(journal.saturating_mul(2))
 }
 
 /// The checkpoints that can be used, newest first.

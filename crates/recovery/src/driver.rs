@@ -7,6 +7,7 @@ use rekindle_env::Clock;
 use crate::action::{Action, ActionKind};
 use crate::exit;
 use crate::finding::Finding;
+use crate::meter::Meter;
 use crate::report::{LayerReport, Stage};
 
 /// Why recovery stopped.
@@ -124,9 +125,22 @@ pub fn examine<L: Layer>(
     source: &L::Source,
     clock: &dyn Clock,
 ) -> Result<Examined<L>, Failure> {
+    examine_metered(layer, source, clock, &Meter::default())
+}
+
+/// The same, and tells `meter` where it is.
+pub fn examine_metered<L: Layer>(
+    layer: &L,
+    source: &L::Source,
+    clock: &dyn Clock,
+    meter: &Meter,
+) -> Result<Examined<L>, Failure> {
     let mut report = LayerReport::new(L::NAME);
+    meter.enter(L::NAME, Stage::Scan);
     let pieces = report.timed(Stage::Scan, clock, || layer.scan(source))?;
+    meter.enter(L::NAME, Stage::Validate);
     let (trusted, findings) = report.timed(Stage::Validate, clock, || layer.validate(pieces));
+    meter.enter(L::NAME, Stage::Plan);
     let plan = report.timed(Stage::Plan, clock, || layer.plan(&trusted, &findings));
     report.findings = findings;
     report.actions.clone_from(&plan.actions);
@@ -140,11 +154,23 @@ pub fn perform<L: Layer>(
     sink: &L::Sink,
     clock: &dyn Clock,
 ) -> Result<(L::Recovered, LayerReport), Failure> {
+    perform_metered(layer, examined, sink, clock, &Meter::default())
+}
+
+/// The same, and tells `meter` where it is.
+pub fn perform_metered<L: Layer>(
+    layer: &L,
+    examined: Examined<L>,
+    sink: &L::Sink,
+    clock: &dyn Clock,
+    meter: &Meter,
+) -> Result<(L::Recovered, LayerReport), Failure> {
     if let Some(failure) = examined.refusal() {
         return Err(failure);
     }
     let Examined { trusted, plan, mut report } = examined;
     assert!(!plan.refuses(), "a plan that refuses is never acted on");
+    meter.enter(L::NAME, Stage::Act);
     let recovered = report.timed(Stage::Act, clock, || layer.act(trusted, plan.steps, sink))?;
     Ok((recovered, report))
 }

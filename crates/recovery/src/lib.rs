@@ -7,6 +7,7 @@ pub mod action;
 pub mod driver;
 pub mod finding;
 pub mod identity;
+pub mod meter;
 pub mod numbers;
 pub mod quarantine;
 pub mod report;
@@ -14,10 +15,13 @@ pub mod store;
 pub mod table;
 
 pub use action::{Action, ActionKind};
-pub use driver::{Examined, Failure, Layer, Plan, examine, perform};
+pub use driver::{
+    Examined, Failure, Layer, Plan, examine, examine_metered, perform, perform_metered,
+};
 pub use finding::{Acked, Finding, Label, Place, Verdict};
 pub use identity::{Identity, IdentityCopy};
-pub use report::{LayerReport, Report, Stage};
+pub use meter::{Meter, MeteredDisk, Reading};
+pub use report::{Before, Ended, LayerReport, Report, Stage};
 pub use store::{Store, StoreLayer, lock};
 pub use table::{Row, Table};
 

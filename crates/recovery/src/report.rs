@@ -4,10 +4,19 @@
 //! both are functions of the same values. Invariant: the code of a report is that of its worst
 //! finding or refusal, whatever was added after it.
 
+mod before;
 mod json;
+mod markdown;
+mod stored;
 mod text;
+mod when;
 
+pub use before::{Before, Ended};
+pub use stored::{
+    NotAReport, StoredAction, StoredBefore, StoredFinding, StoredLayer, StoredReport, StoredStage,
+};
 pub use text::figures;
+pub use when::utc;
 
 use rekindle_env::Clock;
 use serde::Serialize;
@@ -31,6 +40,18 @@ pub enum Stage {
     Act,
     /// Says so.
     Report,
+}
+
+impl std::fmt::Display for Stage {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Scan => "scan",
+            Self::Validate => "validate",
+            Self::Plan => "plan",
+            Self::Act => "act",
+            Self::Report => "report",
+        })
+    }
 }
 
 /// One stage's time, microseconds.
@@ -124,6 +145,12 @@ pub struct Report {
     pub started_wall_ms: u64,
     /// How long it took.
     pub micros: u64,
+    /// Its number among the reports of the store; `None`: it is not written down.
+    pub number: Option<u64>,
+    /// The store, where its identity could be read.
+    pub store_id: Option<[u8; 16]>,
+    /// How the store stood before, where there was one to look into.
+    pub before: Option<Before>,
     /// Layers in the order in which they recovered.
     pub layers: Vec<LayerReport>,
 }

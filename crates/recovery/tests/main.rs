@@ -8,6 +8,7 @@
 
 mod driver;
 mod identity;
+mod incident;
 mod report;
 mod store;
 mod store_crash;

@@ -140,7 +140,7 @@ notes
 actions
   cut shards/0/journal/1: nothing proves it (journal-3)
 figures
-  journal: bytes_cut 312, transactions_replayed 1,203, leases_kept 1
+  journal: bytes_cut 312, txns_applied 1,203, leases_kept 1
 stages
   journal: scan 1 ms
 "

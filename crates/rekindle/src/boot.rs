@@ -18,7 +18,7 @@ use std::path::Path;
 
 use rekindle_database::{Database, Error as DatabaseError, Options};
 use rekindle_env::Env;
-use rekindle_recovery::{LayerReport, Report, exit};
+use rekindle_recovery::{LayerReport, Meter, Report, exit};
 use rekindle_services::{Options as ServiceOptions, Services};
 
 use crate::config::Config;
@@ -57,15 +57,15 @@ impl Refused {
 /// Recovers a store. Blocking; `env` is the machine.
 pub fn boot(config: &Config, env: &Env, progress: &Progress) -> Result<Recovered, Refused> {
     let began_ns = env.clock.boot_ns();
-    if let Some(ms) = reports::last_duration_ms(env, &config.data) {
-        progress.estimate(ms);
+    if let Some(took) = reports::last_took(env, &config.data) {
+        progress.expect(took);
     }
 
     progress.enter(Stage::Open);
-    let database = open(config, env)?;
+    let database = open(config, env, progress.meter())?;
 
     progress.enter(Stage::Lead);
-    let (services, settled) = lead(&database, config)?;
+    let (services, settled) = lead(&database, config, progress.meter())?;
 
     progress.enter(Stage::Serve);
     let took_ns = env.clock.boot_ns().saturating_sub(began_ns);
@@ -74,7 +74,7 @@ pub fn boot(config: &Config, env: &Env, progress: &Progress) -> Result<Recovered
 }
 
 /// Stages 1 to 5: everything that reads the disk.
-fn open(config: &Config, env: &Env) -> Result<Database, Refused> {
+fn open(config: &Config, env: &Env, meter: &Meter) -> Result<Database, Refused> {
     let options = Options {
         durability: config.durability,
         sync_interval: config.sync_interval,
@@ -83,7 +83,7 @@ fn open(config: &Config, env: &Env) -> Result<Database, Refused> {
         max_state_bytes: config.max_state_bytes,
         ..Options::default()
     };
-    Database::open_with(&config.data, options, env.clone()).map_err(|error| {
+    Database::open_metered(&config.data, options, env.clone(), meter).map_err(|error| {
         if let DatabaseError::Corrupt(report) | DatabaseError::Refused { report, .. } = &error {
             publish_refused(report, config, env);
         }
@@ -92,8 +92,12 @@ fn open(config: &Config, env: &Env) -> Result<Database, Refused> {
 }
 
 /// Stage 6: settles what was in flight. The same that a promotion runs.
-fn lead(database: &Database, config: &Config) -> Result<(Services, Vec<LayerReport>), Refused> {
-    Services::lead(database, ServiceOptions::default()).map_err(|error| {
+fn lead(
+    database: &Database,
+    config: &Config,
+    meter: &Meter,
+) -> Result<(Services, Vec<LayerReport>), Refused> {
+    Services::lead_metered(database, ServiceOptions::default(), meter).map_err(|error| {
         use rekindle_services::Kind;
         let code = match error.kind() {
             Kind::Corrupt => exit::CORRUPT,
@@ -128,7 +132,10 @@ fn publish(
         report.summary_line()
     );
     match reports::write(env, &config.data, &report) {
-        Ok(number) => tracing::debug!(number, "recovery report written"),
+        Ok(number) => {
+            report.number = Some(number);
+            tracing::debug!(number, "recovery report written");
+        }
         Err(error) => tracing::warn!(%error, "the recovery report could not be written"),
     }
     report

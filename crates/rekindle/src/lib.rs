@@ -2,6 +2,7 @@
 //!
 //! Invariant: only `front` knows a wire format; only `boot` decides the order of a start.
 
+mod bar;
 pub mod boot;
 pub mod config;
 pub mod front;

@@ -7,6 +7,7 @@ use std::io::{self, IsTerminal};
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::time::SystemTime;
 
+use crate::bar;
 use crate::config::{LogFormat, LogLevel};
 
 /// Our own crates follow the configured level; what they are built on only warns.
@@ -30,7 +31,8 @@ pub(crate) fn begin(level: LogLevel, format: LogFormat) {
     let builder = tracing_subscriber::fmt()
         .with_env_filter(filter(level))
         .with_timer(SystemTime)
-        .with_writer(io::stderr);
+        // A progress bar on the same terminal makes room for the line.
+        .with_writer(bar::stderr);
     let begun = if json {
         builder.json().flatten_event(true).with_current_span(false).try_init()
     } else {

@@ -3,12 +3,16 @@
 //! Invariants: a report is written whole or not at all, and only into a directory that is a store
 //! and that this process holds; a report that cannot be written never stops a start.
 
+mod read;
+
 use std::io;
 use std::path::{Path, PathBuf};
 
 use rekindle_env::{Env, LockMode, durable};
 use rekindle_recovery::numbers::{NUMBER_MAX, is_near};
 use rekindle_recovery::{Report, store};
+
+pub use read::{Listed, Page, Short, Took, Unread, last_took, list, newest, read};
 
 /// Where they are.
 const DIRECTORY: &str = "reports";
@@ -23,7 +27,8 @@ pub fn write(env: &Env, data: &Path, report: &Report) -> io::Result<u64> {
     durable::create_dir_all(env.disk.as_ref(), &directory)?;
     let numbers = numbers(env, data)?;
     let number = numbers.last().copied().unwrap_or(0) + 1;
-    let mut text = report.to_json();
+    let numbered = Report { number: Some(number), ..report.clone() };
+    let mut text = numbered.to_json();
     text.push('\n');
     durable::replace_file(env.disk.as_ref(), &file(data, number), text.as_bytes())?;
     let too_many = (numbers.len() + 1).saturating_sub(KEPT);
@@ -43,16 +48,6 @@ pub fn write_refused(env: &Env, data: &Path, report: &Report) -> io::Result<Opti
     let number = write(env, data, report)?;
     drop(lock);
     Ok(Some(number))
-}
-
-/// How long the recovery of the newest report took, milliseconds.
-#[must_use]
-pub fn last_duration_ms(env: &Env, data: &Path) -> Option<u64> {
-    let number = numbers(env, data).ok()?.pop()?;
-    let bytes =
-        durable::read_file(env.disk.as_ref(), &file(data, number), REPORT_BYTES_MAX).ok()?;
-    let report: serde_json::Value = serde_json::from_slice(&bytes).ok()?;
-    report.get("micros")?.as_u64().map(|micros| micros / 1_000)
 }
 
 /// The numbers of all reports, ascending.
@@ -96,7 +91,7 @@ mod tests {
     fn the_last_reports_are_kept() {
         let dir = tempfile::tempdir().unwrap();
         let env = Env::real();
-        assert_eq!(last_duration_ms(&env, dir.path()), None);
+        assert_eq!(last_took(&env, dir.path()), None);
         let total = u64::try_from(KEPT).unwrap() + 3;
         for number in 1..=total {
             let report = Report { micros: number * 1_000, ..Report::default() };
@@ -104,7 +99,7 @@ mod tests {
         }
         let kept = numbers(&env, dir.path()).unwrap();
         assert_eq!(kept, (4..=total).collect::<Vec<_>>());
-        assert_eq!(last_duration_ms(&env, dir.path()), Some(total));
+        assert_eq!(last_took(&env, dir.path()).unwrap().total_ms, total);
     }
 
     /// A name that is no number of ours does not stop the numbering, and stays.

@@ -12,6 +12,7 @@ use std::time::Duration;
 use rekindle_env::Env;
 use rekindle_recovery::exit;
 
+use crate::bar;
 use crate::boot::{self, Recovered, Refused};
 use crate::config::Config;
 use crate::front::access::Principal;
@@ -28,6 +29,8 @@ const INSECURE_WARNING: Duration = Duration::from_secs(60);
 const POISON_CHECK: Duration = Duration::from_millis(100);
 /// How long answers that say *unknown* have to leave before a poisoned process ends.
 const LAST_ANSWERS: Duration = Duration::from_millis(200);
+/// How long the last event of a stream has to leave.
+const LAST_EVENT: Duration = Duration::from_millis(20);
 
 /// Arguments of `rekindle serve`. What is not given comes from the environment
 /// (`REKINDLE__SECTION__KEY`), then from the configuration file, then from the defaults.
@@ -134,12 +137,20 @@ pub async fn serve(server: &Arc<Server>) -> Result<(), Refused> {
     let start = tokio::task::spawn_blocking(move || {
         boot::boot(&starting.config, &starting.env, &starting.progress)
     });
-    let recovered = tokio::select! {
-        started = start => started.map_err(|error| failed(&error))??,
+    let telling = tokio::spawn(bar::tell(Arc::clone(server)));
+    let started = tokio::select! {
+        started = start => Some(started.map_err(|error| failed(&error))?),
         // Whoever stops a start wants it stopped: recovery is repeatable, so it may end anywhere.
-        () = server.progress.reached(Stage::Shutdown) => return Ok(()),
+        () = server.progress.reached(Stage::Shutdown) => None,
     };
-    let recovered = server.recover(recovered);
+    telling.abort();
+    let _ = telling.await;
+    bar::erase();
+    let recovered = match started {
+        None => return Ok(()),
+        Some(Err(refused)) => return Err(tell_refusal(server, refused).await),
+        Some(Ok(recovered)) => server.recover(recovered),
+    };
 
     let grpc_listener = grpc_bound.listen(config)?;
     let serving = tokio::spawn(grpc::serve(grpc_listener, Arc::clone(server), recovered.clone()));
@@ -152,6 +163,20 @@ pub async fn serve(server: &Arc<Server>) -> Result<(), Refused> {
         reason = poisoned(recovered) => return Err(poison(reason).await),
     }
     shutdown::gracefully(server, recovered, serving).await
+}
+
+/// Whoever watches the start hears why it is refused before the process ends.
+async fn tell_refusal(server: &Server, refused: Refused) -> Refused {
+    server.progress.refuse(refused.code, &refused.message);
+    let told = async {
+        server.progress.unwatched().await;
+        // The last event is on its way to the socket.
+        tokio::time::sleep(LAST_EVENT).await;
+    };
+    if server.progress.is_watched() {
+        let _ = tokio::time::timeout(LAST_ANSWERS, told).await;
+    }
+    refused
 }
 
 /// A start that panicked; the panic hook has ended the process unless a test replaced it.

@@ -14,6 +14,7 @@ mod cli_harness;
 mod cli_inspect;
 mod cli_kv;
 mod cli_receive;
+mod cli_recovery;
 mod cli_send;
 mod cli_store;
 mod cli_work;

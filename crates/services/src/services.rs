@@ -6,7 +6,9 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use rekindle_database::{Database, Error as DatabaseError};
-use rekindle_recovery::{Failure, Layer, LayerReport, examine, perform};
+use rekindle_recovery::{
+    Failure, Layer, LayerReport, Meter, examine, examine_metered, perform_metered,
+};
 
 use crate::alarm::Alarm;
 use crate::error::Error;
@@ -62,6 +64,18 @@ impl Services {
     /// Recovers the services of an open database: settles what was in flight, rebuilds the ready
     /// indexes, and takes the lead. Start and promotion call the same.
     pub fn lead(database: &Database, options: Options) -> Result<(Self, Vec<LayerReport>), Error> {
+        Self::lead_metered(database, options, &Meter::default())
+    }
+
+    /// The same; `meter` says how far it is.
+    ///
+    /// # Errors
+    /// As [`Services::lead`].
+    pub fn lead_metered(
+        database: &Database,
+        options: Options,
+        meter: &Meter,
+    ) -> Result<(Self, Vec<LayerReport>), Error> {
         let keyspaces = Keyspaces::open(database)?;
         let alarm = Arc::new(Alarm::default());
         let bytes_max = limits::producer_bytes_max(database.stats().max_state_bytes);
@@ -77,7 +91,7 @@ impl Services {
             ticking: Mutex::new(()),
             ticked: Mutex::default(),
         });
-        let reports = recover(&core).map_err(refused)?;
+        let reports = recover(&core, meter).map_err(refused)?;
         let timer = options.background.then(|| start_timer(&core)).transpose()?;
         let running = Running { core: Arc::clone(&core), timer: Mutex::new(timer) };
         let services = Self {
@@ -93,8 +107,10 @@ impl Services {
         let keyspaces = Keyspaces::open(database)?;
         let snapshot = database.snapshot()?;
         let clock = database.env().clock.as_ref();
-        let producers = examine(&ProducerLayer { keyspaces }, &snapshot, clock).map_err(refused)?;
-        let queues = QueueLayer { keyspaces, log_time_ms: database.log_time_ms() };
+        let meter = Meter::default();
+        let producers = ProducerLayer { keyspaces, meter: meter.clone() };
+        let producers = examine(&producers, &snapshot, clock).map_err(refused)?;
+        let queues = QueueLayer { keyspaces, log_time_ms: database.log_time_ms(), meter };
         let queues = examine(&queues, &snapshot, clock).map_err(refused)?;
         Ok(vec![producers.report, queues.report])
     }
@@ -161,12 +177,16 @@ impl Drop for Running {
 }
 
 /// Recovers the layers in their order.
-fn recover(core: &Arc<Core>) -> Result<Vec<LayerReport>, Failure> {
+fn recover(core: &Arc<Core>, meter: &Meter) -> Result<Vec<LayerReport>, Failure> {
+    meter.expect_records(None);
     let keyspaces = core.keyspaces;
     let log_time_ms = core.database.log_time_ms();
-    let (results, mut producers) = recover_layer(&ProducerLayer { keyspaces }, core)?;
+    let layer = ProducerLayer { keyspaces, meter: meter.clone() };
+    let (results, mut producers) = recover_layer(&layer, core, meter)?;
     producers.figure("results_kept", results);
-    let (recovered, mut queues) = recover_layer(&QueueLayer { keyspaces, log_time_ms }, core)?;
+    let layer = QueueLayer { keyspaces, log_time_ms, meter: meter.clone() };
+    let (recovered, mut queues) = recover_layer(&layer, core, meter)?;
+    meter.expect_records(Some(0));
     let Recovered { leases_kept, leases_reclaimed, dead_lettered, set_aside, .. } = recovered;
     queues.figure("queues", recovered.queues);
     queues.figure("messages", recovered.messages);
@@ -195,7 +215,11 @@ fn recover(core: &Arc<Core>) -> Result<Vec<LayerReport>, Failure> {
     Ok(vec![producers, queues])
 }
 
-fn recover_layer<L>(layer: &L, core: &Arc<Core>) -> Result<(L::Recovered, LayerReport), Failure>
+fn recover_layer<L>(
+    layer: &L,
+    core: &Arc<Core>,
+    meter: &Meter,
+) -> Result<(L::Recovered, LayerReport), Failure>
 where
     L: Layer<Source = rekindle_database::Snapshot, Sink = Core>,
 {
@@ -203,9 +227,9 @@ where
     let examined = {
         // Given back before the act: a snapshot holds old versions in memory.
         let snapshot = core.database.snapshot().map_err(unreadable)?;
-        examine(layer, &snapshot, clock)?
+        examine_metered(layer, &snapshot, clock, meter)?
     };
-    perform(layer, examined, core, clock)
+    perform_metered(layer, examined, core, clock, meter)
 }
 
 fn unreadable(error: DatabaseError) -> Failure {

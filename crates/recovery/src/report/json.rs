@@ -5,6 +5,8 @@
 //! {"code":3,"findings":[{"label":"journal-3","file":"…","offset":0,"from":0,"to":0,
 //!   "verdict":"torn","acked":"no","expected":"…","found":"…"}],
 //!  "notes":[…],"incarnation":7,"started_wall_ms":0,"micros":12000,
+//!  "number":7,"program":"0.1.0","store_id":"0190…","summary":"recovered in …",
+//!  "before":{"incarnation":6,"ended":"unclean",…},
 //!  "layers":[{"layer":"journal","actions":[…],"figures":{"bytes_cut":312},
 //!    "stages":[{"stage":"scan","micros":100}]}]}
 //! ```
@@ -16,7 +18,7 @@ use std::collections::BTreeMap;
 
 use serde::{Serialize, Serializer};
 
-use super::{LayerReport, Report, StageTime};
+use super::{Before, LayerReport, Report, StageTime};
 use crate::action::Action;
 use crate::finding::Finding;
 
@@ -28,8 +30,16 @@ struct ReportView<'a> {
     incarnation: u64,
     started_wall_ms: u64,
     micros: u64,
+    number: Option<u64>,
+    program: &'static str,
+    store_id: Option<String>,
+    summary: String,
+    before: &'a Option<Before>,
     layers: Vec<LayerView<'a>>,
 }
+
+/// The version of this program: all crates have one.
+const PROGRAM: &str = env!("CARGO_PKG_VERSION");
 
 #[derive(Serialize)]
 struct LayerView<'a> {
@@ -59,10 +69,20 @@ impl Serialize for Report {
             incarnation: self.incarnation,
             started_wall_ms: self.started_wall_ms,
             micros: self.micros,
+            number: self.number,
+            program: PROGRAM,
+            store_id: self.store_id.map(hex),
+            summary: self.summary_line(),
+            before: &self.before,
             layers: self.layers.iter().map(LayerView::from).collect(),
         }
         .serialize(serializer)
     }
+}
+
+/// An id as people copy it.
+fn hex(id: [u8; 16]) -> String {
+    id.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 impl Report {

@@ -12,9 +12,9 @@ use crate::finding::{Finding, Verdict};
 /// Names of the figures that the summary line speaks of. Layers count under these names.
 pub mod figures {
     /// Committed transactions that replay applied.
-    pub const TRANSACTIONS_REPLAYED: &str = "transactions_replayed";
+    pub const TRANSACTIONS_REPLAYED: &str = "txns_applied";
     /// Incomplete and aborted transactions that replay discarded.
-    pub const TRANSACTIONS_DISCARDED: &str = "transactions_discarded";
+    pub const TRANSACTIONS_DISCARDED: &str = "discarded_txns";
     /// Leases that had time left.
     pub const LEASES_KEPT: &str = "leases_kept";
     /// Leases that had expired.
@@ -159,7 +159,7 @@ impl Report {
     }
 }
 
-fn section(text: &mut String, title: &str, lines: impl Iterator<Item = String>) {
+pub(super) fn section(text: &mut String, title: &str, lines: impl Iterator<Item = String>) {
     let mut lines = lines.peekable();
     if lines.peek().is_none() {
         return;
@@ -171,7 +171,7 @@ fn section(text: &mut String, title: &str, lines: impl Iterator<Item = String>) 
 }
 
 /// A number with its thousands apart: `1,203`.
-fn thousands(number: u64) -> String {
+pub(super) fn thousands(number: u64) -> String {
     let digits = number.to_string();
     let mut text = String::with_capacity(digits.len() + digits.len() / 3);
     for (at, digit) in digits.chars().enumerate() {
@@ -184,7 +184,7 @@ fn thousands(number: u64) -> String {
 }
 
 /// A time in the unit that a person would choose.
-fn duration(micros: u64) -> String {
+pub(super) fn duration(micros: u64) -> String {
     match micros {
         0..1_000 => format!("{micros} µs"),
         1_000..10_000_000 => format!("{} ms", thousands(micros / 1_000)),

@@ -1,4 +1,4 @@
-//! `recover --plan`, `verify`, `journal dump`: looking at a store without a server.
+//! `recovery plan`, `verify`, `journal dump`: looking at a store without a server.
 //!
 //! Invariant: none of them changes a byte of the directory; what would be written goes to an
 //! overlay in memory and is thrown away.
@@ -61,28 +61,33 @@ pub(super) fn verify(args: &StoreArgs) -> Outcome {
     if report.refusal().is_none() {
         let _lock = lock(&args.data, &env)?;
         match over(&args.data, &env) {
-            Ok(database) => add(&mut report, plan(&database)?),
+            Ok(database) => add(&mut report, of_services(&database)?),
             Err(error) => report = refused(error)?,
         }
     }
     print(&report, args.json)
 }
 
-/// A start over an overlay: what it would find, decide and do.
+/// The same as `recovery plan`, under its older name.
 pub(super) fn recover(args: &RecoverArgs) -> Outcome {
     assert!(args.plan, "the arguments require it");
+    plan(&args.store)
+}
+
+/// A start over an overlay: what it would find, decide and do.
+pub(super) fn plan(args: &StoreArgs) -> Outcome {
     let env = Env::real();
-    let _lock = lock(&args.store.data, &env)?;
-    let report = match over(&args.store.data, &env) {
+    let _lock = lock(&args.data, &env)?;
+    let report = match over(&args.data, &env) {
         Ok(database) => {
             let mut report = database.report().clone();
-            add(&mut report, plan(&database)?);
-            look_everywhere(&mut report, rekindle_database::verify(&args.store.data, &env)?);
+            add(&mut report, of_services(&database)?);
+            look_everywhere(&mut report, rekindle_database::verify(&args.data, &env)?);
             report
         }
         Err(error) => refused(error)?,
     };
-    print(&report, args.store.json)
+    print(&report, args.json)
 }
 
 /// Keeps servers away for as long as it lives.
@@ -109,7 +114,8 @@ fn over(data: &Path, env: &Env) -> Result<Database, Error> {
     Database::open_with(data, options, Env { disk, ..env.clone() })
 }
 
-fn plan(database: &Database) -> Result<Vec<LayerReport>, Failure> {
+/// What the services would find and decide.
+fn of_services(database: &Database) -> Result<Vec<LayerReport>, Failure> {
     Services::plan(database).map_err(|error| {
         let code = match error.kind() {
             rekindle_services::Kind::Corrupt => exit::CORRUPT,

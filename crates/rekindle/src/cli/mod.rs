@@ -11,6 +11,7 @@ mod inspect;
 mod kv;
 mod output;
 mod queue;
+mod recovery;
 mod report;
 mod store;
 
@@ -67,6 +68,16 @@ impl Cli {
                 place.set(given);
             }
         }
+        let admin_given = matches.value_source("http") == Some(ValueSource::CommandLine)
+            || matches.subcommand().is_some_and(|(_, after)| {
+                // Only the commands that have it may be asked about it.
+                after.try_contains_id("http").is_ok()
+                    && after.value_source("http") == Some(ValueSource::CommandLine)
+            });
+        if admin_given && command.reads_directory() {
+            let message = "--http names a server, --data a directory: give one of them";
+            return Err(Self::command().error(ErrorKind::ArgumentConflict, message));
+        }
         Ok(command)
     }
 }
@@ -79,7 +90,7 @@ enum Command {
     Queue(queue::QueueArgs),
     /// Read and write keys and values
     Kv(kv::KvArgs),
-    /// Show what recovery would do, without changing a byte
+    /// The same as `recovery plan`
     Recover(inspect::RecoverArgs),
     /// Check every byte of a store, without changing one
     Verify(inspect::StoreArgs),
@@ -87,6 +98,8 @@ enum Command {
     Journal(inspect::JournalArgs),
     /// Show what a store is
     Store(store::StoreArgs),
+    /// Show what starts found and did, and what the next one would do
+    Recovery(recovery::RecoveryArgs),
     /// Show the recovery report of a running server
     Report(report::ReportArgs),
     /// Show that a crash loses nothing
@@ -94,12 +107,21 @@ enum Command {
 }
 
 impl Command {
+    /// Whether it reads a store's directory instead of asking a server.
+    fn reads_directory(&self) -> bool {
+        match self {
+            Self::Recovery(args) => args.reads_directory(),
+            _ => false,
+        }
+    }
+
     /// Where this command keeps the address of the server that it talks to: its gRPC side (`addr`)
     /// or its admin side (`http`).
     fn server(&mut self, id: &str) -> Option<Place<'_>> {
         match (self, id) {
             (Self::Queue(args), "addr") => Some(Place::Grpc(args.address_mut())),
             (Self::Kv(args), "addr") => Some(Place::Grpc(args.address_mut())),
+            (Self::Recovery(args), "http") => Some(Place::Admin(&mut args.admin)),
             (Self::Report(args), "http") => Some(Place::Admin(&mut args.admin)),
             (Self::Store(args), "http") => Some(Place::Admin(&mut args.admin)),
             _ => None,
@@ -169,6 +191,7 @@ pub(crate) fn run() -> i32 {
         Command::Verify(args) => inspect::verify(&args),
         Command::Journal(args) => inspect::journal(&args),
         Command::Store(args) => store::run(&args),
+        Command::Recovery(args) => recovery::run(&args),
         Command::Report(args) => report::run(&args),
         Command::Demo(args) => block_on(demo::run(args)),
     };
@@ -225,6 +248,7 @@ mod tests {
             Command::Kv(mut args) => args.address_mut().clone(),
             Command::Report(args) => args.admin.address().to_owned(),
             Command::Store(args) => args.admin.address().to_owned(),
+            Command::Recovery(args) => args.admin.address().to_owned(),
             other => panic!("{other:?}"),
         };
         for line in [
@@ -240,6 +264,9 @@ mod tests {
             "rekindle --http b:2 report --http a:1",
             "rekindle --http a:1 store info",
             "rekindle store info --http a:1",
+            "rekindle --http a:1 recovery list",
+            "rekindle recovery list --http a:1",
+            "rekindle --http b:2 recovery show 3 --http a:1",
         ] {
             assert_eq!(found(line), "a:1", "{line}");
         }
@@ -248,6 +275,14 @@ mod tests {
             assert_eq!(error.exit_code(), 2, "{line}");
             assert!(error.to_string().contains("does not use"), "{error}");
         }
+        for line in [
+            "rekindle --http a:1 recovery list --data d",
+            "rekindle recovery show --data d --http a:1",
+        ] {
+            let error = parse(line).expect_err(line);
+            assert_eq!(error.exit_code(), 2, "{line}");
+        }
+        assert!(parse("rekindle recovery show --data d").is_ok());
         assert!(parse("rekindle --addr a:1 serve").is_err());
         assert!(parse("rekindle --addr a queue list").is_err());
     }

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use rekindle_database::{Row as Stored, Snapshot};
 use rekindle_recovery::{
-    Acked, Action, ActionKind, Failure, Finding, Label, Layer, Place, Plan, Row, Table,
+    Acked, Action, ActionKind, Failure, Finding, Label, Layer, Meter, Place, Plan, Row, Table,
 };
 
 use crate::exec::Core;
@@ -36,6 +36,8 @@ static RESULTS: Table<Situation, ActionKind> = Table {
 /// The layer of request identities.
 pub(crate) struct ProducerLayer {
     pub(crate) keyspaces: Keyspaces,
+    /// Told of each page of rows.
+    pub(crate) meter: Meter,
 }
 
 /// A row that can be read and that the table is built from.
@@ -58,7 +60,7 @@ impl Layer for ProducerLayer {
     type Recovered = u64;
 
     fn scan(&self, source: &Snapshot) -> Result<Vec<Stored>, Failure> {
-        scan_all(source, self.keyspaces.producers, "producers")
+        scan_all(source, self.keyspaces.producers, "producers", &self.meter)
     }
 
     fn validate(&self, pieces: Vec<Stored>) -> (Vec<Known>, Vec<Finding>) {

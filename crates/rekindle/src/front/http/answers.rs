@@ -75,11 +75,6 @@ pub(super) fn limits(server: &Server, _: &Asked) -> Answered {
     ok(&json!({ "limits": limits }))
 }
 
-/// The report of this run's recovery.
-pub(super) fn recovery(server: &Server, _: &Asked) -> Answered {
-    ok(&recovered(server)?.report)
-}
-
 /// How the database stands.
 pub(super) fn stats(server: &Server, _: &Asked) -> Answered {
     let stats = recovered(server)?.database.stats();

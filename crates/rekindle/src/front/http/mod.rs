@@ -5,6 +5,7 @@
 
 mod answers;
 mod listener;
+mod recoveries;
 pub mod reply;
 pub mod request;
 mod store;

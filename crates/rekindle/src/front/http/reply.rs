@@ -131,8 +131,7 @@ pub fn error(status: StatusCode, message: &str) -> Response {
 /// 503, with progress and when to ask again.
 pub fn unavailable(server: &Server) -> Response {
     let status = server.progress.status();
-    let left_ms = status.estimate_ms.unwrap_or(0).saturating_sub(status.elapsed_ms);
-    let seconds = left_ms.div_ceil(1_000).clamp(1, 60);
+    let seconds = status.remaining_ms.unwrap_or(0).div_ceil(1_000).clamp(1, 60);
     let mut response = json(StatusCode::SERVICE_UNAVAILABLE, &status);
     response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds));
     response

@@ -14,7 +14,7 @@ use axum::routing::{get, post};
 
 use super::reply::{Answered, Refusal, error};
 use super::request::{Asked, Parameters, Takes};
-use super::{answers, store};
+use super::{answers, recoveries, store};
 use crate::front::access::{Permission, Principal, Subject, Verb};
 use crate::front::limits::{BODY_TIMEOUT, HTTP_WAITING_MAX as WAITING_MAX};
 use crate::state::Server;
@@ -154,8 +154,11 @@ pub static ROUTES: &[Route] = &[
     Route::get("/healthz", READ_SERVER, When::Always, answers::health),
     Route::get("/metrics", READ_SERVER, When::Always, answers::metrics),
     Route::get("/v1/limits", READ_SERVER, When::Always, answers::limits),
-    Route::get("/v1/recoveries/latest", READ_SERVER, When::Always, answers::recovery),
     Route::read("/v1/store", READ_SERVER, When::Always, store::store),
+    Route::read("/v1/recoveries", READ_SERVER, When::Always, recoveries::list),
+    Route::read("/v1/recoveries/{n}", READ_SERVER, When::Always, recoveries::show),
+    Route::get("/v1/recoveries/latest", READ_SERVER, When::Always, recoveries::latest),
+    Route::events("/v1/recoveries/progress", READ_SERVER, When::Always, recoveries::progress),
     Route::get("/v1/stats", READ_SERVER, When::Ready, answers::stats),
     Route::get("/v1/queues", READ_QUEUE, When::Ready, answers::queues),
     Route::get("/v1/queues/{name}", READ_QUEUE, When::Ready, answers::queue),

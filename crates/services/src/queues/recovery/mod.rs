@@ -12,7 +12,7 @@ mod validate;
 use std::sync::Arc;
 
 use rekindle_database::{Snapshot, Transaction};
-use rekindle_recovery::{Action, ActionKind, Failure, Finding, Layer, Plan};
+use rekindle_recovery::{Action, ActionKind, Failure, Finding, Layer, Meter, Plan};
 
 use crate::error::{Error, Kind};
 use crate::exec::{Answer, Command, Core, Stop};
@@ -34,6 +34,8 @@ pub(crate) struct QueueLayer {
     pub(crate) keyspaces: Keyspaces,
     /// Now: what lies behind is due.
     pub(crate) log_time_ms: u64,
+    /// Told of each page of rows.
+    pub(crate) meter: Meter,
 }
 
 /// One thing to do.
@@ -76,7 +78,7 @@ impl Layer for QueueLayer {
     type Recovered = Recovered;
 
     fn scan(&self, source: &Snapshot) -> Result<Pieces, Failure> {
-        Pieces::scan(source, &self.keyspaces)
+        Pieces::scan(source, &self.keyspaces, &self.meter)
     }
 
     fn validate(&self, pieces: Pieces) -> (Trusted, Vec<Finding>) {

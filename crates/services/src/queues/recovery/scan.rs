@@ -10,7 +10,7 @@ use std::ops::Bound;
 use std::vec::IntoIter;
 
 use rekindle_database::{KeyspaceId, Row, Snapshot};
-use rekindle_recovery::Failure;
+use rekindle_recovery::{Failure, Meter};
 
 use crate::keys::lease_expiry::parse_lease_expiry_key;
 use crate::keys::{Keyspaces, message};
@@ -32,13 +32,18 @@ pub(crate) struct Pieces {
 
 impl Pieces {
     /// Reads them; changes nothing.
-    pub(crate) fn scan(snapshot: &Snapshot, keyspaces: &Keyspaces) -> Result<Self, Failure> {
+    pub(crate) fn scan(
+        snapshot: &Snapshot,
+        keyspaces: &Keyspaces,
+        meter: &Meter,
+    ) -> Result<Self, Failure> {
+        let all = |keyspace, name| scan_all(snapshot, keyspace, name, meter);
         Ok(Self {
-            queues: scan_all(snapshot, keyspaces.queues, "queues")?,
-            messages: scan_all(snapshot, keyspaces.messages, "messages")?,
-            leases: scan_all(snapshot, keyspaces.leases, "leases")?,
-            attempts: scan_all(snapshot, keyspaces.attempts, "attempts")?,
-            lease_expiry: scan_all(snapshot, keyspaces.lease_expiry, "lease_expiry")?,
+            queues: all(keyspaces.queues, "queues")?,
+            messages: all(keyspaces.messages, "messages")?,
+            leases: all(keyspaces.leases, "leases")?,
+            attempts: all(keyspaces.attempts, "attempts")?,
+            lease_expiry: all(keyspaces.lease_expiry, "lease_expiry")?,
         })
     }
 }
@@ -48,6 +53,7 @@ pub(crate) fn scan_all(
     snapshot: &Snapshot,
     keyspace: KeyspaceId,
     name: &str,
+    meter: &Meter,
 ) -> Result<Vec<Row>, Failure> {
     let mut rows: Vec<Row> = Vec::new();
     loop {
@@ -57,6 +63,7 @@ pub(crate) fn scan_all(
             .scan(keyspace, (start, Bound::Unbounded), PAGE, false)
             .map_err(|error| Failure::io(format!("scan {name}"), std::io::Error::other(error)))?;
         let last = page.len() < PAGE;
+        meter.advance(0, page.len() as u64);
         rows.extend(page);
         if last {
             return Ok(rows);
