@@ -101,8 +101,8 @@ fn what_was_written_is_read_back() {
 /// What an older program wrote is read; what is no report is not.
 #[test]
 fn older_reports_are_read_and_garbage_is_not() {
-    let old = r#"{"code":0,"findings":[],"notes":[],"incarnation":1,"started_wall_ms":0,
-                  "micros":5,"layers":[{"layer":"journal","actions":[],"figures":{},"stages":[]}]}"#;
+    let old = r#"{"code":0,"findings":[],"notes":[],"incarnation":1,"started_wall_ms":0,"micros":5,
+                  "layers":[{"layer":"journal","actions":[],"figures":{},"stages":[]}]}"#;
     let report = StoredReport::parse(old.as_bytes()).unwrap();
     assert_eq!((report.before.clone(), report.number), (None, None));
     assert!(report.markdown().contains("Nothing is known of the state before."));

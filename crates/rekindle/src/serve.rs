@@ -132,6 +132,7 @@ pub async fn serve(server: &Arc<Server>) -> Result<(), Refused> {
     server.bind(addresses);
     let router = http::router(server, Principal::Local);
     tokio::spawn(http::serve(http_listener, router, Arc::clone(server)));
+    tracing::info!(http = %addresses.http, "recovery begins");
 
     let starting = Arc::clone(server);
     let start = tokio::task::spawn_blocking(move || {

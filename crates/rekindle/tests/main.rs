@@ -28,5 +28,6 @@ mod server_inside;
 mod server_life;
 mod server_limits;
 mod server_malformed;
+mod server_progress;
 mod server_start;
 mod strace;

@@ -22,15 +22,15 @@ use super::harness::{Answer, DEADLINE, create, get, message};
 use super::hooked_disk::Hooks;
 
 /// A server that begins to start in this process.
-struct Inside {
-    server: Arc<Server>,
-    running: JoinHandle<Result<(), Refused>>,
-    addresses: Addresses,
+pub struct Inside {
+    pub server: Arc<Server>,
+    pub running: JoinHandle<Result<(), Refused>>,
+    pub addresses: Addresses,
     _dir: tempfile::TempDir,
 }
 
 impl Inside {
-    async fn start(hooks: &Arc<Hooks>, change: impl FnOnce(&mut Config)) -> Self {
+    pub async fn start(hooks: &Arc<Hooks>, change: impl FnOnce(&mut Config)) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let free: SocketAddr = ([127, 0, 0, 1], 0).into();
         let data = dir.path().to_path_buf();
@@ -47,7 +47,7 @@ impl Inside {
         Self { server, running, addresses, _dir: dir }
     }
 
-    async fn get(&self, path: &'static str) -> Answer {
+    pub async fn get(&self, path: &'static str) -> Answer {
         let http = self.addresses.http;
         let ask = move || get(http, path, &[("Host", "localhost")]).unwrap();
         tokio::task::spawn_blocking(ask).await.unwrap()
@@ -58,13 +58,13 @@ impl Inside {
         QueuesClient::connect(format!("http://{}", self.addresses.grpc)).await.unwrap()
     }
 
-    async fn stop(self) {
+    pub async fn stop(self) {
         self.server.progress.enter(Stage::Shutdown);
         self.running.await.unwrap().unwrap();
     }
 }
 
-fn run(test: impl Future<Output = ()>) {
+pub fn run(test: impl Future<Output = ()>) {
     let runtime =
         tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
     runtime.block_on(async { tokio::time::timeout(3 * DEADLINE, test).await.unwrap() });

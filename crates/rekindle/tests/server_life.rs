@@ -178,8 +178,8 @@ fn a_start_can_be_stopped() {
     let mut command = rekindle(&["serve", "--grpc", "127.0.0.1:0", "--http", "127.0.0.1:0"]);
     let mut child = command.arg("--data").arg(dir.path()).spawn().unwrap();
     let pid = rustix::process::Pid::from_child(&child);
-    // Not SIGINT: a shell lets what it starts in the background ignore that, and a signal that comes
-    // before anybody listens to it would then be lost.
+    // Not SIGINT: a shell lets what it starts in the background ignore that, and a signal that
+    // comes before anybody listens to it would then be lost.
     rustix::process::kill_process(pid, Signal::TERM).unwrap();
     // 0: it was asked to end and did; no code: the signal came before anybody listened to it.
     assert!(matches!(child.wait().unwrap().code(), None | Some(0)));
