@@ -301,8 +301,12 @@ impl Core {
         if !self.options.background {
             checkpoints.journal.tick();
         }
+        if let Some(reason) = self.poisoned() {
+            // Perhaps by this very tick, and nobody else has been told.
+            return Err(Error::Poisoned(reason));
+        }
         self.look_at_disk(checkpoints)?;
-        if self.journal.poisoned().is_none() && checkpoints.is_due(&self.state, now_ms) {
+        if checkpoints.is_due(&self.state, now_ms) {
             checkpoints.write(self)?;
         }
         Ok(())

@@ -75,7 +75,9 @@ fn run(stop: &(Mutex<bool>, Condvar), core: &Core, work: fn(&Core)) {
 }
 
 fn tick(core: &Core) {
-    if let Err(error) = core.tick() {
-        tracing::warn!("background work: {error}");
+    match core.tick() {
+        // Commits say so, and there is nothing left to do in the background.
+        Ok(()) | Err(Error::Poisoned(_)) => {}
+        Err(error) => tracing::warn!("background work: {error}"),
     }
 }

@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 
 use proptest::prelude::*;
-use rekindle_database::{Database, KeyspaceId, Options};
+use rekindle_database::{Database, Error, KeyspaceId, Options};
 use rekindle_env::{SimulatedDisk, Survival};
 
 use crate::support::{ALL, around, quiet, rows, simulated};
@@ -216,6 +216,25 @@ fn a_second_crash_after_a_torn_tail_loses_nothing() {
         let database = open(&again, seed);
         assert_eq!(database.current_version(), 3, "appended behind the cut, and synced");
     }
+}
+
+/// What fails at a tick is told by that tick, and by each one after it.
+///
+/// fault: S15
+#[test]
+fn a_tick_that_fails_says_so() {
+    use rekindle_env::{Fault, FaultError, OperationKind};
+    let (disk, _, _) = simulated(5);
+    let database = open(&disk, 1);
+    let keyspace = database.keyspace("things").unwrap();
+    crate::support::put(&database, keyspace, "a", "1");
+    database.tick().unwrap();
+    disk.inject(Fault::error(OperationKind::Write, FaultError::EIO).on("tip"));
+    for _ in 0..2 {
+        let error = database.tick().unwrap_err();
+        assert!(matches!(&error, Error::Poisoned(why) if why.contains("tip")), "{error}");
+    }
+    assert!(database.poisoned().is_some());
 }
 
 /// A failed sync is never believed later: what was not acknowledged may be gone, nothing else.

@@ -1,7 +1,7 @@
 //! Faults: every kind of call fails; nothing acknowledged is lost, and poison is final.
 
 use rekindle_env::SimulatedDisk;
-use rekindle_sim::faults::{Struck, occasions, orders, strike};
+use rekindle_sim::faults::{Order, Struck, occasions, orders, strike};
 use rekindle_sim::seed::{mix, scale, seed};
 use rekindle_sim::workload::{Length, run};
 
@@ -27,6 +27,22 @@ fn campaign(seed: u64, length: Length, strikes: u64) -> Struck {
 fn every_kind_of_call_fails() {
     let struck = campaign(seed(77), Length::strict(160, 23, 37), 40);
     assert!(struck.poisoned > 200, "{struck:?}");
+}
+
+/// A tick whose write of `tip` failed answered that all was well, so leases that were due then went
+/// unnoticed: the client saw another store than the one it had.
+///
+/// fault: S15
+#[test]
+fn a_failed_tick_is_told() {
+    use rekindle_env::{Effect, FaultError, OperationKind, Times};
+    let (seed, length) = (797_373_558_644_786, Length::strict(110, 23, 37));
+    let reference = run(&SimulatedDisk::new(seed), seed, length).unwrap();
+    let (kind, effect) = (OperationKind::Write, Effect::Error(FaultError::EIO));
+    let order = Order { kind, effect, times: Times::Count(1) };
+    let mut struck = Struck::default();
+    strike(&reference, (seed, length), order, 62, &mut struck).unwrap();
+    assert_eq!(struck.poisoned, 1);
 }
 
 /// Every call of a run fails once, in every way.
