@@ -116,6 +116,8 @@ pub(crate) struct Core {
     pub(crate) closing: AtomicBool,
     /// Grants whose receiver went away before it had its answer.
     pub(crate) abandoned: Mutex<Abandoned>,
+    /// Held while a person's decision is made: the next one sees what it did.
+    pub(crate) deciding: Mutex<()>,
     /// Held while something is due is done: nobody does it twice.
     pub(crate) ticking: Mutex<()>,
     /// What all ticks did since recovery.

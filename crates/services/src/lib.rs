@@ -5,7 +5,9 @@
 //! before what it rests on is acknowledged.
 
 mod alarm;
+pub mod audit;
 mod bytes;
+pub mod claims;
 pub mod error;
 mod exec;
 pub mod identity;
@@ -19,12 +21,13 @@ pub mod services;
 mod tick;
 mod ticket;
 
+pub use audit::{Audit, AuditPage, AuditRecord, NewAudit};
 pub use bytes::Malformed;
 pub use error::{Error, Kind};
 pub use identity::Identity;
 pub use kv::Kv;
 pub use producers::table::ProducerFigures;
-pub use queues::Queues;
+pub use queues::{Queues, Reviews};
 pub use services::{Options, Services};
 pub use tick::Ticked;
 pub use ticket::{Acknowledged, Durability, Ticket};

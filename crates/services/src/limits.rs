@@ -38,6 +38,21 @@ pub const ABANDONED_MAX: usize = 65_536;
 /// Most queues of one page of a list.
 pub const LIST_QUEUES_MAX: usize = 1_000;
 
+/// Audit records that are kept.
+pub const AUDIT_MAX: u64 = 100_000;
+/// Above that, so many of the oldest go at once.
+pub const AUDIT_BLOCK: u64 = 1_000;
+/// Longest text of an audit record in bytes, each.
+pub const AUDIT_TEXT_BYTES_MAX: usize = 1_024;
+/// Most audit records of one page.
+pub const AUDIT_LIST_MAX: usize = 1_000;
+/// Most reviews of one page of a list.
+pub const LIST_REVIEWS_MAX: usize = 1_000;
+/// Rows without a queue that are listed for a person, of each kind; more are counted in findings.
+pub const REVIEW_ROWS_MAX: usize = 10_000;
+/// Fairness keys of a queue that are looked at for its oldest ready message.
+pub const OLDEST_KEYS_MAX: usize = 10_000;
+
 /// Results that are kept of a producer however old they are.
 pub const PRODUCER_RESULTS_MIN: u64 = 1_024;
 /// How long every result is kept, in milliseconds of log time: 24 hours.

@@ -11,6 +11,8 @@ use rekindle_recovery::{
 };
 
 use crate::alarm::Alarm;
+use crate::audit::Audit;
+use crate::claims::Event;
 use crate::error::Error;
 use crate::exec::Core;
 use crate::keys::Keyspaces;
@@ -19,10 +21,9 @@ use crate::limits;
 use crate::numbers::Numbers;
 use crate::producers::recovery::ProducerLayer;
 use crate::producers::table::{ProducerFigures, ProducerTable};
-use crate::queues::Cause;
-use crate::queues::Queues;
 use crate::queues::index::Index;
 use crate::queues::recovery::{QueueLayer, Recovered};
+use crate::queues::{Queues, Reviews};
 use crate::tick::{self, Ticked};
 
 /// Longest sleep of the timer thread: log time may be slewed against the clock it sleeps by.
@@ -50,6 +51,8 @@ impl Default for Options {
 pub struct Services {
     queues: Queues,
     kv: Kv,
+    reviews: Reviews,
+    audit: Audit,
     running: Arc<Running>,
 }
 
@@ -88,6 +91,7 @@ impl Services {
             alarm,
             closing: AtomicBool::new(false),
             abandoned: Mutex::default(),
+            deciding: Mutex::new(()),
             ticking: Mutex::new(()),
             ticked: Mutex::default(),
         });
@@ -96,7 +100,9 @@ impl Services {
         let running = Running { core: Arc::clone(&core), timer: Mutex::new(timer) };
         let services = Self {
             queues: Queues::new(Arc::clone(&core)),
-            kv: Kv::new(core),
+            kv: Kv::new(Arc::clone(&core)),
+            reviews: Reviews::new(Arc::clone(&core)),
+            audit: Audit::new(core),
             running: Arc::new(running),
         };
         Ok((services, reports))
@@ -127,6 +133,18 @@ impl Services {
         &self.kv
     }
 
+    /// What waits for a person.
+    #[must_use]
+    pub fn reviews(&self) -> &Reviews {
+        &self.reviews
+    }
+
+    /// What operators did.
+    #[must_use]
+    pub fn audit(&self) -> &Audit {
+        &self.audit
+    }
+
     /// Does what is due at the log time of the database.
     pub fn tick(&self) -> Result<Ticked, Error> {
         tick::tick(&self.running.core)
@@ -152,7 +170,7 @@ impl Services {
         core.closing.store(true, Ordering::Release);
         core.index.wake_all();
         self.running.stop_timer();
-        tick::release_abandoned(core, Cause::Shutdown)?;
+        tick::release_abandoned(core, Event::Withdrawn)?;
         core.database.flush()?;
         Ok(())
     }

@@ -8,12 +8,12 @@ use std::sync::PoisonError;
 
 use rekindle_database::Transaction;
 
+use crate::claims::Event;
 use crate::error::{Error, Kind};
 use crate::exec::{Answer, Command, Core, Stop};
 use crate::limits::TOKENS_MAX;
 use crate::producers::forget;
 use crate::producers::table::Trim;
-use crate::queues::Cause;
 use crate::queues::Settled;
 use crate::queues::Token;
 use crate::queues::expire::{DropOrphans, Expire};
@@ -65,7 +65,7 @@ pub(crate) fn tick(core: &Core) -> Result<Ticked, Error> {
     let mut ticked = Ticked::default();
     let now_ms = core.database.log_time_ms();
     let expired = expire(core, now_ms, &mut ticked);
-    let released = release_abandoned(core, Cause::Released);
+    let released = release_abandoned(core, Event::Abandoned);
     let dropped = drop_orphans(core);
     let trimmed = trim_results(core, now_ms);
     let forgotten = forget_producers(core, now_ms);
@@ -88,7 +88,8 @@ fn expire(core: &Core, now_ms: u64, ticked: &mut Ticked) -> Result<(), Error> {
             break;
         }
         let submit = |message| {
-            let ticket = core.submit(&mut Expire { message, now_ms, stale: &[] });
+            let ticket =
+                core.submit(&mut Expire { message, event: Event::Time, now_ms, stale: &[] });
             (message, ticket)
         };
         let tickets: Vec<_> = expired.into_iter().map(submit).collect();
@@ -100,7 +101,7 @@ fn expire(core: &Core, now_ms: u64, ticked: &mut Ticked) -> Result<(), Error> {
                 Ok(None) => {}
                 Err(error) if error.kind() == Kind::Corrupt => {
                     tracing::error!(%message, %error, "a lease that ran out is set aside");
-                    core.index.set_aside(message.queue, message.number);
+                    core.index.set_aside(message, now_ms);
                 }
                 Err(error) => done = done.and(Err(error)),
             }
@@ -111,7 +112,7 @@ fn expire(core: &Core, now_ms: u64, ticked: &mut Ticked) -> Result<(), Error> {
 }
 
 /// Gives grants back whose receiver went away before it had its answer.
-pub(crate) fn release_abandoned(core: &Core, cause: Cause) -> Result<u64, Error> {
+pub(crate) fn release_abandoned(core: &Core, event: Event) -> Result<u64, Error> {
     let mut released = 0;
     loop {
         let tokens: Vec<Token> = {
@@ -122,7 +123,7 @@ pub(crate) fn release_abandoned(core: &Core, cause: Cause) -> Result<u64, Error>
             return Ok(released);
         }
         let reason = "the receiver went away before it had the message";
-        let action = Action::Return { cause, reason, delay_ms: 0 };
+        let action = Action::Return { event, reason, delay_ms: 0 };
         let done = Tokens::new(core, None, &tokens, action, None)
             .and_then(|mut command| core.submit(&mut command))
             .and_then(|ticket| ticket.wait());

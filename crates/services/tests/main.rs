@@ -6,6 +6,7 @@
     clippy::cast_possible_truncation
 )]
 
+mod audit;
 mod broker;
 mod crashes;
 mod crowd;
@@ -20,6 +21,7 @@ mod model;
 mod once;
 mod queues;
 mod recovery;
+mod reviews;
 mod scripts;
 mod store;
 mod waiting;

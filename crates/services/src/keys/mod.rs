@@ -8,11 +8,13 @@
 //! | `lease_expiry` | deadline 8, then as in `messages` | empty: the index of leases by time |
 //! | `attempts` | as in `messages` | its settled attempts, once there are some |
 //! | `producers` | namespace 4 [, producer 16 [, chunk 8]] | era, floor, or a chunk of results |
+//! | `audit` | namespace 4, number 8 | what was done, by whom and why |
 //! | `kv` | scope (tenant, app, agent, run, type), user's key | the user's bytes |
 //!
 //! Numbers inside keys are big-endian, so that the order of bytes is the order of numbers. The
 //! namespace number is the unit of placement; there is one so far.
 
+pub mod audit;
 pub mod lease_expiry;
 pub mod message;
 pub mod producer;
@@ -41,6 +43,8 @@ pub(crate) struct Keyspaces {
     pub(crate) producers: KeyspaceId,
     /// Users' keys.
     pub(crate) kv: KeyspaceId,
+    /// What operators did.
+    pub(crate) audit: KeyspaceId,
 }
 
 impl Keyspaces {
@@ -54,6 +58,7 @@ impl Keyspaces {
             attempts: database.keyspace("attempts")?,
             producers: database.keyspace("producers")?,
             kv: database.keyspace("kv")?,
+            audit: database.keyspace("audit")?,
         })
     }
 }

@@ -6,66 +6,17 @@
 //! ```
 //! A message has this row from its first settlement on, for as long as it lives. `grant` is the
 //! last one that was settled: whoever holds its token may still finish the message until it is
-//! granted again.
+//! granted again. A `due_ms` of all ones says that it waits for a person.
 
 use crate::bytes::{Malformed, Reader, put_text16};
+use crate::claims::{self, Cause};
 use crate::limits::{HISTORY_MAX, REASON_BYTES_MAX};
 
 /// The format of the value; persisted.
 const FORMAT: u8 = 1;
 
-/// Why a claim was settled; persisted, so the numbers are stable.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[repr(u8)]
-pub enum Cause {
-    /// The owner said so.
-    Failed = 1,
-    /// Its deadline passed.
-    LeaseExpired = 2,
-    /// The worker died with it.
-    WorkerCrash = 3,
-    /// The server died with it.
-    ServerCrash = 4,
-    /// Given back unstarted.
-    Released = 5,
-    /// Given back by a shutdown.
-    Shutdown = 6,
-}
-
-impl Cause {
-    /// The cause with this number.
-    #[must_use]
-    pub fn from_u8(number: u8) -> Option<Self> {
-        Some(match number {
-            1 => Self::Failed,
-            2 => Self::LeaseExpired,
-            3 => Self::WorkerCrash,
-            4 => Self::ServerCrash,
-            5 => Self::Released,
-            6 => Self::Shutdown,
-            _ => return None,
-        })
-    }
-
-    /// The word used in answers.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Failed => "failed",
-            Self::LeaseExpired => "lease_expired",
-            Self::WorkerCrash => "worker_crash",
-            Self::ServerCrash => "server_crash",
-            Self::Released => "released",
-            Self::Shutdown => "shutdown",
-        }
-    }
-
-    /// Whether it counts towards the limit of attempts.
-    #[must_use]
-    pub fn charged(self) -> bool {
-        !matches!(self, Self::Released | Self::Shutdown)
-    }
-}
+/// `due_ms` of a message that is not ready before a person decides; persisted.
+pub(crate) const UNDER_REVIEW: u64 = u64::MAX;
 
 /// One settled attempt.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -89,13 +40,35 @@ pub(crate) struct Attempts {
     pub(crate) charged: u32,
     /// The last settled grant.
     pub(crate) grant: u64,
-    /// When it is ready again, log time; 0: at once.
+    /// When it is ready again, log time; 0: at once; [`UNDER_REVIEW`]: when a person says so.
     pub(crate) due_ms: u64,
     /// The newest settlements, oldest first.
     pub(crate) history: Vec<Settlement>,
 }
 
 impl Attempts {
+    /// Adds a settlement; the oldest goes above the limit.
+    pub(crate) fn add(&mut self, settled: Settlement) {
+        if self.history.len() >= HISTORY_MAX {
+            self.history.remove(0);
+        }
+        self.history.push(settled);
+    }
+
+    /// How many of the newest settlements are crashes of the server in a row.
+    pub(crate) fn crashes_in_a_row(&self) -> usize {
+        claims::crashes_in_a_row(self.history.iter().rev().map(|settled| settled.cause))
+    }
+
+    /// Forgets the crashes of the server at the end of the history: somebody answers for them.
+    pub(crate) fn forget_crashes(&mut self) {
+        while self.crashes_in_a_row() > 0 {
+            let last = self.history.iter().rposition(|one| one.cause == Cause::ServerCrash);
+            let Some(last) = last else { break };
+            self.history.remove(last);
+        }
+    }
+
     /// The stored bytes.
     pub(crate) fn encode(&self) -> Vec<u8> {
         debug_assert!(self.history.len() <= HISTORY_MAX);
@@ -166,19 +139,6 @@ mod tests {
         assert_eq!(Attempts::parse_due(&bytes), Some(9));
         for len in 0..bytes.len() {
             Attempts::parse(bytes.get(..len).unwrap()).unwrap_err();
-        }
-    }
-
-    /// Shutdown and release are never charged.
-    #[test]
-    fn causes_have_stable_numbers_and_two_are_free() {
-        let causes: Vec<_> = (0..=u8::MAX).filter_map(Cause::from_u8).collect();
-        assert_eq!(causes.len(), 6);
-        let free: Vec<_> =
-            causes.iter().filter(|cause| !cause.charged()).map(|cause| cause.as_str()).collect();
-        assert_eq!(free, ["released", "shutdown"]);
-        for cause in causes {
-            assert_eq!(Cause::from_u8(cause as u8), Some(cause));
         }
     }
 }

@@ -42,7 +42,7 @@ pub struct QueueStats {
     pub leased: u64,
     /// Messages that become ready later.
     pub delayed: u64,
-    /// Messages that recovery found damaged and that wait for a person.
+    /// Messages that wait for a person: damaged ones, and what killed the server too often.
     pub review: u64,
     /// Distinct fairness keys among the ready messages.
     pub keys: u64,
@@ -150,6 +150,8 @@ pub enum Settled {
     Returned,
     /// Its attempts are used up: it is in the dead-letter queue.
     DeadLettered,
+    /// A person decides about it; until then nobody receives it.
+    UnderReview,
     /// Its lease runs out then, log time in milliseconds.
     Extended {
         /// The new deadline.

@@ -2,6 +2,7 @@
 
 use rekindle_database::Transaction;
 
+use crate::audit::{self, NewAudit};
 use crate::error::{Error, Kind};
 use crate::exec::{Answer, Command, Core, Stop};
 use crate::identity::Identity;
@@ -16,6 +17,7 @@ pub(crate) struct Create<'a> {
     name: &'a str,
     settings: QueueSettings,
     identity: Option<(Identity, u32)>,
+    who: Option<&'a str>,
 }
 
 impl<'a> Create<'a> {
@@ -34,7 +36,12 @@ impl<'a> Create<'a> {
                 .bytes(settings.dead_letter.as_deref().unwrap_or_default().as_bytes());
             (identity, fingerprint.finish())
         });
-        Ok(Self { name, settings, identity })
+        Ok(Self { name, settings, identity, who: None })
+    }
+
+    /// Who asks, for the audit log.
+    pub(crate) fn by(self, who: Option<&'a str>) -> Self {
+        Self { who, ..self }
     }
 }
 
@@ -62,6 +69,12 @@ impl Command for Create<'_> {
                 ensure(core, txn, &target, now_ms)?;
             }
             put(core, txn, self.name, &self.settings, now_ms)?;
+            if let Some(who) = self.who {
+                let result = described(&self.settings);
+                let (action, target) = ("queue.create", self.name);
+                let entry = NewAudit { who, action, target, why: "", result: &result };
+                audit::add(core, txn, &entry)?;
+            }
             Ok(Created { new: true })
         })
     }
@@ -108,16 +121,19 @@ fn put(
 }
 
 fn exists(existing: &Definition) -> Error {
-    let settings = &existing.settings;
-    Error::new(
-        Kind::Exists,
-        format!(
-            "queue \"{}\" exists with other settings (visibility {} ms, max attempts {}, \
-             dead-letter queue {}); use those, or delete it first",
-            existing.name,
-            settings.visibility_ms,
-            settings.max_attempts,
-            settings.dead_letter.as_deref().unwrap_or("none"),
-        ),
+    let (name, settings) = (&existing.name, described(&existing.settings));
+    let message = format!(
+        "queue \"{name}\" exists with other settings ({settings}); use those, or delete it first"
+    );
+    Error::new(Kind::Exists, message)
+}
+
+/// Settings in words.
+fn described(settings: &QueueSettings) -> String {
+    format!(
+        "visibility {} ms, max attempts {}, dead-letter queue {}",
+        settings.visibility_ms,
+        settings.max_attempts,
+        settings.dead_letter.as_deref().unwrap_or("none"),
     )
 }

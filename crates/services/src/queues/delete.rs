@@ -6,6 +6,7 @@
 
 use rekindle_database::Transaction;
 
+use crate::audit::{self, NewAudit};
 use crate::error::{Error, Kind};
 use crate::exec::{Answer, Command, Core, Stop};
 use crate::identity::Identity;
@@ -19,19 +20,27 @@ use crate::queues::{Deleted, Purged};
 pub(crate) struct Delete<'a> {
     name: &'a str,
     identity: Option<(Identity, u32)>,
+    who: Option<&'a str>,
 }
 
 /// Deletes the messages of a queue.
 pub(crate) struct Purge<'a> {
     name: &'a str,
     identity: Option<(Identity, u32)>,
+    who: Option<&'a str>,
 }
 
 impl<'a> Delete<'a> {
     /// Checks what is asked for.
     pub(crate) fn new(name: &'a str, identity: Option<Identity>) -> Result<Self, Error> {
         check_name(name)?;
-        Ok(Self { name, identity: identity.map(|id| (id, fingerprint("delete", name))) })
+        let identity = identity.map(|id| (id, fingerprint("delete", name)));
+        Ok(Self { name, identity, who: None })
+    }
+
+    /// Who asks, for the audit log.
+    pub(crate) fn by(self, who: Option<&'a str>) -> Self {
+        Self { who, ..self }
     }
 }
 
@@ -39,7 +48,13 @@ impl<'a> Purge<'a> {
     /// Checks what is asked for.
     pub(crate) fn new(name: &'a str, identity: Option<Identity>) -> Result<Self, Error> {
         check_name(name)?;
-        Ok(Self { name, identity: identity.map(|id| (id, fingerprint("purge", name))) })
+        let identity = identity.map(|id| (id, fingerprint("purge", name)));
+        Ok(Self { name, identity, who: None })
+    }
+
+    /// Who asks, for the audit log.
+    pub(crate) fn by(self, who: Option<&'a str>) -> Self {
+        Self { who, ..self }
     }
 }
 
@@ -64,6 +79,7 @@ impl Command for Delete<'_> {
             // The definition goes first: the index drops the queue as a whole.
             txn.delete(core.keyspaces.queues, &key::encode(self.name));
             clear(core, txn, queue.id);
+            tell(core, txn, self.who, ("queue.delete", self.name), messages)?;
             Ok(Deleted { messages })
         })
     }
@@ -79,6 +95,7 @@ impl Command for Purge<'_> {
             let queue = load(core, txn, self.name)?.ok_or_else(|| Error::no_queue(self.name))?;
             let messages = core.index.messages(queue.id);
             clear(core, txn, queue.id);
+            tell(core, txn, self.who, ("queue.purge", self.name), messages)?;
             Ok(Purged { messages })
         })
     }
@@ -90,6 +107,20 @@ fn clear(core: &Core, txn: &mut Transaction, queue: u64) {
     for keyspace in [keyspaces.messages, keyspaces.leases, keyspaces.attempts] {
         txn.delete_range(keyspace, &first, &behind);
     }
+}
+
+/// The audit record of it, where somebody is known who asked.
+fn tell(
+    core: &Core,
+    txn: &mut Transaction,
+    who: Option<&str>,
+    (action, target): (&str, &str),
+    messages: u64,
+) -> Result<(), Stop> {
+    let Some(who) = who else { return Ok(()) };
+    let result = format!("{messages} messages went with it");
+    audit::add(core, txn, &NewAudit { who, action, target, why: "", result: &result })?;
+    Ok(())
 }
 
 fn fingerprint(kind: &str, name: &str) -> u32 {

@@ -3,10 +3,10 @@
 use rekindle_database::Transaction;
 
 use crate::bytes::truncated;
+use crate::claims::{self, Decision, Event, Situation};
 use crate::exec::{Answer, Command, Core, Stop};
 use crate::keys::lease_expiry::{self, LeaseExpiry};
 use crate::limits::REASON_BYTES_MAX;
-use crate::queues::attempts::Cause;
 use crate::queues::settle::{load_lease, settle};
 use crate::queues::state::Ending;
 use crate::queues::{MessageId, Settled};
@@ -15,6 +15,8 @@ use crate::queues::{MessageId, Settled};
 /// is left alone.
 pub(crate) struct Expire<'a> {
     pub(crate) message: MessageId,
+    /// What made somebody look: time, or a start.
+    pub(crate) event: Event,
     pub(crate) now_ms: u64,
     /// Rows of `lease_expiry` that recovery found beside the right one.
     pub(crate) stale: &'a [u64],
@@ -32,14 +34,18 @@ impl Command for Expire<'_> {
         let Some(queue) = core.index.definition_of(self.message.queue) else {
             return Ok(Answer::new(None));
         };
-        let lease = load_lease(core, txn, self.message)?;
-        let Some(lease) = lease.filter(|lease| lease.deadline_ms <= self.now_ms) else {
+        let Some(lease) = load_lease(core, txn, self.message)? else {
             return Ok(Answer::new(None));
+        };
+        let due = lease.deadline_ms <= self.now_ms;
+        let cause = match claims::decide(Situation::external(self.event, due)) {
+            Decision::Keep => return Ok(Answer::new(None)),
+            Decision::Settle(cause) => cause,
         };
         let owner = if lease.owner.is_empty() { "its owner" } else { &lease.owner };
         let reason = format!("{owner} did not answer before the lease ran out");
         let ending = Ending {
-            cause: Cause::LeaseExpired,
+            cause,
             reason: truncated(&reason, REASON_BYTES_MAX),
             now_ms: self.now_ms,
             delay_ms: 0,

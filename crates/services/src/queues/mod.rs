@@ -4,6 +4,7 @@
 //! journal and gives a [`Ticket`] to await, and the blocking one of the plain name.
 
 mod attempts;
+mod backlog;
 mod calls;
 mod create;
 pub(crate) mod definition;
@@ -15,6 +16,7 @@ mod message;
 mod receive;
 mod recorded;
 pub(crate) mod recovery;
+pub mod review;
 mod send;
 mod settle;
 mod state;
@@ -23,11 +25,13 @@ mod word;
 
 use std::sync::Arc;
 
-pub use attempts::Cause;
+pub use crate::claims::Cause;
+pub use backlog::Backlog;
 pub use calls::{
     Created, Deleted, Delivery, MessageId, Nack, NewMessage, Purged, QueueInfo, QueueSettings,
     QueueStats, ReceiveRequest, Settled, Token,
 };
+pub use review::{Decided, Decision, ReviewFigures, ReviewId, ReviewItem, Reviews};
 
 use crate::error::Error;
 use crate::exec::Core;
@@ -43,6 +47,7 @@ use tokens::{Action, Tokens};
 #[derive(Clone, Debug)]
 pub struct Queues {
     core: Arc<Core>,
+    who: Option<Arc<str>>,
 }
 
 /// The results of a request with several tokens, in their order.
@@ -50,7 +55,14 @@ pub type PerToken = Vec<Result<Settled, Error>>;
 
 impl Queues {
     pub(crate) fn new(core: Arc<Core>) -> Self {
-        Self { core }
+        Self { core, who: None }
+    }
+
+    /// The same queues for somebody whose creating, deleting and purging is recorded in the audit
+    /// log, with the change itself.
+    #[must_use]
+    pub fn by(&self, who: &str) -> Self {
+        Self { core: Arc::clone(&self.core), who: Some(Arc::from(who)) }
     }
 
     /// Creates a queue, and its dead-letter queue where attempts are limited. Creating it again
@@ -63,7 +75,9 @@ impl Queues {
         settings: &QueueSettings,
         identity: Option<Identity>,
     ) -> Result<Acknowledged<Created>, Error> {
-        self.core.submit(&mut Create::new(name, settings, identity)?)?.wait()
+        self.core
+            .submit(&mut Create::new(name, settings, identity)?.by(self.who.as_deref()))?
+            .wait()
     }
 
     /// See [`Queues::create`].
@@ -73,7 +87,9 @@ impl Queues {
         settings: &QueueSettings,
         identity: Option<Identity>,
     ) -> Result<Ticket<Created>, Error> {
-        self.core.submit_async(&mut Create::new(name, settings, identity)?).await
+        self.core
+            .submit_async(&mut Create::new(name, settings, identity)?.by(self.who.as_deref()))
+            .await
     }
 
     /// Deletes a queue with all its messages, leases and history; their tokens are fenced. A queue
@@ -83,7 +99,7 @@ impl Queues {
         name: &str,
         identity: Option<Identity>,
     ) -> Result<Acknowledged<Deleted>, Error> {
-        self.core.submit(&mut Delete::new(name, identity)?)?.wait()
+        self.core.submit(&mut Delete::new(name, identity)?.by(self.who.as_deref()))?.wait()
     }
 
     /// See [`Queues::delete`].
@@ -92,7 +108,7 @@ impl Queues {
         name: &str,
         identity: Option<Identity>,
     ) -> Result<Ticket<Deleted>, Error> {
-        self.core.submit_async(&mut Delete::new(name, identity)?).await
+        self.core.submit_async(&mut Delete::new(name, identity)?.by(self.who.as_deref())).await
     }
 
     /// Deletes all messages of a queue, leased and delayed ones included; their tokens are fenced.
@@ -101,7 +117,7 @@ impl Queues {
         name: &str,
         identity: Option<Identity>,
     ) -> Result<Acknowledged<Purged>, Error> {
-        self.core.submit(&mut Purge::new(name, identity)?)?.wait()
+        self.core.submit(&mut Purge::new(name, identity)?.by(self.who.as_deref()))?.wait()
     }
 
     /// See [`Queues::purge`].
@@ -110,7 +126,7 @@ impl Queues {
         name: &str,
         identity: Option<Identity>,
     ) -> Result<Ticket<Purged>, Error> {
-        self.core.submit_async(&mut Purge::new(name, identity)?).await
+        self.core.submit_async(&mut Purge::new(name, identity)?.by(self.who.as_deref())).await
     }
 
     /// Waits until everything that was acknowledged before is known to [`Queues::list`],
@@ -125,6 +141,12 @@ impl Queues {
         self.core.alive()?;
         let limit = if limit == 0 { LIST_QUEUES_MAX } else { limit.min(LIST_QUEUES_MAX) };
         Ok(self.core.index.list(after, limit, self.core.database.log_time_ms()))
+    }
+
+    /// How old the oldest ready message of up to `limit` queues is, in the order of their names.
+    pub fn backlog(&self, limit: usize) -> Result<Vec<Backlog>, Error> {
+        self.core.alive()?;
+        backlog::backlog(&self.core, limit)
     }
 
     /// One queue.

@@ -147,7 +147,7 @@ impl<'a> Grant<'a> {
     /// A damaged message is not served; it waits for a person, the others do not wait for it.
     fn set_aside(&self, id: MessageId, why: &dyn std::fmt::Display) -> Option<Delivery> {
         tracing::error!(queue = %self.definition.name, message = %id, %why, "message set aside");
-        self.core.index.set_aside(id.queue, id.number);
+        self.core.index.set_aside(id, self.core.database.log_time_ms());
         None
     }
 }

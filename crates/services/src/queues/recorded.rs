@@ -56,6 +56,7 @@ impl Recorded for Settled {
             Self::Acked => vec![1],
             Self::Returned => vec![2],
             Self::DeadLettered => vec![3],
+            Self::UnderReview => vec![5],
             Self::Extended { deadline_ms } => {
                 let mut bytes = vec![4];
                 bytes.extend_from_slice(&deadline_ms.to_le_bytes());
@@ -69,6 +70,7 @@ impl Recorded for Settled {
             (1, []) => Some(Self::Acked),
             (2, []) => Some(Self::Returned),
             (3, []) => Some(Self::DeadLettered),
+            (5, []) => Some(Self::UnderReview),
             (4, deadline) => {
                 let deadline_ms = u64::from_le_bytes(deadline.try_into().ok()?);
                 Some(Self::Extended { deadline_ms })
@@ -90,7 +92,8 @@ mod tests {
             assert_eq!(Created::recall(&Created { new }.record()), Some(Created { new }));
         }
         let extended = Settled::Extended { deadline_ms: 5 };
-        for settled in [Settled::Acked, Settled::Returned, Settled::DeadLettered, extended] {
+        let (dead, review) = (Settled::DeadLettered, Settled::UnderReview);
+        for settled in [Settled::Acked, Settled::Returned, dead, review, extended] {
             assert_eq!(Settled::recall(&settled.record()), Some(settled));
         }
         assert_eq!(Purged::recall(&Purged { messages: 9 }.record()), Some(Purged { messages: 9 }));

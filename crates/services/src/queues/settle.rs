@@ -12,7 +12,7 @@ use crate::keys::message as key;
 use crate::queues::attempts::Attempts;
 use crate::queues::definition::Definition;
 use crate::queues::lease::Lease;
-use crate::queues::message::{encode_dead, parse};
+use crate::queues::message::{Message, encode_dead, parse};
 use crate::queues::state::{Ending, Next};
 use crate::queues::{MessageId, Settled, create, state};
 
@@ -64,6 +64,11 @@ pub(crate) fn settle(
             remove_lease(core, txn, id, lease);
             Ok(Settled::Returned)
         }
+        Next::Review(attempts) => {
+            txn.put(core.keyspaces.attempts, &key::encode(id), &attempts.encode());
+            remove_lease(core, txn, id, lease);
+            Ok(Settled::UnderReview)
+        }
         Next::DeadLetter(attempts) => {
             dead_letter(core, txn, queue, id, &attempts, ending)?;
             finish(core, txn, id, Some(lease));
@@ -89,8 +94,7 @@ pub(crate) fn finish(core: &Core, txn: &mut Transaction, id: MessageId, lease: O
     }
 }
 
-/// Puts a message whose attempts are used up into the dead-letter queue, which is created where it
-/// does not exist: a message is never lost and never tried for ever.
+/// Puts a message whose attempts are used up into the dead-letter queue.
 fn dead_letter(
     core: &Core,
     txn: &mut Transaction,
@@ -104,6 +108,21 @@ fn dead_letter(
     };
     let message = parse(&row.bytes)
         .map_err(|malformed| Error::corrupt(format!("message {id}: {malformed}")))?;
+    bury(core, txn, queue, id, &message, attempts, ending.now_ms)?;
+    Ok(())
+}
+
+/// Puts a message into the dead-letter queue of its queue, which is created where it does not
+/// exist: a message is never lost and never tried for ever. Answers the name of that queue.
+pub(crate) fn bury(
+    core: &Core,
+    txn: &mut Transaction,
+    queue: &Definition,
+    id: MessageId,
+    message: &Message<'_>,
+    attempts: &Attempts,
+    now_ms: u64,
+) -> Result<String, Stop> {
     let default;
     let target = match queue.settings.dead_letter.as_deref() {
         Some(target) => target,
@@ -112,7 +131,7 @@ fn dead_letter(
             &default
         }
     };
-    let to = create::ensure(core, txn, target, ending.now_ms)?;
+    let to = create::ensure(core, txn, target, now_ms)?;
     let (origin, attempt) = (id.to_string(), attempts.attempt.to_string());
     let last = attempts.history.last();
     let why = [
@@ -123,8 +142,8 @@ fn dead_letter(
         ("rekindle-dead-reason", last.map_or("", |settled| settled.reason.as_str())),
     ];
     let moved = MessageId { queue: to, number: core.numbers.next()? };
-    txn.put(core.keyspaces.messages, &key::encode(moved), &encode_dead(&message, &why));
-    Ok(())
+    txn.put(core.keyspaces.messages, &key::encode(moved), &encode_dead(message, &why));
+    Ok(target.to_owned())
 }
 
 /// A token that is no longer good.

@@ -4,14 +4,16 @@
 //!   sent ──▶ delayed ──▶ ready ──grant──▶ leased ──ack──▶ gone
 //!                          ▲                │
 //!                          └── settle ◀─────┤ (failed, lease_expired, released, shutdown)
-//!                                           └─▶ dead-letter queue, attempts used up
+//!                                           ├─▶ dead-letter queue, attempts used up
+//!                                           └─▶ review, the server died with it too often
 //! ```
 //! Invariants: `attempt` grows by one at a grant and only there; a settlement adds one cause and
 //! nothing else; a token is good from its grant until the message is granted again or finished.
 
 use crate::bytes::truncated;
-use crate::limits::{HISTORY_MAX, REASON_BYTES_MAX};
-use crate::queues::attempts::{Attempts, Cause, Settlement};
+use crate::claims::{self, CRASHES_MAX, Cause, Fate};
+use crate::limits::REASON_BYTES_MAX;
+use crate::queues::attempts::{Attempts, Settlement, UNDER_REVIEW};
 use crate::queues::lease::Lease;
 
 /// How a token stands to its message.
@@ -93,6 +95,8 @@ pub(crate) enum Next {
     Return(Attempts),
     /// Its attempts are used up.
     DeadLetter(Attempts),
+    /// A person decides: it is not ready before that.
+    Review(Attempts),
 }
 
 /// Settles a lease: adds its cause, and decides what becomes of the message.
@@ -111,19 +115,21 @@ pub(crate) fn settle(
     }
     attempts.due_ms =
         if ending.delay_ms == 0 { 0 } else { ending.now_ms.saturating_add(ending.delay_ms) };
-    if attempts.history.len() >= HISTORY_MAX {
-        attempts.history.remove(0);
-    }
-    attempts.history.push(Settlement {
+    attempts.add(Settlement {
         attempt: lease.attempt,
         cause: ending.cause,
         at_ms: ending.now_ms,
         reason: truncated(ending.reason, REASON_BYTES_MAX).to_owned(),
     });
-    if ending.cause.charged() && max_attempts > 0 && attempts.charged >= max_attempts {
-        Next::DeadLetter(attempts)
-    } else {
-        Next::Return(attempts)
+    let settled = claims::Settled {
+        cause: ending.cause,
+        used_up: max_attempts > 0 && attempts.charged >= max_attempts,
+        crashes: attempts.crashes_in_a_row() >= CRASHES_MAX,
+    };
+    match claims::after(settled) {
+        Fate::Return => Next::Return(attempts),
+        Fate::DeadLetter => Next::DeadLetter(attempts),
+        Fate::Review => Next::Review(Attempts { due_ms: UNDER_REVIEW, ..attempts }),
     }
 }
 
@@ -131,6 +137,7 @@ pub(crate) fn settle(
 #[allow(clippy::unwrap_used, clippy::panic)]
 mod tests {
     use super::*;
+    use crate::limits::HISTORY_MAX;
 
     fn leased(grant: u64, attempt: u32) -> Lease {
         let owner = String::new();
@@ -145,6 +152,7 @@ mod tests {
         match next {
             Next::Return(attempts) => attempts,
             Next::DeadLetter(_) => panic!("dead-lettered too early"),
+            Next::Review(_) => panic!("under review too early"),
         }
     }
 
@@ -189,6 +197,38 @@ mod tests {
         let free = returned(settle(&leased(7, 1), Some(once), &ending(Cause::Shutdown), 2));
         let twice = settle(&leased(8, 1), Some(free), &ending(Cause::LeaseExpired), 2);
         assert!(matches!(twice, Next::DeadLetter(attempts) if attempts.charged == 2));
+    }
+
+    /// Executors inside the server are not there yet, but their history is: the third crash in a
+    /// row goes to a person although attempts are used up, and a person's approval begins anew.
+    ///
+    /// proves: J7
+    #[test]
+    fn the_third_crash_in_a_row_waits_for_a_person() {
+        let mut attempts = None;
+        for (attempt, cause) in [
+            (1, Cause::ServerCrash),
+            (2, Cause::Failed),
+            (3, Cause::ServerCrash),
+            (4, Cause::Shutdown),
+            (5, Cause::ServerCrash),
+        ] {
+            let lease = leased(u64::from(attempt), attempt);
+            attempts = Some(returned(settle(&lease, attempts, &ending(cause), 0)));
+        }
+        let next = settle(&leased(6, 6), attempts, &ending(Cause::ServerCrash), 2);
+        let Next::Review(mut attempts) = next else { panic!("{next:?}") };
+        assert_eq!((attempts.due_ms, attempts.crashes_in_a_row()), (UNDER_REVIEW, 3));
+        let stored = Attempts::parse(&attempts.encode()).unwrap();
+        assert_eq!(stored, attempts);
+        // Served once more: the fourth in a row is one too many again.
+        let again = settle(&leased(7, 7), Some(stored), &ending(Cause::ServerCrash), 0);
+        assert!(matches!(again, Next::Review(_)), "{again:?}");
+        attempts.forget_crashes();
+        let causes: Vec<_> = attempts.history.iter().map(|one| one.cause.as_str()).collect();
+        assert_eq!(causes, ["server_crash", "failed", "shutdown"]);
+        let anew = settle(&leased(7, 7), Some(attempts), &ending(Cause::ServerCrash), 0);
+        assert_eq!(returned(anew).crashes_in_a_row(), 1);
     }
 
     #[test]

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use rekindle_database::Transaction;
 
+use crate::claims::{self, Decision, Event, Situation};
 use crate::error::Error;
 use crate::exec::{Answer, Command, Core, Stop};
 use crate::identity::Identity;
@@ -14,7 +15,6 @@ use crate::keys::lease_expiry::{self, LeaseExpiry};
 use crate::keys::message as key;
 use crate::limits::{DELAY_MS_MAX, REASON_BYTES_MAX, TOKENS_MAX, VISIBILITY_MS_MAX};
 use crate::producers::{Fingerprint, Recorded as _, Session, recall};
-use crate::queues::attempts::Cause;
 use crate::queues::definition::{Definition, check_name};
 use crate::queues::lease::Lease;
 use crate::queues::receive::check_count;
@@ -30,7 +30,7 @@ pub(crate) enum Action<'a> {
     /// It is given back.
     Return {
         /// Why.
-        cause: Cause,
+        event: Event,
         /// In the owner's words.
         reason: &'a str,
         /// How long it stays away.
@@ -55,8 +55,8 @@ impl<'a> Action<'a> {
                 reason.len()
             )));
         }
-        let cause = if release { Cause::Released } else { Cause::Failed };
-        Ok(Self::Return { cause, reason, delay_ms })
+        let event = if release { Event::Released } else { Event::Failed };
+        Ok(Self::Return { event, reason, delay_ms })
     }
 
     /// What an extend asks for.
@@ -72,8 +72,12 @@ impl<'a> Action<'a> {
     fn fingerprint(&self, token: Token) -> u32 {
         let fingerprint = match self {
             Self::Ack => Fingerprint::of("ack"),
-            Self::Return { cause, reason, delay_ms } => {
-                let kind = Fingerprint::of("nack").bytes(cause.as_str().as_bytes());
+            Self::Return { event, reason, delay_ms } => {
+                let cause = match claims::decide(Situation::external(*event, false)) {
+                    Decision::Settle(cause) => cause.as_str(),
+                    Decision::Keep => "",
+                };
+                let kind = Fingerprint::of("nack").bytes(cause.as_bytes());
                 kind.bytes(reason.as_bytes()).number(*delay_ms)
             }
             Self::Extend(by_ms) => Fingerprint::of("extend").number(by_ms.unwrap_or(0)),
@@ -127,9 +131,15 @@ impl<'a> Tokens<'a> {
                 finish(core, txn, id, lease.as_ref());
                 Settled::Acked
             }
-            (Action::Return { cause, reason, delay_ms }, _, Some(lease), _) => {
-                let ending = Ending { cause, reason, now_ms, delay_ms };
-                settle(core, txn, &queue, id, &lease, &ending)?
+            (Action::Return { event, reason, delay_ms }, _, Some(lease), _) => {
+                let due = lease.deadline_ms <= now_ms;
+                match claims::decide(Situation::external(event, due)) {
+                    Decision::Keep => Settled::Extended { deadline_ms: lease.deadline_ms },
+                    Decision::Settle(cause) => {
+                        let ending = Ending { cause, reason, now_ms, delay_ms };
+                        settle(core, txn, &queue, id, &lease, &ending)?
+                    }
+                }
             }
             // It is back already.
             (Action::Return { .. }, _, None, _) => Settled::Returned,

@@ -9,7 +9,7 @@ use std::str::FromStr;
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 use crate::error::Error;
-use crate::queues::{MessageId, Token};
+use crate::queues::{MessageId, ReviewId, Token};
 
 /// Digits of base 32, without the letters that look like others.
 const DIGITS: &[u8; 32] = b"0123456789abcdefghjkmnpqrstvwxyz";
@@ -126,6 +126,29 @@ impl FromStr for Token {
     }
 }
 
+impl fmt::Display for ReviewId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Message(message) => message.fmt(f),
+            Self::Row(number) => write(f, 'r', &number.to_be_bytes()),
+        }
+    }
+}
+
+impl FromStr for ReviewId {
+    type Err = Error;
+
+    fn from_str(word: &str) -> Result<Self, Error> {
+        if let Ok(message) = word.parse() {
+            return Ok(Self::Message(message));
+        }
+        let row = read::<8>('r', word).map(u64::from_be_bytes).map(Self::Row);
+        row.ok_or_else(|| {
+            Error::invalid(format!("{word:?} is no review; use an id of 'rekindle review list'"))
+        })
+    }
+}
+
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
@@ -137,11 +160,14 @@ mod tests {
         fn words_round_trip_and_need_no_quoting(queue: u64, number: u64, grant: u64) {
             let message = MessageId { queue, number };
             let token = Token { message, grant };
-            for word in [message.to_string(), token.to_string()] {
+            let (review, row) = (ReviewId::Message(message), ReviewId::Row(grant));
+            for word in [message.to_string(), token.to_string(), row.to_string()] {
                 prop_assert!(word.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit()));
             }
             prop_assert_eq!(message.to_string().parse::<MessageId>().unwrap(), message);
             prop_assert_eq!(token.to_string().parse::<Token>().unwrap(), token);
+            prop_assert_eq!(message.to_string().parse::<ReviewId>().unwrap(), review);
+            prop_assert_eq!(row.to_string().parse::<ReviewId>().unwrap(), row);
         }
 
         #[test]

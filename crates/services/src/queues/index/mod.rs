@@ -23,9 +23,10 @@ pub(crate) use waiters::Listener;
 use crate::alarm::Alarm;
 use crate::error::{Error, Kind};
 use crate::keys::lease_expiry::LeaseExpiry;
-use crate::limits::WAITERS_MAX;
+use crate::limits::{OLDEST_KEYS_MAX, WAITERS_MAX};
 use crate::queues::definition::Definition;
-use crate::queues::{MessageId, QueueInfo};
+use crate::queues::review::Unowned;
+use crate::queues::{MessageId, QueueInfo, ReviewId};
 use waiters::Waiters;
 
 /// Wake-ups beyond two for each queue, before those that earlier ones overtook are dropped.
@@ -52,6 +53,8 @@ pub(crate) struct Index {
     names: RwLock<BTreeMap<String, Arc<Definition>>>,
     waiting: AtomicUsize,
     alarm: Arc<Alarm>,
+    /// What waits for a person and belongs to no queue.
+    unowned: Mutex<Unowned>,
 }
 
 /// A message whose lease ran out.
@@ -65,6 +68,7 @@ impl Index {
             names: RwLock::default(),
             waiting: AtomicUsize::new(0),
             alarm,
+            unowned: Mutex::default(),
         }
     }
 
@@ -148,11 +152,64 @@ impl Index {
     }
 
     /// Sets a damaged message aside for a person: it is not served.
-    pub(crate) fn set_aside(&self, queue: u64, number: u64) {
-        if let Some(index) = self.lock().queues.get_mut(&queue) {
-            index.gone(number);
-            index.review += 1;
+    pub(crate) fn set_aside(&self, id: MessageId, now: u64) {
+        if let Some(index) = self.lock().queues.get_mut(&id.queue) {
+            index.set_aside(id.number, now);
         }
+    }
+
+    /// What waits for a person and belongs to no queue.
+    pub(crate) fn unowned(&self) -> MutexGuard<'_, Unowned> {
+        self.unowned.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Since when this waits for a person.
+    pub(crate) fn waits(&self, id: ReviewId) -> Option<u64> {
+        if let ReviewId::Message(message) = id {
+            let inner = self.lock();
+            let queue = inner.queues.get(&message.queue);
+            if let Some(aside) = queue.and_then(|queue| queue.aside.get(&message.number)) {
+                return Some(aside.since_ms);
+            }
+        }
+        self.unowned().since(id)
+    }
+
+    /// How many wait for a person, and since when the oldest.
+    pub(crate) fn reviews(&self) -> (u64, Option<u64>) {
+        let inner = self.lock();
+        let owned = inner.queues.values().flat_map(|queue| queue.aside.values());
+        let (mut count, mut oldest) = (0, None::<u64>);
+        let mut add = |since: u64| {
+            count += 1;
+            oldest = Some(oldest.map_or(since, |before| before.min(since)));
+        };
+        owned.for_each(|aside| add(aside.since_ms));
+        drop(inner);
+        self.unowned().iter().for_each(|(_, since)| add(since));
+        (count, oldest)
+    }
+
+    /// Up to `limit` of them behind `after`, in the order of their ids.
+    pub(crate) fn waiting(&self, after: Option<ReviewId>, limit: usize) -> Vec<(ReviewId, u64)> {
+        let inner = self.lock();
+        let mut found = Vec::new();
+        for (&queue, index) in &inner.queues {
+            let ids = index.aside.iter().map(|(&number, aside)| {
+                (ReviewId::Message(MessageId { queue, number }), aside.since_ms)
+            });
+            found.extend(ids.filter(|(id, _)| after.is_none_or(|after| *id > after)).take(limit));
+        }
+        drop(inner);
+        found.extend(self.unowned().iter().filter(|(id, _)| after.is_none_or(|it| *id > it)));
+        found.sort_unstable();
+        found.truncate(limit);
+        found
+    }
+
+    /// A ready message of this queue that was sent before most others.
+    pub(crate) fn oldest_ready(&self, queue: u64) -> Option<u64> {
+        self.lock().queues.get(&queue)?.oldest_ready(OLDEST_KEYS_MAX)
     }
 
     /// Adds a receiver that waits for this queue.

@@ -4,10 +4,11 @@
 //! has an entry in `touched`. Invariants: every message is in exactly one place; `leased` and
 //! `delayed` hold exactly the entries whose place says so.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use crate::queues::QueueStats;
+use crate::queues::attempts::UNDER_REVIEW;
 use crate::queues::definition::Definition;
 use crate::queues::index::ready::{LaneId, Ready};
 
@@ -44,6 +45,13 @@ pub(crate) struct Claim {
     pub(crate) due_ms: u64,
 }
 
+/// A message that waits for a person.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Aside {
+    /// Since when, as far as this run knows; log time.
+    pub(crate) since_ms: u64,
+}
+
 /// A message that was taken out of its lane for a grant.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Reserved {
@@ -63,8 +71,8 @@ pub(crate) struct QueueIndex {
     leased: BTreeSet<(u64, u64)>,
     delayed: BTreeSet<(u64, u64)>,
     reserved: u64,
-    /// Messages that recovery set aside for a person.
-    pub(crate) review: u64,
+    /// Messages that wait for a person, by number.
+    pub(crate) aside: BTreeMap<u64, Aside>,
     /// The earliest time for which this queue has a wake-up.
     pub(crate) wake_ms: Option<u64>,
 }
@@ -79,7 +87,7 @@ impl QueueIndex {
             leased: BTreeSet::new(),
             delayed: BTreeSet::new(),
             reserved: 0,
-            review: 0,
+            aside: BTreeMap::new(),
             wake_ms: None,
         }
     }
@@ -91,12 +99,16 @@ impl QueueIndex {
             return 0;
         }
         let lane = self.ready.join(fairness_key);
-        if due_ms > now {
-            self.place(number, Touched::new(lane, Place::Delayed(due_ms)));
-            return 0;
+        // One that a person gave back: a grant must look at its history.
+        let attempted = self.aside.remove(&number).is_some();
+        let ready = due_ms <= now;
+        if ready && !attempted {
+            self.ready.push(lane, number);
+            return 1;
         }
-        self.ready.push(lane, number);
-        1
+        let place = if ready { Place::Ready } else { Place::Delayed(due_ms) };
+        self.place(number, Touched { lane, place, attempted, due_ms: 0 });
+        u64::from(ready)
     }
 
     /// A message that was there before this run; `place` is not `Reserved`. Messages come in the
@@ -133,6 +145,11 @@ impl QueueIndex {
             return 0;
         }
         let Some(mut touched) = self.unplace(number) else { return 0 };
+        if touched.due_ms == UNDER_REVIEW {
+            self.ready.leave(touched.lane);
+            self.aside.insert(number, Aside { since_ms: now });
+            return 0;
+        }
         let ready = touched.due_ms <= now;
         touched.place = if ready { Place::Ready } else { Place::Delayed(touched.due_ms) };
         self.place(number, touched);
@@ -141,9 +158,17 @@ impl QueueIndex {
 
     /// A message is gone.
     pub(crate) fn gone(&mut self, number: u64) {
+        self.aside.remove(&number);
         if let Some(touched) = self.unplace(number) {
             self.ready.leave(touched.lane);
         }
+    }
+
+    /// It waits for a person.
+    pub(crate) fn set_aside(&mut self, number: u64, now: u64) {
+        let since_ms = self.aside.get(&number).map_or(now, |aside| aside.since_ms);
+        self.gone(number);
+        self.aside.insert(number, Aside { since_ms });
     }
 
     /// Takes up to `max` ready messages out, the first of each key in turn.
@@ -198,7 +223,7 @@ impl QueueIndex {
         self.touched.clear();
         self.delayed.clear();
         self.reserved = 0;
-        self.review = 0;
+        self.aside.clear();
         std::mem::take(&mut self.leased)
     }
 
@@ -207,6 +232,11 @@ impl QueueIndex {
         let lease = self.leased.first().map(|(deadline, _)| *deadline);
         let delay = self.delayed.first().map(|(due, _)| *due);
         lease.into_iter().chain(delay).min()
+    }
+
+    /// A ready message that was sent before most others: the first of the keys that are looked at.
+    pub(crate) fn oldest_ready(&self, keys: usize) -> Option<u64> {
+        self.ready.oldest(keys)
     }
 
     /// All messages.
@@ -222,7 +252,7 @@ impl QueueIndex {
             ready: self.ready.count(),
             leased: self.leased.len() as u64 + self.reserved,
             delayed: self.delayed.len() as u64,
-            review: self.review,
+            review: self.aside.len() as u64,
             keys: self.ready.keys(),
             next_expiry_ms: wait(self.leased.first()),
             next_ready_ms: wait(self.delayed.first()),

@@ -26,6 +26,11 @@ impl Lane {
         self.fresh.is_empty() && self.returned.is_empty()
     }
 
+    /// The smallest number.
+    fn first(&self) -> Option<u64> {
+        self.fresh.front().into_iter().chain(self.returned.first()).min().copied()
+    }
+
     /// Takes the smallest number.
     fn pop(&mut self) -> Option<u64> {
         match (self.fresh.front(), self.returned.first()) {
@@ -95,6 +100,13 @@ impl Ready {
             self.ring.push_back(id);
         }
         self.count += 1;
+    }
+
+    /// The smallest number among the first messages of up to `keys` keys, those first whose turn is
+    /// next.
+    pub(crate) fn oldest(&self, keys: usize) -> Option<u64> {
+        let lane = |id: &LaneId| self.lanes.get(usize::try_from(*id).ok()?)?.first();
+        self.ring.iter().take(keys).filter_map(lane).min()
     }
 
     /// Takes the first message of the key whose turn it is.
@@ -222,6 +234,7 @@ mod tests {
         assert_eq!(ready.find(3), Some(b));
         assert_eq!(ready.find(2), Some(b));
         assert_eq!(ready.find(4), None);
+        assert_eq!((ready.oldest(1), ready.oldest(2)), (Some(1), Some(1)));
         assert!(ready.take(b, 3) && ready.take(b, 2));
         assert_eq!(popped(&mut ready), [1]);
     }

@@ -14,6 +14,7 @@ use std::sync::Arc;
 use rekindle_database::{Snapshot, Transaction};
 use rekindle_recovery::{Action, ActionKind, Failure, Finding, Layer, Meter, Plan};
 
+use crate::claims::Event;
 use crate::error::{Error, Kind};
 use crate::exec::{Answer, Command, Core, Stop};
 use crate::keys::Keyspaces;
@@ -24,6 +25,7 @@ use crate::queues::settle::load_lease;
 use crate::queues::{MessageId, Settled};
 use crate::ticket::Ticket;
 pub(crate) use scan::{Pieces, scan_all};
+pub(crate) use table::BadKey;
 pub(crate) use validate::Trusted;
 
 /// Steps that are on their way at one time.
@@ -104,7 +106,12 @@ impl Layer for QueueLayer {
         plan
     }
 
-    fn act(&self, trusted: Trusted, steps: Vec<Step>, sink: &Core) -> Result<Recovered, Failure> {
+    fn act(
+        &self,
+        mut trusted: Trusted,
+        steps: Vec<Step>,
+        sink: &Core,
+    ) -> Result<Recovered, Failure> {
         let mut recovered = Recovered {
             queues: trusted.queues.len() as u64,
             messages: trusted.messages,
@@ -112,6 +119,7 @@ impl Layer for QueueLayer {
             set_aside: trusted.set_aside,
             ..Recovered::default()
         };
+        std::mem::take(&mut trusted.waiting).note(&mut sink.index.unowned(), self.log_time_ms);
         for queue in trusted.into_indexes() {
             sink.index.restore(queue);
         }
@@ -136,7 +144,7 @@ impl Layer for QueueLayer {
                     // As the timer does: one message waits for a person, the others are served.
                     Err(error) if error.kind() == Kind::Corrupt => {
                         tracing::error!(%message, %error, "a lease that ran out is set aside");
-                        sink.index.set_aside(message.queue, message.number);
+                        sink.index.set_aside(message, self.log_time_ms);
                         recovered.set_aside += 1;
                     }
                     Err(error) => return Err(failed(error)),
@@ -160,7 +168,7 @@ impl QueueLayer {
         match step {
             Step::Reclaim { message, stale } => {
                 let now_ms = self.log_time_ms;
-                core.submit(&mut Expire { message: *message, now_ms, stale })
+                core.submit(&mut Expire { message: *message, event: Event::Lead, now_ms, stale })
             }
             Step::Index { message, stale } => {
                 core.submit(&mut IndexLease { message: *message, stale })

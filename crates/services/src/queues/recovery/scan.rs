@@ -76,6 +76,7 @@ pub(crate) fn scan_all(
 pub(crate) struct Unreadable {
     pub(crate) what: BadKey,
     pub(crate) keyspace: &'static str,
+    pub(crate) key: Vec<u8>,
     pub(crate) found: String,
 }
 
@@ -117,6 +118,7 @@ impl Join {
                     Err(malformed) => unreadable.push(Unreadable {
                         what: BadKey::Message,
                         keyspace,
+                        key: row.key.to_vec(),
                         found: malformed.found,
                     }),
                 }
@@ -133,6 +135,7 @@ impl Join {
                 Err(malformed) => unreadable.push(Unreadable {
                     what: BadKey::LeaseExpiry,
                     keyspace: "lease_expiry",
+                    key: row.key.to_vec(),
                     found: malformed.found,
                 }),
             }

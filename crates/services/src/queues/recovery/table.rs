@@ -14,7 +14,7 @@ pub(crate) enum Stored {
     Bad,
 }
 
-/// The lease of a message, at the log time of recovery.
+/// The lease of a message, as `claims` decides about it at the log time of recovery.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Claim {
     /// No row.

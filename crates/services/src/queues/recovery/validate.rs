@@ -6,8 +6,11 @@ use std::sync::Arc;
 use rekindle_database::Row;
 use rekindle_recovery::{Acked, ActionKind, Finding, Label, Place as At};
 
+use crate::claims::{self, CRASHES_MAX, Decision, Event, REVIEW};
 use crate::keys::queue as queue_key;
-use crate::queues::attempts::Attempts;
+use crate::limits::REVIEW_ROWS_MAX;
+use crate::queues::MessageId;
+use crate::queues::attempts::{Attempts, UNDER_REVIEW};
 use crate::queues::definition::Definition;
 use crate::queues::index::QueueIndex;
 use crate::queues::lease::Lease;
@@ -17,6 +20,7 @@ use crate::queues::recovery::table::{
     BadKey, Claim, Expiry, MESSAGES, Situation, Stored, UNREADABLE, Verdict,
 };
 use crate::queues::recovery::{Step, place, restore};
+use crate::queues::review::{Unowned, UnreadRow};
 
 /// Findings of one label that are told one by one; the rest is told as a number.
 const TOLD: u64 = 100;
@@ -31,6 +35,8 @@ pub(crate) struct Trusted {
     pub(crate) messages: u64,
     pub(crate) leases_kept: u64,
     pub(crate) set_aside: u64,
+    /// What waits for a person and belongs to no queue.
+    pub(crate) waiting: Waiting,
     reclaims: u64,
     indexed: HashMap<&'static str, u64>,
 }
@@ -57,6 +63,34 @@ impl Trusted {
             indexed("queue-6"),
         ]
         .into_iter()
+    }
+}
+
+/// What waits for a person and belongs to no queue; as many as are remembered.
+#[derive(Debug, Default)]
+pub(crate) struct Waiting {
+    rows: Vec<UnreadRow>,
+    messages: Vec<MessageId>,
+}
+
+impl Waiting {
+    fn row(&mut self, unreadable: &Unreadable) {
+        if self.rows.len() < REVIEW_ROWS_MAX {
+            let Unreadable { what, keyspace, key, .. } = unreadable;
+            self.rows.push(UnreadRow { what: *what, keyspace, key: key.clone() });
+        }
+    }
+
+    fn message(&mut self, message: MessageId) {
+        if self.messages.len() < REVIEW_ROWS_MAX {
+            self.messages.push(message);
+        }
+    }
+
+    /// Remembers them.
+    pub(crate) fn note(self, unowned: &mut Unowned, now_ms: u64) {
+        self.rows.into_iter().for_each(|row| unowned.add_row(row, now_ms));
+        self.messages.into_iter().for_each(|message| unowned.add_message(message, now_ms));
     }
 }
 
@@ -109,14 +143,19 @@ pub(crate) fn validate(pieces: Pieces, now_ms: u64) -> (Trusted, Vec<Finding>) {
                 trusted.queues.insert(definition.id, QueueIndex::new(Arc::new(definition)));
             }
             Err(found) => {
-                let unreadable = Unreadable { what: BadKey::Definition, keyspace: "queues", found };
+                let (what, keyspace) = (BadKey::Definition, "queues");
+                let unreadable = Unreadable { what, keyspace, key: row.key.to_vec(), found };
+                trusted.waiting.row(&unreadable);
                 tell_unreadable(&mut findings, unreadable);
             }
         }
     }
     let mut unreadable = vec![];
     let join = Join::new(messages, leases, attempts, lease_expiry, &mut unreadable);
-    unreadable.into_iter().for_each(|one| tell_unreadable(&mut findings, one));
+    for one in unreadable {
+        trusted.waiting.row(&one);
+        tell_unreadable(&mut findings, one);
+    }
     for item in join {
         trusted.judge(&item, now_ms, &mut findings);
     }
@@ -144,6 +183,19 @@ struct Known<'a> {
     situation: Situation,
 }
 
+impl Known<'_> {
+    /// It died with the server too often.
+    fn waits_for_a_person(&self) -> bool {
+        let attempts = self.attempts.as_ref().filter(|_| self.lease.is_none());
+        attempts.is_some_and(|attempts| attempts.due_ms == UNDER_REVIEW)
+    }
+
+    /// When its last attempt ended.
+    fn settled_ms(&self) -> Option<u64> {
+        Some(self.attempts.as_ref()?.history.last()?.at_ms)
+    }
+}
+
 fn read(item: &Item, queue: bool, now_ms: u64) -> Known<'_> {
     let mut known = Known {
         fairness_key: "",
@@ -169,9 +221,12 @@ fn read(item: &Item, queue: bool, now_ms: u64) -> Known<'_> {
     }
     if let Some(row) = &item.lease {
         known.lease = Lease::parse(&row.value, row.version).ok();
-        situation.claim = match &known.lease {
-            Some(lease) if lease.deadline_ms <= now_ms => Claim::Due,
-            Some(_) => Claim::Live,
+        let decide = |lease: &Lease| {
+            claims::decide(claims::Situation::external(Event::Lead, lease.deadline_ms <= now_ms))
+        };
+        situation.claim = match known.lease.as_ref().map(decide) {
+            Some(Decision::Keep) => Claim::Live,
+            Some(Decision::Settle(_)) => Claim::Due,
             None => Claim::Bad,
         };
     }
@@ -213,8 +268,9 @@ impl Trusted {
             }
             Verdict::Ask => {
                 self.set_aside += 1;
-                if let Some(queue) = self.queues.get_mut(&message.queue) {
-                    queue.review += u64::from(item.message.is_some());
+                match self.queues.get_mut(&message.queue) {
+                    Some(queue) => queue.set_aside(message.number, now_ms),
+                    None => self.waiting.message(message),
                 }
                 let found = format!("{:?}", known.situation);
                 let file = format!("message {message} of queue {}", message.queue);
@@ -225,6 +281,14 @@ impl Trusted {
         let Some(queue) = self.queues.get_mut(&message.queue) else { return };
         if item.message.is_some() {
             self.messages += 1;
+            if known.waits_for_a_person() {
+                self.set_aside += 1;
+                queue.set_aside(message.number, known.settled_ms().unwrap_or(now_ms));
+                let file = format!("message {message} of queue {}", message.queue);
+                let found = format!("{CRASHES_MAX} crashes of the server in a row");
+                findings.tell(REVIEW, file, "fewer crashes", found);
+                return;
+            }
             let attempts = known.attempts.as_ref().map(|attempts| attempts.due_ms);
             let due_ms = known.due_ms.max(attempts.unwrap_or(0));
             let place = place(deadline, due_ms, now_ms);

@@ -1,0 +1,180 @@
+//! The audit log: who did what to what, when, why, and what came of it.
+//!
+//! A keyspace of its own. Invariants: a record is written by the transaction that does what it
+//! tells, so both are there or neither; records are only ever added, with dense numbers, and never
+//! changed. Above [`AUDIT_MAX`] the oldest go, a block at a time, and a record says so: what is
+//! missing in front is never a secret. Nobody's payloads, tokens or secrets are in it.
+
+mod row;
+
+use std::ops::Bound;
+use std::sync::Arc;
+
+use rekindle_database::{Row, Snapshot, Transaction};
+
+pub use row::{AuditRecord, NewAudit};
+
+use crate::error::Error;
+use crate::exec::{Answer, Command, Core, Stop};
+use crate::keys::audit as key;
+use crate::limits::{AUDIT_BLOCK, AUDIT_LIST_MAX, AUDIT_MAX};
+use crate::ticket::{Acknowledged, Ticket};
+
+/// Behind every number that a store gives.
+const END: u64 = u64::MAX;
+
+/// The audit log of a store. Clones share it.
+#[derive(Clone, Debug)]
+pub struct Audit {
+    core: Arc<Core>,
+}
+
+/// A page of the log, oldest first.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct AuditPage {
+    /// The records that can be read.
+    pub records: Vec<AuditRecord>,
+    /// Numbers of rows that cannot: they stay as they are.
+    pub unreadable: Vec<u64>,
+    /// Whether more follow.
+    pub more: bool,
+}
+
+impl Audit {
+    pub(crate) fn new(core: Arc<Core>) -> Self {
+        Self { core }
+    }
+
+    /// Records what happened outside of a transaction; blocks until it is acknowledged. Answers
+    /// the record's number.
+    pub fn record(&self, entry: &NewAudit<'_>) -> Result<Acknowledged<u64>, Error> {
+        entry.check()?;
+        self.core.submit(&mut Record(*entry))?.wait()
+    }
+
+    /// The same, on its way.
+    pub async fn submit_record(&self, entry: &NewAudit<'_>) -> Result<Ticket<u64>, Error> {
+        entry.check()?;
+        self.core.submit_async(&mut Record(*entry)).await
+    }
+
+    /// Up to `limit` records behind number `after`; without it the newest ones. Oldest first.
+    pub fn list(&self, after: Option<u64>, limit: usize) -> Result<AuditPage, Error> {
+        self.core.alive()?;
+        let limit = limit.clamp(1, AUDIT_LIST_MAX);
+        let snapshot = self.core.database.snapshot()?;
+        let Some(after) = after else {
+            let mut rows = scan(&snapshot, &self.core, (0, END), limit, true)?;
+            rows.reverse();
+            return Ok(page(&rows));
+        };
+        let mut rows = scan(&snapshot, &self.core, (after, END), limit + 1, false)?;
+        let more = rows.len() > limit;
+        rows.truncate(limit);
+        Ok(AuditPage { more, ..page(&rows) })
+    }
+
+    /// The newest record about `target` whose action begins with `action`.
+    pub fn last_of(&self, target: &str, action: &str) -> Result<Option<AuditRecord>, Error> {
+        let snapshot = self.core.database.snapshot()?;
+        let mut before = END;
+        loop {
+            let rows = scan(&snapshot, &self.core, (0, before), AUDIT_LIST_MAX, true)?;
+            let of = |row: &Row| {
+                let record = read(row).ok()?;
+                let is = record.target == target && record.action.starts_with(action);
+                is.then_some(record)
+            };
+            if let Some(found) = rows.iter().find_map(of) {
+                return Ok(Some(found));
+            }
+            let last = rows.last().and_then(|row| key::parse(&row.key).ok());
+            match last {
+                Some(last) if rows.len() == AUDIT_LIST_MAX => before = last,
+                _ => return Ok(None),
+            }
+        }
+    }
+}
+
+/// Rows with numbers behind the first and before the second.
+fn scan(
+    snapshot: &Snapshot,
+    core: &Core,
+    (after, before): (u64, u64),
+    limit: usize,
+    reverse: bool,
+) -> Result<Vec<Row>, Error> {
+    let (start, end) = (key::encode(after), key::encode(before));
+    let range = (Bound::Excluded(&start[..]), Bound::Excluded(&end[..]));
+    Ok(snapshot.scan(core.keyspaces.audit, range, limit, reverse)?)
+}
+
+fn read(row: &Row) -> Result<AuditRecord, u64> {
+    let number = key::parse(&row.key).map_err(|_| 0_u64)?;
+    AuditRecord::parse(number, row.version, &row.value).map_err(|_| number)
+}
+
+fn page(rows: &[Row]) -> AuditPage {
+    let mut page = AuditPage::default();
+    for row in rows {
+        match read(row) {
+            Ok(record) => page.records.push(record),
+            Err(number) => page.unreadable.push(number),
+        }
+    }
+    page
+}
+
+/// Adds a record to a transaction that does what it tells; answers its number. The log line says
+/// the same to whoever keeps logs.
+pub(crate) fn add(core: &Core, txn: &mut Transaction, entry: &NewAudit<'_>) -> Result<u64, Stop> {
+    entry.check()?;
+    let last = last(core, txn)?;
+    let number = last + 1;
+    put(core, txn, number, entry);
+    if number > AUDIT_MAX && number.is_multiple_of(AUDIT_BLOCK) {
+        let first_kept = number - AUDIT_MAX + 1;
+        let (start, end) = (key::encode(0), key::encode(first_kept));
+        txn.delete_range(core.keyspaces.audit, &start, &end);
+        let target = format!("records before {first_kept}");
+        let result = format!("{AUDIT_MAX} are kept");
+        let gone = NewAudit {
+            who: "rekindle",
+            action: "audit.trim",
+            target: &target,
+            why: "the log is at its bound",
+            result: &result,
+        };
+        put(core, txn, number + 1, &gone);
+    }
+    Ok(number)
+}
+
+/// The newest number; 0 before the first.
+fn last(core: &Core, txn: &mut Transaction) -> Result<u64, Stop> {
+    let (start, end) = (key::encode(0), key::encode(END));
+    let range = (Bound::Excluded(&start[..]), Bound::Excluded(&end[..]));
+    let newest = txn.scan(core.keyspaces.audit, range, 1, true)?;
+    let Some(row) = newest.first() else { return Ok(0) };
+    let number = key::parse(&row.key).map_err(|malformed| Error::corrupt(malformed.to_string()))?;
+    Ok(number)
+}
+
+fn put(core: &Core, txn: &mut Transaction, number: u64, entry: &NewAudit<'_>) {
+    let wall_ms = core.database.env().clock.wall_ms();
+    let value = entry.encode(core.database.log_time_ms(), wall_ms);
+    txn.put(core.keyspaces.audit, &key::encode(number), &value);
+}
+
+/// A record of what happened elsewhere.
+struct Record<'a>(NewAudit<'a>);
+
+impl Command for Record<'_> {
+    type Value = u64;
+    const FREES_WORK: bool = true;
+
+    fn build(&mut self, core: &Core, txn: &mut Transaction) -> Result<Answer<u64>, Stop> {
+        Ok(Answer::new(add(core, txn, &self.0)?))
+    }
+}
