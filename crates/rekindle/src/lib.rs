@@ -2,15 +2,18 @@
 //!
 //! Invariant: only `front` knows a wire format; only `boot` decides the order of a start.
 
+pub mod alerts;
 mod bar;
 pub mod boot;
 pub mod config;
 pub mod front;
+pub mod health;
 pub mod listen;
 mod log;
 pub mod metrics;
 pub mod progress;
 pub mod reports;
+pub mod runs;
 pub mod serve;
 mod shutdown;
 pub mod state;

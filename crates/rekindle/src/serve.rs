@@ -12,6 +12,7 @@ use std::time::Duration;
 use rekindle_env::Env;
 use rekindle_recovery::exit;
 
+use crate::alerts;
 use crate::bar;
 use crate::boot::{self, Recovered, Refused};
 use crate::config::Config;
@@ -20,6 +21,7 @@ use crate::front::{grpc, http};
 use crate::listen::{self, Addresses, Bound};
 use crate::log;
 use crate::progress::Stage;
+use crate::runs::End;
 use crate::shutdown::{self, Signals};
 use crate::state::Server;
 
@@ -31,6 +33,8 @@ const POISON_CHECK: Duration = Duration::from_millis(100);
 const LAST_ANSWERS: Duration = Duration::from_millis(200);
 /// How long the last event of a stream has to leave.
 const LAST_EVENT: Duration = Duration::from_millis(20);
+/// How long a server that ended in order waits for its record to be written.
+const LAST_RECORD: Duration = Duration::from_secs(5);
 
 /// Arguments of `rekindle serve`. What is not given comes from the environment
 /// (`REKINDLE__SECTION__KEY`), then from the configuration file, then from the defaults.
@@ -70,7 +74,9 @@ pub fn run_in(args: &ServeArgs, env: &Env) -> i32 {
         Err(error) => return complain(&Refused::configuration(error.to_string())),
     };
     log::begin(config.log_level, config.log_format);
-    shutdown::end_on_panic();
+    let server = Server::new(config, env);
+    shutdown::end_on_panic(&server.run);
+    let config = &server.config;
     let threads = usize::try_from(config.worker_threads).unwrap_or(1);
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(threads)
@@ -89,12 +95,15 @@ pub fn run_in(args: &ServeArgs, env: &Env) -> i32 {
             code: exit::IO,
             message: format!("signals cannot be listened to: {error}"),
         })?;
-        let server = Server::new(config, env);
         tokio::select! {
             ended = serve(&server) => ended,
             ended = watch_signals(Arc::clone(&server), signals) => Err(ended),
         }
     });
+    match &result {
+        Ok(()) => server.run.end(exit::CLEAN, "", LAST_RECORD),
+        Err(refused) => server.run.end(refused.code, &refused.message, shutdown::LAST_WORDS),
+    }
     // Connections that are still open must not delay the end: all that matters is synced.
     runtime.shutdown_background();
     match result {
@@ -115,7 +124,10 @@ async fn watch_signals(server: Arc<Server>, mut signals: Signals) -> Refused {
     signals.next().await;
     tracing::info!("asked to end");
     server.progress.enter(Stage::Shutdown);
+    let run = Arc::clone(&server.run);
+    tokio::task::spawn_blocking(move || run.asked());
     signals.next().await;
+    server.run.note(End::SecondSignal, "ended by a second signal");
     let message = "ended by a second signal, before everything was synced and closed; the next \
                    start recovers";
     Refused { code: exit::IO, message: message.to_owned() }
@@ -134,9 +146,14 @@ pub async fn serve(server: &Arc<Server>) -> Result<(), Refused> {
     tokio::spawn(http::serve(http_listener, router, Arc::clone(server)));
     tracing::info!(http = %addresses.http, "recovery begins");
 
+    tokio::spawn(alerts::watch(Arc::clone(server)));
+
     let starting = Arc::clone(server);
     let start = tokio::task::spawn_blocking(move || {
-        boot::boot(&starting.config, &starting.env, &starting.progress)
+        starting.run.begin();
+        let recovered = boot::boot(&starting.config, &starting.env, &starting.progress)?;
+        starting.run.opened(&recovered.report);
+        Ok(recovered)
     });
     let telling = tokio::spawn(bar::tell(Arc::clone(server)));
     let started = tokio::select! {
@@ -161,7 +178,10 @@ pub async fn serve(server: &Arc<Server>) -> Result<(), Refused> {
 
     tokio::select! {
         () = server.progress.reached(Stage::Shutdown) => {}
-        reason = poisoned(recovered) => return Err(poison(reason).await),
+        reason = poisoned(recovered) => {
+            server.run.note(End::Poisoned, reason.clone());
+            return Err(poison(reason).await);
+        }
     }
     shutdown::gracefully(server, recovered, serving).await
 }

@@ -13,10 +13,13 @@ use tokio::task::JoinHandle;
 
 use crate::boot::{Recovered, Refused};
 use crate::progress::Stage;
+use crate::runs::{End, RunLog};
 use crate::state::Server;
 
 /// How long the last answers have to leave once no call is in flight.
 const LAST_ANSWERS: Duration = Duration::from_millis(50);
+/// How long a process that ends otherwise than in order waits for its record to be written.
+pub(crate) const LAST_WORDS: Duration = Duration::from_millis(300);
 
 /// SIGTERM and SIGINT.
 #[derive(Debug)]
@@ -46,12 +49,16 @@ impl Signals {
 /// recovery from the journal is the one way back that is tested at every point.
 // No destructor may run over state that a panic left half done, so this is no case for `main`.
 #[allow(clippy::disallowed_methods)]
-pub(crate) fn end_on_panic() {
+pub(crate) fn end_on_panic(run: &Arc<RunLog>) {
+    let run = Arc::clone(run);
     let before = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |panic| {
         before(panic);
         let place = panic.location().map(ToString::to_string).unwrap_or_default();
         tracing::error!(place, "a thread panicked; the process ends (70)");
+        // Not the message: it may hold what a caller sent.
+        let reason = format!("a thread panicked at {place}");
+        run.last_words(End::Panicked, reason, exit::IO, LAST_WORDS);
         std::process::exit(exit::IO);
     }));
 }
@@ -134,14 +141,24 @@ mod tests {
     fn a_panic_of_a_thread_ends_the_process() {
         const CHILD: &str = "REKINDLE_TEST_PANICS";
         if std::env::var_os(CHILD).is_some() {
-            end_on_panic();
+            let data = std::path::PathBuf::from(std::env::var_os(CHILD).unwrap());
+            let run = Arc::new(RunLog::new(&rekindle_env::Env::real(), data));
+            run.begin();
+            end_on_panic(&run);
             let thread = std::thread::spawn(|| panic!("as the test wants it"));
             let _ = thread.join();
             return;
         }
         let mut child = std::process::Command::new(std::env::current_exe().unwrap());
         child.args(["--exact", "shutdown::tests::a_panic_of_a_thread_ends_the_process"]);
-        let output = child.env(CHILD, "1").output().unwrap();
+        let dir = tempfile::tempdir().unwrap();
+        let env = rekindle_env::Env::real();
+        let store = dir.path().join("store.a");
+        rekindle_env::durable::create_file(env.disk.as_ref(), &store, b"x").unwrap();
+        let output = child.env(CHILD, dir.path()).output().unwrap();
         assert_eq!(output.status.code(), Some(exit::IO), "{output:?}");
+        let record = crate::runs::files::read(&env, dir.path(), 1).unwrap();
+        assert_eq!((record.end, record.code), (End::Panicked, Some(exit::IO)));
+        assert!(record.reason.contains("shutdown.rs"), "{record:?}");
     }
 }

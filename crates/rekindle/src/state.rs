@@ -7,6 +7,7 @@ use std::sync::{Arc, OnceLock};
 use rekindle_env::Env;
 use tokio::sync::Semaphore;
 
+use crate::alerts::Alerts;
 use crate::boot::Recovered;
 use crate::config::Config;
 use crate::front::connections::Doorman;
@@ -17,6 +18,7 @@ use crate::listen::Addresses;
 use crate::metrics::Counters;
 use crate::metrics::disk::DiskTimes;
 use crate::progress::{Progress, Stage};
+use crate::runs::RunLog;
 
 /// One server.
 #[derive(Debug)]
@@ -27,8 +29,12 @@ pub struct Server {
     pub progress: Progress,
     /// The machine, with a disk that is measured.
     pub env: Env,
+    /// The record of this run, and those before it.
+    pub run: Arc<RunLog>,
     /// What the disk was measured to do.
     pub disk_times: DiskTimes,
+    /// The alert rules, and what fires.
+    pub alerts: Alerts,
     /// What was counted.
     pub counters: Counters,
     /// Connections to the HTTP front.
@@ -54,8 +60,10 @@ impl Server {
         let doorman = || Doorman::new(limits.connections, limits.connections_per_address);
         Arc::new(Self {
             progress: Progress::new(env.clock.clone()),
+            run: Arc::new(RunLog::new(env, config.data.clone())),
             env: disk_times.measure(env),
             disk_times,
+            alerts: Alerts::new(config.alerts.thresholds.clone()),
             counters: Counters::default(),
             http_doorman: doorman(),
             grpc_doorman: doorman(),

@@ -69,7 +69,10 @@ fn a_flipped_bit_refuses_the_start() {
     let changed = changed(&before, &after);
     let (written, others): (Vec<_>, Vec<_>) =
         changed.into_iter().partition(|path| path.starts_with(&reports));
-    assert_eq!(others, no_path, "a refused start changes nothing but its report");
+    assert_eq!(others, no_path, "a refused start changes nothing but its report and record");
+    let (runs, written): (Vec<_>, Vec<_>) =
+        written.into_iter().partition(|path| path.starts_with(reports.join("runs")));
+    assert!(!runs.is_empty(), "the record of the run");
     assert_eq!(written.len(), 1, "{written:?}");
     let report: serde_json::Value = serde_json::from_slice(&after[&written[0]]).unwrap();
     assert_eq!(report["code"], 65);

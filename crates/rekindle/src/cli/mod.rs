@@ -3,9 +3,11 @@
 //! Invariants: what scripts read goes to standard output and is flushed before the exit code says
 //! that it was written; what people read (errors, summaries, progress) goes to standard error.
 
+mod audit;
 mod demo;
 mod durations;
 mod failure;
+mod health;
 mod http;
 mod inspect;
 mod kv;
@@ -13,6 +15,8 @@ mod output;
 mod queue;
 mod recovery;
 mod report;
+mod review;
+mod runs;
 mod store;
 
 use std::ffi::OsString;
@@ -102,6 +106,16 @@ enum Command {
     Recovery(recovery::RecoveryArgs),
     /// Show the recovery report of a running server
     Report(report::ReportArgs),
+    /// Show how a server stands, why, and what to do
+    Health(health::HealthArgs),
+    /// Show the alert rules of a server, and which fire
+    Alerts(health::AlertsArgs),
+    /// Show what operators did, to what and why
+    Audit(audit::AuditArgs),
+    /// Show what waits for a person, and decide about it
+    Review(review::ReviewArgs),
+    /// Show when each run of a server began and ended, and why
+    Runs(runs::RunsArgs),
     /// Show that a crash loses nothing
     Demo(demo::DemoArgs),
 }
@@ -124,6 +138,11 @@ impl Command {
             (Self::Recovery(args), "http") => Some(Place::Admin(&mut args.admin)),
             (Self::Report(args), "http") => Some(Place::Admin(&mut args.admin)),
             (Self::Store(args), "http") => Some(Place::Admin(&mut args.admin)),
+            (Self::Health(args), "http") => Some(Place::Admin(&mut args.admin)),
+            (Self::Alerts(args), "http") => Some(Place::Admin(&mut args.admin)),
+            (Self::Audit(args), "http") => Some(Place::Admin(&mut args.admin)),
+            (Self::Review(args), "http") => Some(Place::Admin(&mut args.admin)),
+            (Self::Runs(args), "http") => Some(Place::Admin(&mut args.admin)),
             _ => None,
         }
     }
@@ -176,6 +195,12 @@ fn address(text: &str) -> Result<String, String> {
     }
 }
 
+/// A number of things on one page of an answer.
+fn page(text: &str) -> Result<u64, String> {
+    let number = text.parse().ok().filter(|number| (1..=1_000).contains(number));
+    number.ok_or_else(|| "expected a whole number from 1 to 1000".to_owned())
+}
+
 /// Parses the arguments and runs the command; gives the exit code.
 pub(crate) fn run() -> i32 {
     let command = Cli::from(std::env::args_os()).unwrap_or_else(|error| error.exit());
@@ -193,6 +218,11 @@ pub(crate) fn run() -> i32 {
         Command::Store(args) => store::run(&args),
         Command::Recovery(args) => recovery::run(&args),
         Command::Report(args) => report::run(&args),
+        Command::Health(args) => health::health(&args),
+        Command::Alerts(args) => health::alerts(&args),
+        Command::Audit(args) => audit::run(&args),
+        Command::Review(args) => review::run(&args),
+        Command::Runs(args) => runs::run(&args),
         Command::Demo(args) => block_on(demo::run(args)),
     };
     outcome.unwrap_or_else(|failure| {

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use super::values::{self, Raw};
 use super::{Config, LogFormat, LogLevel};
+use crate::alerts::Target;
 use crate::front::origin::Names;
 
 /// One key.
@@ -144,7 +145,9 @@ pub static KEYS: &[Key] = &[
         help: "Seconds of replay after which a checkpoint is taken: a promise about start-up. \
                100ms to 1h.",
         set: |config, raw| {
-            values::duration(raw, 100 * MS, HOUR).map(|time| config.max_recovery = time)
+            config.max_recovery = values::duration(raw, 100 * MS, HOUR)?;
+            config.alerts.thresholds.recovery = config.max_recovery;
+            Ok(())
         },
     },
     Key {
@@ -212,6 +215,104 @@ pub static KEYS: &[Key] = &[
         default: "4096",
         help: "Receive calls that wait at once; one more is answered at once, without waiting.",
         set: |config, raw| values::count(raw, 0, 1 << 20).map(|n| config.limits.long_polls = n),
+    },
+    Key {
+        section: "alerts",
+        name: "interval",
+        default: "10s",
+        help: "How often the alert rules are looked at.",
+        set: |config, raw| {
+            values::duration(raw, 1_000 * MS, HOUR).map(|time| config.alerts.interval = time)
+        },
+    },
+    Key {
+        section: "alerts",
+        name: "webhook",
+        default: "",
+        help: "`http://HOST:PORT/PATH` that each change of an alert is posted to; empty: none.",
+        set: |config, raw| {
+            config.alerts.webhook = match raw {
+                Raw::Text(text) if text.is_empty() => None,
+                _ => Some(Target::parse(&values::text(raw)?)?),
+            };
+            Ok(())
+        },
+    },
+    Key {
+        section: "alerts",
+        name: "window",
+        default: "10m",
+        help: "How far back unclean ends, dead letters and attempts are counted.",
+        set: |config, raw| {
+            let window = values::duration(raw, MINUTE, 24 * HOUR)?;
+            config.alerts.thresholds.window = window;
+            Ok(())
+        },
+    },
+    Key {
+        section: "alerts",
+        name: "crash_loop",
+        default: "3",
+        help: "Unclean ends within the window that are a crash loop.",
+        set: |config, raw| {
+            values::count(raw, 1, 100).map(|n| config.alerts.thresholds.crash_loop = n)
+        },
+    },
+    Key {
+        section: "alerts",
+        name: "review_items",
+        default: "1",
+        help: "So many items that wait for a person are told.",
+        set: |config, raw| {
+            values::count(raw, 1, 1 << 32).map(|n| config.alerts.thresholds.review_items = n)
+        },
+    },
+    Key {
+        section: "alerts",
+        name: "poison_attempts",
+        default: "10",
+        help: "A message that is handed out for the so manieth time is told.",
+        set: |config, raw| {
+            values::count(raw, 2, 1 << 32).map(|n| config.alerts.thresholds.poison_attempts = n)
+        },
+    },
+    Key {
+        section: "alerts",
+        name: "dead_letters",
+        default: "100",
+        help: "So many dead-lettered messages within the window are told.",
+        set: |config, raw| {
+            values::count(raw, 1, 1 << 32).map(|n| config.alerts.thresholds.dead_letters = n)
+        },
+    },
+    Key {
+        section: "alerts",
+        name: "backlog_age",
+        default: "1h",
+        help: "A message that is ready for so long is told.",
+        set: |config, raw| {
+            let age = values::duration(raw, 1_000 * MS, 366 * 24 * HOUR)?;
+            config.alerts.thresholds.backlog_age = age;
+            Ok(())
+        },
+    },
+    Key {
+        section: "alerts",
+        name: "disk_free",
+        default: "1GiB",
+        help: "Less free space on the disk than this is told.",
+        set: |config, raw| {
+            values::bytes(raw, 0, 1024 * TIB).map(|size| config.alerts.thresholds.disk_free = size)
+        },
+    },
+    Key {
+        section: "alerts",
+        name: "sync_time",
+        default: "250ms",
+        help: "Syncs of the journal that take so long are told.",
+        set: |config, raw| {
+            values::duration(raw, MS, HOUR).map(|time| config.alerts.thresholds.sync_time = time)
+        },
     },
     Key {
         section: "log",

@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use rekindle_journal::Durability;
 
+use crate::alerts::AlertSettings;
 use crate::front::limits::Limits;
 use crate::front::origin::Names;
 use crate::serve::ServeArgs;
@@ -82,6 +83,8 @@ pub struct Config {
     pub max_state_bytes: Option<u64>,
     /// `limits.*`
     pub limits: Limits,
+    /// `alerts.*`
+    pub alerts: AlertSettings,
     /// `log.level`
     pub log_level: LogLevel,
     /// `log.format`
@@ -115,6 +118,7 @@ impl Default for Config {
             max_recovery: Duration::ZERO,
             max_state_bytes: None,
             limits: Limits::default(),
+            alerts: AlertSettings::default(),
             log_level: LogLevel(tracing::Level::INFO),
             log_format: LogFormat::Auto,
         };

@@ -100,6 +100,8 @@ impl Drop for Place {
 /// What the calls of one gRPC connection share.
 #[derive(Clone, Debug, Default)]
 pub struct Peer {
+    /// From where it comes.
+    pub address: Option<IpAddr>,
     /// Bytes of its requests that were received and are not yet answered.
     pub inflight_bytes: Arc<AtomicU64>,
 }
@@ -119,7 +121,9 @@ pub struct Guarded {
 impl Guarded {
     fn new(tcp: TcpStream, place: Place) -> Self {
         let silence = Some(Box::pin(tokio::time::sleep(FIRST_BYTE_TIMEOUT)));
-        Self { tcp, peer: Peer::default(), _place: place, silence, stall: None }
+        let address = tcp.peer_addr().ok().map(|address| address.ip());
+        let peer = Peer { address, ..Peer::default() };
+        Self { tcp, peer, _place: place, silence, stall: None }
     }
 
     /// Lets `result` through, and fails when the peer made it wait too long.

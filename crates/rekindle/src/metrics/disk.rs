@@ -6,6 +6,7 @@
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
@@ -21,6 +22,27 @@ pub struct DiskTimes {
     pub sync_seconds: Histogram,
     /// Bytes of each write to a journal file: one sync group.
     pub write_bytes: Histogram,
+    running: Arc<Running>,
+}
+
+/// The same times as numbers, for who looks from time to time.
+#[derive(Debug, Default)]
+struct Running {
+    count: AtomicU64,
+    total_ns: AtomicU64,
+    /// When the one that goes on began; 0: none does.
+    began_ns: AtomicU64,
+}
+
+/// Syncs of the journal so far.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Syncs {
+    /// How many ended.
+    pub count: u64,
+    /// How long they took.
+    pub total_ns: u64,
+    /// How long the one that goes on takes by now.
+    pub running_ns: u64,
 }
 
 impl Default for DiskTimes {
@@ -30,11 +52,22 @@ impl Default for DiskTimes {
             sync_seconds: Histogram::new(exponential_buckets(16e-6, 2.0, 19)),
             // 256 B to 16 MiB: one small message, to the largest frame.
             write_bytes: Histogram::new(exponential_buckets(256.0, 4.0, 9)),
+            running: Arc::default(),
         }
     }
 }
 
 impl DiskTimes {
+    /// The syncs so far, at this boot time.
+    #[must_use]
+    pub fn syncs(&self, now_ns: u64) -> Syncs {
+        let Running { count, total_ns, began_ns } = &*self.running;
+        let began_ns = began_ns.load(Ordering::Relaxed);
+        let running_ns = if began_ns == 0 { 0 } else { now_ns.saturating_sub(began_ns) };
+        let (count, total_ns) = (count.load(Ordering::Relaxed), total_ns.load(Ordering::Relaxed));
+        Syncs { count, total_ns, running_ns }
+    }
+
     /// The same environment with a disk that is measured.
     #[must_use]
     pub fn measure(&self, env: &Env) -> Env {
@@ -69,9 +102,15 @@ impl Watch for Measuring {
                 perform()
             }
             Change::Sync { path } if is_journal(path) => {
+                let running = &self.times.running;
                 let began_ns = self.clock.boot_ns();
+                running.began_ns.store(began_ns.max(1), Ordering::Relaxed);
                 let result = perform();
-                let took = Duration::from_nanos(self.clock.boot_ns().saturating_sub(began_ns));
+                let took_ns = self.clock.boot_ns().saturating_sub(began_ns);
+                running.began_ns.store(0, Ordering::Relaxed);
+                running.count.fetch_add(1, Ordering::Relaxed);
+                running.total_ns.fetch_add(took_ns, Ordering::Relaxed);
+                let took = Duration::from_nanos(took_ns);
                 self.times.sync_seconds.observe(took.as_secs_f64());
                 result
             }

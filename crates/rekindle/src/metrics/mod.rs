@@ -3,6 +3,7 @@
 //! Counters are plain numbers that the fronts add to; everything else is read from where it lives
 //! when it is asked for. Invariant: the number of time series is bounded, whatever callers do.
 
+mod alerts;
 pub mod disk;
 
 use std::fmt;
@@ -45,6 +46,8 @@ pub struct Counters {
     pub extended: AtomicU64,
     /// Messages that went to a dead-letter queue with a nack.
     pub dead_lettered: AtomicU64,
+    /// The most attempts of a message that was handed out since the last look of the alerts.
+    pub most_attempts: AtomicU64,
 }
 
 impl Counters {
@@ -62,6 +65,7 @@ pub fn encode(server: &Server) -> Result<String, fmt::Error> {
     journal(&mut registry, server);
     fronts(&mut registry, server);
     messages(&mut registry, &server.counters);
+    alerts::register(&mut registry, server);
     if let Some(recovered) = server.recovered() {
         recovery(&mut registry, recovered);
         database(&mut registry, recovered);

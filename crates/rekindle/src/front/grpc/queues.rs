@@ -4,6 +4,7 @@
 
 use std::pin::pin;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use rekindle_services::queues::{Delivery, Nack, PerToken, Queues, ReceiveRequest, Settled};
@@ -11,6 +12,7 @@ use rekindle_services::{Acknowledged, Error};
 use rekindle_wire::v1;
 use tonic::{Request, Response, Status, Streaming};
 
+use super::super::connections::Peer;
 use super::super::limits::LONG_POLL_MAX;
 use super::budget::Flight;
 use super::convert::{self, refuse};
@@ -33,6 +35,12 @@ impl Service {
 
     fn counters(&self) -> &Counters {
         &self.server.counters
+    }
+
+    /// The queues for whoever calls, so that the audit log has it.
+    fn by<T>(&self, request: &Request<T>) -> Queues {
+        let peer = request.extensions().get::<Peer>().and_then(|peer| peer.address);
+        self.queues.by(&peer.map_or_else(|| "grpc".to_owned(), |from| format!("grpc {from}")))
     }
 
     /// Ends when the caller has waited long enough, or the server shuts down. A call that finds too
@@ -86,11 +94,12 @@ impl v1::queues_server::Queues for Service {
         &self,
         request: Request<v1::CreateQueueRequest>,
     ) -> Result<Response<v1::CreateQueueResponse>, Status> {
+        let queues = self.by(&request);
         let request = request.into_inner();
         let definition = request.definition.unwrap_or_default();
         let identity = convert::identity(request.identity.as_ref()).map_err(|e| refuse(&e))?;
         let settings = convert::settings(&definition);
-        let ticket = self.queues.submit_create(&definition.name, &settings, identity).await;
+        let ticket = queues.submit_create(&definition.name, &settings, identity).await;
         let created = ticket.map_err(|e| refuse(&e))?.await.map_err(|e| refuse(&e))?;
         let durability = convert::durability(created.durability);
         Ok(Response::new(v1::CreateQueueResponse { durability, created: created.value.new }))
@@ -100,9 +109,10 @@ impl v1::queues_server::Queues for Service {
         &self,
         request: Request<v1::DeleteQueueRequest>,
     ) -> Result<Response<v1::DeleteQueueResponse>, Status> {
+        let queues = self.by(&request);
         let request = request.into_inner();
         let identity = convert::identity(request.identity.as_ref()).map_err(|e| refuse(&e))?;
-        let ticket = self.queues.submit_delete(&request.queue, identity).await;
+        let ticket = queues.submit_delete(&request.queue, identity).await;
         let deleted = ticket.map_err(|e| refuse(&e))?.await.map_err(|e| refuse(&e))?;
         let durability = convert::durability(deleted.durability);
         let messages = deleted.value.messages;
@@ -139,9 +149,10 @@ impl v1::queues_server::Queues for Service {
         &self,
         request: Request<v1::PurgeQueueRequest>,
     ) -> Result<Response<v1::PurgeQueueResponse>, Status> {
+        let queues = self.by(&request);
         let request = request.into_inner();
         let identity = convert::identity(request.identity.as_ref()).map_err(|e| refuse(&e))?;
-        let ticket = self.queues.submit_purge(&request.queue, identity).await;
+        let ticket = queues.submit_purge(&request.queue, identity).await;
         let purged = ticket.map_err(|e| refuse(&e))?.await.map_err(|e| refuse(&e))?;
         let durability = convert::durability(purged.durability);
         let messages = purged.value.messages;
@@ -187,6 +198,8 @@ impl v1::queues_server::Queues for Service {
         let received = self.queues.receive_wait(&asked, waited).await.map_err(|e| refuse(&e))?;
         let count = u64::try_from(received.value.len()).unwrap_or(0);
         Counters::add(&self.counters().received, count);
+        let most = received.value.iter().map(|delivery| delivery.attempt).max().unwrap_or(0);
+        self.counters().most_attempts.fetch_max(u64::from(most), Ordering::Relaxed);
         let first = received.value.first();
         let visibility_ms = first.map_or(0, |delivery: &Delivery| delivery.visibility_ms);
         let messages = received.value.into_iter().map(convert::delivery).collect();

@@ -5,7 +5,7 @@ use axum::response::IntoResponse as _;
 use rekindle_services::queues::QueueInfo;
 use serde_json::{Value, json};
 
-use super::reply::{Answered, Refusal, json, ok};
+use super::reply::{Answered, Refusal, ok};
 use super::request::Asked;
 use crate::boot::Recovered;
 use crate::metrics;
@@ -36,26 +36,6 @@ pub(super) fn ready(server: &Server, _: &Asked) -> Answered {
         return Err(Refusal::NotNow);
     }
     ok(&status)
-}
-
-/// What an operator looks at first.
-pub(super) fn health(server: &Server, _: &Asked) -> Answered {
-    let recovered = server.recovered();
-    let poisoned = recovered.and_then(|recovered| recovered.database.poisoned());
-    let value = json!({
-        "version": env!("CARGO_PKG_VERSION"),
-        "status": server.progress.status(),
-        "incarnation": recovered.map(|recovered| recovered.report.incarnation),
-        "recovery_code": recovered.map(|recovered| recovered.report.code),
-        "durability": server.config.loss_window(),
-        "insecure_allow_remote": server.config.insecure_allow_remote,
-        "poisoned": poisoned,
-    });
-    let status = match (server.progress.status().ready, poisoned) {
-        (true, None) => StatusCode::OK,
-        _ => StatusCode::SERVICE_UNAVAILABLE,
-    };
-    Ok(json(status, &value))
 }
 
 /// Metrics in the OpenMetrics text format.

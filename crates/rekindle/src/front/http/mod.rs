@@ -4,10 +4,14 @@
 //! comes from a page of another origin, is refused before any route sees it.
 
 mod answers;
+mod audit;
+mod health;
 mod listener;
 mod recoveries;
 pub mod reply;
 pub mod request;
+mod reviews;
+mod runs;
 mod store;
 pub mod table;
 pub mod token;

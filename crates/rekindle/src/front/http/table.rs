@@ -14,7 +14,7 @@ use axum::routing::{get, post};
 
 use super::reply::{Answered, Refusal, error};
 use super::request::{Asked, Parameters, Takes};
-use super::{answers, recoveries, store};
+use super::{answers, audit, health, recoveries, reviews, runs, store};
 use crate::front::access::{Permission, Principal, Subject, Verb};
 use crate::front::limits::{BODY_TIMEOUT, HTTP_WAITING_MAX as WAITING_MAX};
 use crate::state::Server;
@@ -145,13 +145,15 @@ impl Route {
 
 const READ_SERVER: Permission = Permission::Needs(Subject::Server, Verb::Read);
 const READ_QUEUE: Permission = Permission::Needs(Subject::Queue, Verb::Read);
+const MANAGE_QUEUE: Permission = Permission::Needs(Subject::Queue, Verb::Manage);
 
 /// All routes.
 pub static ROUTES: &[Route] = &[
     Route::get("/livez", Permission::Probe, When::Always, answers::alive),
     Route::get("/startupz", Permission::Probe, When::Always, answers::started),
     Route::get("/readyz", Permission::Probe, When::Always, answers::ready),
-    Route::get("/healthz", READ_SERVER, When::Always, answers::health),
+    Route::get("/healthz", READ_SERVER, When::Always, health::health),
+    Route::get("/v1/alerts", READ_SERVER, When::Always, health::alerts),
     Route::get("/metrics", READ_SERVER, When::Always, answers::metrics),
     Route::get("/v1/limits", READ_SERVER, When::Always, answers::limits),
     Route::read("/v1/store", READ_SERVER, When::Always, store::store),
@@ -159,6 +161,12 @@ pub static ROUTES: &[Route] = &[
     Route::read("/v1/recoveries/{n}", READ_SERVER, When::Always, recoveries::show),
     Route::get("/v1/recoveries/latest", READ_SERVER, When::Always, recoveries::latest),
     Route::events("/v1/recoveries/progress", READ_SERVER, When::Always, recoveries::progress),
+    Route::read("/v1/runs", READ_SERVER, When::Always, runs::list),
+    Route::read("/v1/runs/{number}", READ_SERVER, When::Always, runs::show),
+    Route::read("/v1/audit", READ_SERVER, When::Ready, audit::list),
+    Route::read("/v1/reviews", READ_QUEUE, When::Ready, reviews::list),
+    Route::read("/v1/reviews/{id}", READ_QUEUE, When::Ready, reviews::show),
+    Route::post("/v1/reviews/{id}/{decision}", MANAGE_QUEUE, When::Ready, reviews::decide),
     Route::get("/v1/stats", READ_SERVER, When::Ready, answers::stats),
     Route::get("/v1/queues", READ_QUEUE, When::Ready, answers::queues),
     Route::get("/v1/queues/{name}", READ_QUEUE, When::Ready, answers::queue),
