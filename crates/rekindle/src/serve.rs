@@ -17,7 +17,7 @@ use crate::bar;
 use crate::boot::{self, Recovered, Refused};
 use crate::config::Config;
 use crate::front::access::Principal;
-use crate::front::{grpc, http};
+use crate::front::{grpc, http, ui};
 use crate::listen::{self, Addresses, Bound};
 use crate::log;
 use crate::progress::Stage;
@@ -144,6 +144,7 @@ pub async fn serve(server: &Arc<Server>) -> Result<(), Refused> {
     server.bind(addresses);
     let router = http::router(server, Principal::Local);
     tokio::spawn(http::serve(http_listener, router, Arc::clone(server)));
+    tokio::spawn(ui::remember(Arc::clone(server)));
     tracing::info!(http = %addresses.http, "recovery begins");
 
     tokio::spawn(alerts::watch(Arc::clone(server)));
@@ -220,6 +221,7 @@ fn announce(config: &Config, addresses: Addresses, recovered: &Recovered) {
          data:       {data}\n\
          grpc:       {grpc}\n\
          http:       http://{http}\n\
+         page:       http://{http}/ui/\n\
          durability: {durability}\n\
          recovery:   {recovery}\n\
          next:       echo hello | rekindle queue send greetings --create{address}\n",

@@ -14,6 +14,7 @@ use crate::front::connections::Doorman;
 use crate::front::grpc::budget::Budget;
 use crate::front::http::token::FormToken;
 use crate::front::limits::HTTP_WAITING_MAX;
+use crate::front::ui::Board;
 use crate::listen::Addresses;
 use crate::metrics::Counters;
 use crate::metrics::disk::DiskTimes;
@@ -45,6 +46,8 @@ pub struct Server {
     pub budget: Arc<Budget>,
     /// Places for HTTP requests whose answers wait for the disk.
     pub http_waiting: Arc<Semaphore>,
+    /// What the pages share.
+    pub page: Board,
     /// What the forms of this process's own pages carry.
     pub form_token: FormToken,
     addresses: OnceLock<Addresses>,
@@ -69,6 +72,7 @@ impl Server {
             grpc_doorman: doorman(),
             budget: Budget::new(limits),
             http_waiting: Arc::new(Semaphore::new(HTTP_WAITING_MAX)),
+            page: Board::new(env.random.as_ref()),
             form_token: FormToken::draw(env.random.as_ref()),
             addresses: OnceLock::new(),
             recovered: OnceLock::new(),

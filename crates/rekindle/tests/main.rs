@@ -10,6 +10,7 @@
     unreachable_pub
 )]
 
+mod browser;
 mod cli_harness;
 mod cli_inspect;
 mod cli_kv;
@@ -22,6 +23,7 @@ mod harness;
 mod hooked_disk;
 mod kill_loop;
 mod kill_oracle;
+mod page_browser;
 mod server_damage;
 mod server_health;
 mod server_http;
@@ -29,6 +31,7 @@ mod server_inside;
 mod server_life;
 mod server_limits;
 mod server_malformed;
+mod server_page;
 mod server_progress;
 mod server_reviews;
 mod server_runs;

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use rekindle::config::keys::KEYS;
 use rekindle::front::http::table::ROUTES;
+use rekindle::front::ui;
 
 use super::harness::{Server, block_on, create, get, send};
 
@@ -129,7 +130,7 @@ fn keys_and_routes_are_documented() {
         let row = row.replace("``", "empty");
         assert!(reference.contains(&row), "docs/reference.md lacks the row {row}");
     }
-    for route in ROUTES {
+    for route in ROUTES.iter().chain(ui::ROUTES) {
         let row = format!("| `{}` |", route.path());
         assert!(reference.contains(&row), "docs/reference.md lacks the row {row}");
     }

@@ -103,6 +103,35 @@ fn grpc_accepts_only_after_recovery() {
     });
 }
 
+/// While the start is held: the page is served, says how far it is and is loaded again by browsers
+/// without scripts; screens that need the store say the same with 503.
+#[test]
+fn the_page_is_served_from_the_first_moment() {
+    run(async {
+        let hooks = Arc::new(Hooks::default());
+        hooks.hold();
+        let inside = Inside::start(&hooks, |_| {}).await;
+        inside.server.progress.reached(Stage::Open).await;
+        let page = inside.get("/ui/recovery").await;
+        assert_eq!(page.status, 200);
+        for part in ["This start", "starting: open", "http-equiv=\"refresh\"", "data-part"] {
+            assert!(page.body.contains(part), "{part} is missing in {}", page.body);
+        }
+        for path in ["/ui/", "/ui/queues", "/ui/queues/q"] {
+            let page = inside.get(path).await;
+            assert_eq!(page.status, 503, "{path}");
+            assert!(page.head.to_lowercase().contains("retry-after"), "{path}: {}", page.head);
+            assert!(page.body.contains("being recovered"), "{path}: {}", page.body);
+        }
+        hooks.release();
+        inside.server.progress.reached(Stage::Ready).await;
+        let page = inside.get("/ui/recovery").await;
+        assert!(page.body.contains("serving") && page.body.contains("of this run"));
+        assert!(!page.body.contains("http-equiv") && !page.body.contains("This start"));
+        inside.stop().await;
+    });
+}
+
 /// The standard health service says SERVING for each service while work is accepted.
 #[test]
 fn the_health_service_speaks() {

@@ -21,6 +21,7 @@ fn a_start_announces_itself() {
     let said = server.announced.clone();
     assert!(said.contains(&format!("data:       {}", data.display())), "{said}");
     assert!(said.contains("durability: strict (acknowledged = synced"), "{said}");
+    assert!(said.contains(&format!("page:       http://{}/ui/\n", server.http)), "{said}");
     assert!(said.contains("recovery:   recovered in"), "{said}");
     assert!(said.contains("next:       echo hello | rekindle queue send"), "{said}");
     assert!(said.contains("(run 1)"), "{said}");

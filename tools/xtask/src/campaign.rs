@@ -23,11 +23,12 @@ struct Campaign {
     needs: Option<&'static str>,
 }
 
-const CAMPAIGNS: [Campaign; 4] = [
+const CAMPAIGNS: [Campaign; 5] = [
     Campaign { name: "crash", about: "crash points and survivals", scale: 10, needs: None },
     Campaign { name: "corruption", about: "every flipped bit", scale: 1, needs: None },
     Campaign { name: "kill", about: "SIGKILL under load", scale: 10, needs: None },
     Campaign { name: "strace", about: "failing system calls", scale: 1, needs: Some("strace") },
+    Campaign { name: "page", about: "the page in Chromium", scale: 1, needs: Some("chromedriver") },
 ];
 
 /// Those that are not sets of ignored tests.

@@ -15,6 +15,8 @@ pub const HEADER_LIST_BYTES_MAX: u32 = 16 << 10;
 pub const HTTP_BODY_BYTES_MAX: usize = 64 << 10;
 /// Requests to the HTTP front whose answers wait for the disk at once.
 pub const HTTP_WAITING_MAX: usize = 64;
+/// Open pages that are kept up to date at once.
+pub const LIVE_STREAMS_MAX: usize = 64;
 /// Most headers of an HTTP/1 request.
 pub const HTTP_HEADERS_MAX: usize = 100;
 /// Streams that a peer opened and reset and that were not yet accepted.
@@ -164,6 +166,7 @@ impl Limits {
             fixed("header_list_bytes", HEADER_LIST_BYTES_MAX.into(), "the call is refused"),
             fixed("http_body_bytes", HTTP_BODY_BYTES_MAX as u64, "the request is refused: 413"),
             fixed("http_waiting", HTTP_WAITING_MAX as u64, "the request waits 30 s, then 503"),
+            fixed("live_streams", LIVE_STREAMS_MAX as u64, "the page is not kept up to date"),
             fixed("http_headers", HTTP_HEADERS_MAX as u64, "the call is refused: 431"),
             fixed("pending_resets", PENDING_RESETS_MAX as u64, CLOSED),
             fixed("window_bytes", WINDOW_BYTES.into(), "the sender waits"),

@@ -9,6 +9,7 @@ pub mod grpc;
 pub mod http;
 pub mod limits;
 pub mod origin;
+pub mod ui;
 
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]

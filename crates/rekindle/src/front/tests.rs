@@ -16,10 +16,15 @@ use super::access::{Permission, Principal};
 use super::grpc::gate::Gate;
 use super::grpc::table::METHODS;
 use super::http::request::Takes;
-use super::http::table::{ROUTES, Route};
+use super::http::table::{self, Route};
 use crate::config::Config;
 use crate::progress::Stage;
 use crate::state::Server;
+
+/// Both tables of HTTP routes.
+fn routes() -> Vec<Route> {
+    table::ROUTES.iter().chain(super::ui::ROUTES).copied().collect()
+}
 
 fn server() -> Arc<Server> {
     Server::new(Config::default(), &Env::real())
@@ -75,7 +80,8 @@ async fn call(principal: Principal, path: &str, origin: Option<&str>) -> (Code, 
 /// service sees the call; a caller with all of them is refused by none.
 #[tokio::test]
 async fn every_entry_of_both_tables_asks_for_its_permission() {
-    for route in ROUTES {
+    let routes = routes();
+    for route in &routes {
         let (path, method) = (filled(route.path()), route.method());
         let probe = route.permission() == Permission::Probe;
         let nobody = ask(Principal::Nobody, method.clone(), &path, LOCAL).await;
@@ -83,7 +89,7 @@ async fn every_entry_of_both_tables_asks_for_its_permission() {
         let local = ask(Principal::Local, method.clone(), &path, LOCAL).await;
         assert_ne!(local.status, StatusCode::FORBIDDEN, "{path}");
         let methods: Vec<Method> =
-            ROUTES.iter().filter(|other| other.path() == route.path()).map(Route::method).collect();
+            routes.iter().filter(|other| other.path() == route.path()).map(Route::method).collect();
         for other in [Method::GET, Method::POST, Method::PUT, Method::DELETE] {
             let refused = ask(Principal::Local, other.clone(), &path, LOCAL).await.status;
             let wrong = refused == StatusCode::METHOD_NOT_ALLOWED;

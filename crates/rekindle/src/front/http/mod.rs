@@ -48,7 +48,8 @@ fn guarded(server: &Arc<Server>, router: Router) -> Router {
     router.layer(from_fn(guard))
 }
 
-/// Refuses foreign hosts and origins; marks every answer as not to be guessed at or kept.
+/// Refuses foreign hosts and origins; marks every answer as not to be guessed at and,
+/// unless it says otherwise, as not to be kept.
 async fn guard(server: &Server, request: Request, next: Next) -> Response {
     let headers = request.headers();
     // A header that stands twice means something else to everybody who reads it: it is foreign.
@@ -71,7 +72,8 @@ async fn guard(server: &Server, request: Request, next: Next) -> Response {
         reply::error(StatusCode::FORBIDDEN, &message)
     };
     let headers = response.headers_mut();
-    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    let no_store = HeaderValue::from_static("no-store");
+    headers.entry(header::CACHE_CONTROL).or_insert(no_store);
     headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     response
 }

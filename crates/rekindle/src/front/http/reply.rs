@@ -13,9 +13,10 @@ use serde_json::json;
 
 use crate::state::Server;
 
-/// What a page may load: nothing of other places. Styles of the page itself may be inline.
-const PAGE_POLICY: &str = "default-src 'self'; style-src 'self' 'unsafe-inline'; \
-                           base-uri 'none'; form-action 'self'; frame-ancestors 'none'";
+/// What a page may load: its own style, script and pictures, from files, and nothing else.
+const PAGE_POLICY: &str = "default-src 'none'; style-src 'self'; script-src 'self'; \
+                           img-src 'self'; connect-src 'self'; form-action 'self'; \
+                           base-uri 'none'; frame-ancestors 'none'";
 
 /// An answer, or why there is none.
 pub type Answered = Result<Response, Refusal>;
@@ -130,9 +131,15 @@ pub fn error(status: StatusCode, message: &str) -> Response {
 
 /// 503, with progress and when to ask again.
 pub fn unavailable(server: &Server) -> Response {
-    let status = server.progress.status();
-    let seconds = status.remaining_ms.unwrap_or(0).div_ceil(1_000).clamp(1, 60);
-    let mut response = json(StatusCode::SERVICE_UNAVAILABLE, &status);
-    response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+    let mut response = json(StatusCode::SERVICE_UNAVAILABLE, &server.progress.status());
+    let seconds = HeaderValue::from(retry_after_s(server));
+    response.headers_mut().insert(header::RETRY_AFTER, seconds);
     response
+}
+
+/// When to ask again, seconds.
+#[must_use]
+pub fn retry_after_s(server: &Server) -> u64 {
+    let status = server.progress.status();
+    status.remaining_ms.unwrap_or(0).div_ceil(1_000).clamp(1, 60)
 }

@@ -17,6 +17,7 @@ use super::request::{Asked, Parameters, Takes};
 use super::{answers, audit, health, recoveries, reviews, runs, store};
 use crate::front::access::{Permission, Principal, Subject, Verb};
 use crate::front::limits::{BODY_TIMEOUT, HTTP_WAITING_MAX as WAITING_MAX};
+use crate::front::ui;
 use crate::state::Server;
 
 /// When a route is served; otherwise it answers 503 with `Retry-After`.
@@ -57,6 +58,7 @@ pub struct Route {
     when: When,
     takes: Takes,
     answer: Answer,
+    for_people: bool,
 }
 
 impl Route {
@@ -68,7 +70,14 @@ impl Route {
         when: When,
         answer: fn(&Server, &Asked) -> Answered,
     ) -> Self {
-        Self { path, permission, when, takes: Takes::Nothing, answer: Answer::Look(answer) }
+        Self {
+            path,
+            permission,
+            when,
+            takes: Takes::Nothing,
+            answer: Answer::Look(answer),
+            for_people: false,
+        }
     }
 
     /// GET whose answer may wait for the disk.
@@ -79,7 +88,14 @@ impl Route {
         when: When,
         answer: fn(&Server, &Asked) -> Answered,
     ) -> Self {
-        Self { path, permission, when, takes: Takes::Nothing, answer: Answer::Wait(answer) }
+        Self {
+            path,
+            permission,
+            when,
+            takes: Takes::Nothing,
+            answer: Answer::Wait(answer),
+            for_people: false,
+        }
     }
 
     /// GET of server-sent events.
@@ -90,7 +106,14 @@ impl Route {
         when: When,
         answer: fn(Arc<Server>, Asked) -> Answered,
     ) -> Self {
-        Self { path, permission, when, takes: Takes::Nothing, answer: Answer::Stream(answer) }
+        Self {
+            path,
+            permission,
+            when,
+            takes: Takes::Nothing,
+            answer: Answer::Stream(answer),
+            for_people: false,
+        }
     }
 
     /// POST of JSON ([`Asked::json`]); the answer may wait.
@@ -101,7 +124,14 @@ impl Route {
         when: When,
         answer: fn(&Server, &Asked) -> Answered,
     ) -> Self {
-        Self { path, permission, when, takes: Takes::Json, answer: Answer::Wait(answer) }
+        Self {
+            path,
+            permission,
+            when,
+            takes: Takes::Json,
+            answer: Answer::Wait(answer),
+            for_people: false,
+        }
     }
 
     /// POST of a form of our own pages ([`Asked::field`]); the answer may wait.
@@ -112,7 +142,29 @@ impl Route {
         when: When,
         answer: fn(&Server, &Asked) -> Answered,
     ) -> Self {
-        Self { path, permission, when, takes: Takes::Form, answer: Answer::Wait(answer) }
+        Self {
+            path,
+            permission,
+            when,
+            takes: Takes::Form,
+            answer: Answer::Wait(answer),
+            for_people: false,
+        }
+    }
+
+    /// The same, whose refusals are pages: a person in front of a browser asks.
+    #[must_use]
+    pub const fn for_people(mut self) -> Self {
+        self.for_people = true;
+        self
+    }
+
+    /// A refusal as this route shows it.
+    fn refused(&self, refusal: Refusal, server: &Server) -> Response {
+        match self.for_people {
+            true => ui::refused(&refusal, server),
+            false => refusal.response(server),
+        }
     }
 
     /// Its path.
@@ -174,7 +226,8 @@ pub static ROUTES: &[Route] = &[
 
 /// The router of a listener whose callers are `principal`.
 pub fn router(server: &Arc<Server>, principal: Principal) -> Router {
-    router_of(ROUTES, server, principal)
+    let all: Vec<Route> = ROUTES.iter().chain(ui::ROUTES).copied().collect();
+    router_of(&all, server, principal)
 }
 
 /// The router of these routes.
@@ -190,7 +243,7 @@ pub(super) fn router_of(routes: &[Route], server: &Arc<Server>, principal: Princ
                 parameters.entry(name).or_insert(value);
             }
             let answered = serve(route, &server, principal, parameters, request).await;
-            answered.unwrap_or_else(|refusal| refusal.response(&server))
+            answered.unwrap_or_else(|refusal| route.refused(refusal, &server))
         };
         let by_method = if route.method() == Method::GET { get(handler) } else { post(handler) };
         router = router.route(route.path, by_method);

@@ -189,7 +189,9 @@ async fn a_form_needs_the_token_of_its_page() {
     };
     let shown = ask(&server, Principal::Local, Request::get("/page"), Body::empty()).await;
     assert_eq!(shown.header(header::CONTENT_TYPE), "text/html; charset=utf-8");
-    assert!(shown.header(header::CONTENT_SECURITY_POLICY).contains("frame-ancestors 'none'"));
+    let policy = shown.header(header::CONTENT_SECURITY_POLICY);
+    assert!(policy.starts_with("default-src 'none'; "), "{policy}");
+    assert!(policy.contains("frame-ancestors 'none'") && !policy.contains("unsafe"), "{policy}");
     let token = server.form_token.as_str();
     assert!(shown.body.contains(token));
     let heard = form(format!("why=a+%26+b&token={token}")).await;

@@ -1,0 +1,92 @@
+//! The page: what operators look at, rendered here, useful without scripts.
+//!
+//! Every screen is gathered in [`screens`] from what the server knows and rendered by pure
+//! functions, values in, markup out. Invariants: a value from outside is text (maud escapes it) and
+//! never markup; a page loads nothing but the three files of [`assets`]; every route stands in
+//! [`ROUTES`] with the permission that it needs.
+
+mod assets;
+mod chart;
+mod findings;
+mod frame;
+mod history;
+mod live;
+mod overview;
+mod progress;
+mod queues;
+mod recovery;
+mod report;
+mod samples;
+mod screens;
+mod text;
+mod timeline;
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use axum::response::Response;
+use rekindle_env::Random;
+use tokio::sync::Semaphore;
+
+use super::access::{Permission, Subject, Verb};
+use super::http::reply::Refusal;
+use super::http::table::{Route, When};
+use super::limits::LIVE_STREAMS_MAX;
+use crate::state::Server;
+
+/// What the pages of one server share.
+#[derive(Debug)]
+pub struct Board {
+    /// Tells this process from others, so that an open page notices a restart.
+    boot: u64,
+    /// Places for pages that are kept up to date.
+    streams: Arc<Semaphore>,
+    /// The last ten minutes.
+    samples: Mutex<samples::Ring>,
+}
+
+impl Board {
+    /// Of a server that is about to start.
+    #[must_use]
+    pub fn new(random: &dyn Random) -> Self {
+        Self {
+            boot: random.next_u64(),
+            streams: Arc::new(Semaphore::new(LIVE_STREAMS_MAX)),
+            samples: Mutex::default(),
+        }
+    }
+
+    /// The samples. A panic of who held them leaves them whole: a sample is pushed at once.
+    fn ring(&self) -> MutexGuard<'_, samples::Ring> {
+        self.samples.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+const READ: Permission = Permission::Needs(Subject::Server, Verb::Read);
+const READ_QUEUE: Permission = Permission::Needs(Subject::Queue, Verb::Read);
+
+/// All routes of the page.
+pub static ROUTES: &[Route] = &[
+    Route::get("/", READ, When::Always, screens::home).for_people(),
+    Route::get("/ui", READ, When::Always, screens::home).for_people(),
+    Route::get("/ui/", READ, When::Ready, screens::overview::show).for_people(),
+    Route::read("/ui/recovery", READ, When::Always, screens::recovery::newest).for_people(),
+    Route::read("/ui/recovery/{number}", READ, When::Always, screens::recovery::one).for_people(),
+    Route::read("/ui/recovery/{number}/report.md", READ, When::Always, screens::recovery::markdown)
+        .for_people(),
+    Route::get("/ui/queues", READ_QUEUE, When::Ready, screens::queues::list).for_people(),
+    Route::get("/ui/queues/{name}", READ_QUEUE, When::Ready, screens::queues::one).for_people(),
+    Route::events("/ui/live", READ, When::Always, live::live),
+    Route::get("/ui/static/{file}", READ, When::Always, assets::serve),
+    Route::get("/ui/{*rest}", READ, When::Always, screens::nowhere).for_people(),
+];
+
+/// Looks at the server once a second for as long as it runs, for the overview.
+pub(crate) async fn remember(server: Arc<Server>) {
+    samples::watch(server).await;
+}
+
+/// A refusal as a page.
+#[must_use]
+pub fn refused(refusal: &Refusal, server: &Server) -> Response {
+    screens::refused(server, refusal)
+}

@@ -1,0 +1,175 @@
+//! Numbers, sizes, times and durations as a person reads them.
+//!
+//! Invariant: every value has its unit, and no number is rounded so far that it says something
+//! else: 0 is only said of 0.
+
+/// A number with its thousands apart: `1,203`.
+pub(super) fn number(number: u64) -> String {
+    let digits = number.to_string();
+    let mut text = String::with_capacity(digits.len() + digits.len() / 3);
+    for (at, digit) in digits.chars().enumerate() {
+        if at > 0 && (digits.len() - at).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+/// A number and its noun: `1 queue`, `2 queues`.
+pub(super) fn count(value: u64, one: &str, many: &str) -> String {
+    format!("{} {}", number(value), if value == 1 { one } else { many })
+}
+
+/// A short time: `412 µs`, `38.2 ms`, `4.21 s`, `3 m 12 s`.
+pub(super) fn micros(micros: u64) -> String {
+    match micros {
+        0..1_000 => format!("{micros} µs"),
+        1_000..10_000 => format!("{}.{:02} ms", micros / 1_000, micros % 1_000 / 10),
+        10_000..100_000 => format!("{}.{} ms", micros / 1_000, micros % 1_000 / 100),
+        100_000..1_000_000 => format!("{} ms", micros / 1_000),
+        1_000_000..10_000_000 => {
+            format!("{}.{:02} s", micros / 1_000_000, micros % 1_000_000 / 10_000)
+        }
+        10_000_000..60_000_000 => {
+            format!("{}.{} s", micros / 1_000_000, micros % 1_000_000 / 100_000)
+        }
+        _ => span(micros / 1_000),
+    }
+}
+
+/// A long time: `12 s`, `3 m 12 s`, `2 h 5 m`, `4 d 3 h`.
+pub(super) fn span(ms: u64) -> String {
+    let seconds = ms / 1_000;
+    let (minutes, hours, days) = (seconds / 60, seconds / 3_600, seconds / 86_400);
+    match (days, hours, minutes) {
+        (0, 0, 0) if ms < 1_000 => format!("{ms} ms"),
+        (0, 0, 0) => format!("{seconds} s"),
+        (0, 0, _) => format!("{minutes} m {} s", seconds % 60),
+        (0, _, _) => format!("{hours} h {} m", minutes % 60),
+        _ => format!("{} d {} h", number(days), hours % 24),
+    }
+}
+
+/// A size: `312 B`, `4.2 KiB`, `1.0 GiB`.
+pub(super) fn bytes(bytes: u64) -> String {
+    const UNITS: [&str; 5] = ["KiB", "MiB", "GiB", "TiB", "PiB"];
+    if bytes < 1 << 10 {
+        return format!("{bytes} B");
+    }
+    let mut tenths = (u128::from(bytes) * 10) >> 10;
+    let mut unit = UNITS[0];
+    for next in UNITS.into_iter().skip(1) {
+        if tenths < 10_240 {
+            break;
+        }
+        (tenths, unit) = (tenths >> 10, next);
+    }
+    if tenths < 1_000 {
+        format!("{}.{} {unit}", tenths / 10, tenths % 10)
+    } else {
+        format!("{} {unit}", tenths / 10)
+    }
+}
+
+/// A moment, whole seconds of UTC: `2026-11-25 22:16:03 UTC`.
+pub(super) fn moment(wall_ms: u64) -> String {
+    let (year, month, day) = civil(wall_ms / 86_400_000);
+    let (hour, minute, second) = clock(wall_ms);
+    format!("{year:04}-{month:02}-{day:02} {hour:02}:{minute:02}:{second:02} UTC")
+}
+
+/// The same for programs: `2026-11-25T22:16:03Z`.
+pub(super) fn machine_moment(wall_ms: u64) -> String {
+    moment(wall_ms).replacen(' ', "T", 1).replace(" UTC", "Z")
+}
+
+fn clock(wall_ms: u64) -> (u64, u64, u64) {
+    let seconds = wall_ms / 1_000 % 86_400;
+    (seconds / 3_600, seconds / 60 % 60, seconds % 60)
+}
+
+/// Year, month and day of a day since 1970, in the proleptic Gregorian calendar. Counts in years
+/// that begin on 1 March, so that the leap day is the last of its year.
+fn civil(days: u64) -> (u64, u64, u64) {
+    const DAYS_OF_400_YEARS: u64 = 146_097;
+    let since_march_0 = days + 719_468;
+    let (era, day) = (since_march_0 / DAYS_OF_400_YEARS, since_march_0 % DAYS_OF_400_YEARS);
+    let year = (day - day / 1_460 + day / 36_524 - day / 146_096) / 365;
+    let day = day - (365 * year + year / 4 - year / 100);
+    let month = (5 * day + 2) / 153;
+    let day = day - (153 * month + 2) / 5 + 1;
+    let january = u64::from(month >= 10);
+    let month = if month < 10 { month + 3 } else { month - 9 };
+    (era * 400 + year + january, month, day)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_are_readable() {
+        for (value, text) in [(0, "0"), (999, "999"), (1_203, "1,203"), (1_000_000, "1,000,000")] {
+            assert_eq!(number(value), text);
+        }
+        assert_eq!(count(1, "queue", "queues"), "1 queue");
+        assert_eq!(count(0, "queue", "queues"), "0 queues");
+    }
+
+    #[test]
+    fn times_are_readable() {
+        let texts = [
+            (0, "0 µs"),
+            (999, "999 µs"),
+            (1_234, "1.23 ms"),
+            (38_290, "38.2 ms"),
+            (412_000, "412 ms"),
+            (4_215_000, "4.21 s"),
+            (10_250_000, "10.2 s"),
+            (192_000_000, "3 m 12 s"),
+        ];
+        for (value, text) in texts {
+            assert_eq!(micros(value), text);
+        }
+        for (ms, text) in [(0, "0 ms"), (59_999, "59 s"), (7_500_000, "2 h 5 m")] {
+            assert_eq!(span(ms), text);
+        }
+        assert_eq!(span(1_000 * 86_400 * 1_000), "1,000 d 0 h");
+    }
+
+    #[test]
+    fn sizes_are_readable() {
+        let texts = [
+            (0, "0 B"),
+            (1_023, "1023 B"),
+            (1_024, "1.0 KiB"),
+            (102_400, "100 KiB"),
+            (1 << 20, "1.0 MiB"),
+            ((1 << 20) - 1, "1023 KiB"),
+            (64 << 20, "64.0 MiB"),
+            (5 << 30, "5.0 GiB"),
+        ];
+        for (value, text) in texts {
+            assert_eq!(bytes(value), text);
+        }
+        assert!(bytes(u64::MAX).ends_with("PiB"));
+    }
+
+    /// Days with their names: the first, leap days, ends of years, centuries.
+    #[test]
+    fn moments_are_dates() {
+        let texts = [
+            (0, "1970-01-01 00:00:00 UTC"),
+            (951_782_400_000, "2000-02-29 00:00:00 UTC"),
+            (4_107_542_399_000, "2100-02-28 23:59:59 UTC"),
+            (4_107_542_400_000, "2100-03-01 00:00:00 UTC"),
+            (1_798_761_599_999, "2026-12-31 23:59:59 UTC"),
+        ];
+        for (ms, text) in texts {
+            assert_eq!(moment(ms), text);
+        }
+        assert_eq!(machine_moment(0), "1970-01-01T00:00:00Z");
+        assert!(!moment(u64::MAX).is_empty());
+    }
+}

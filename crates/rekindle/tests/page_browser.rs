@@ -1,0 +1,238 @@
+//! The page in headless Chromium, with real data: `cargo xtask campaign page`.
+//!
+//! `REKINDLE_PICTURES=DIR` keeps a picture of each screen in each width and colour scheme.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use base64::Engine as _;
+use rekindle::config::Config;
+use rekindle::progress::Stage;
+use rekindle::serve::serve as run;
+use rekindle::state::Server as Inside;
+use serde_json::Value;
+
+use super::browser::Browser;
+use super::harness::{DEADLINE, Server, block_on, create, receive_all, send};
+use super::hooked_disk::Hooks;
+
+/// Below it the smallest telephones, above it a wide screen.
+const WIDTHS: [u32; 2] = [400, 1_600];
+const SCHEMES: [&str; 2] = ["light", "dark"];
+const TAB: &str = "\u{E004}";
+
+/// A store that lived: queues with messages ready and leased, and a kill.
+fn lived(data: &Path) -> Server {
+    let server = Server::start(data);
+    let bodies: Vec<String> = (0..200).map(|number| format!("message {number}")).collect();
+    block_on(async {
+        let mut queues = server.queues().await;
+        for name in ["emails", "jobs", "a-queue-with-a-rather-long-name.that-goes-on-and-on"] {
+            create(&mut queues, name).await;
+            send(&mut queues, name, &bodies).await;
+        }
+        receive_all(&mut queues, "emails").await;
+    });
+    server.kill();
+    Server::start(data)
+}
+
+/// The smallest contrast of any text on the page, as `ratio: text`, where it is below what WCAG AA
+/// asks for (4.5, large text 3).
+const FAINT: &str = r#"
+    const channel = (value) => {
+      const part = value / 255;
+      return part <= 0.04045 ? part / 12.92 : ((part + 0.055) / 1.055) ** 2.4;
+    };
+    const parse = (text) => (text.match(/[\d.]+/g) || []).map(Number);
+    const light = ([r, g, b]) => 0.2126 * channel(r) + 0.7152 * channel(g) + 0.0722 * channel(b);
+    const ground = (element) => {
+      for (let at = element; at; at = at.parentElement) {
+        const colour = parse(getComputedStyle(at).backgroundColor);
+        if (colour.length === 3 || colour[3] === 1) return colour;
+      }
+      return [255, 255, 255];
+    };
+    const faint = [];
+    const texts = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
+    while (texts.nextNode()) {
+      const element = texts.currentNode.parentElement;
+      if (!texts.currentNode.data.trim() || !element.getClientRects().length) continue;
+      if (element.closest("noscript, title")) continue;
+      const style = getComputedStyle(element);
+      const [a, b] = [light(parse(style.color)), light(ground(element))];
+      const ratio = (Math.max(a, b) + 0.05) / (Math.min(a, b) + 0.05);
+      const size = parseFloat(style.fontSize);
+      const large = size >= 24 || (size >= 18.66 && style.fontWeight >= 600);
+      if (ratio < (large ? 3 : 4.5)) faint.push(`${ratio.toFixed(2)}: ${texts.currentNode.data}`);
+    }
+    return faint;
+"#;
+
+/// Everything that can be focused and seen, in the order of the document.
+const REACHABLE: &str = r#"
+    const all = "a[href], button, input:not([type=hidden]), select, textarea, summary, [tabindex]";
+    return [...document.querySelectorAll(all)]
+      .filter((it) => it.tabIndex >= 0 && it.getClientRects().length)
+      .map((it, at) => { it.dataset.tab = at; return it.outerHTML.slice(0, 80); });
+"#;
+
+/// Which of them has the focus, and whether one sees that.
+const FOCUSED: &str = r#"
+    const it = document.activeElement;
+    const style = getComputedStyle(it);
+    const seen = style.outlineStyle !== "none" && parseFloat(style.outlineWidth) >= 2;
+    return [it.dataset.tab === undefined ? -1 : Number(it.dataset.tab), seen];
+"#;
+
+/// No screen is wider than its window, too faint to read, or complains.
+fn check(browser: &Browser, server: &Server, path: &str) {
+    browser.open(&format!("http://{}{path}", server.http));
+    browser.wait("!document.body.dataset.live || /Live/.test(document.body.innerText)");
+    for width in WIDTHS {
+        for scheme in SCHEMES {
+            browser.look(width, scheme);
+            let wide = browser.run("return document.documentElement.scrollWidth");
+            assert!(wide.as_u64().unwrap() <= u64::from(width), "{path} is {wide} wide at {width}");
+            let faint = browser.run(FAINT);
+            assert_eq!(faint, Value::Array(vec![]), "{path}, {scheme}: hard to read");
+            keep(browser, path, width, scheme);
+        }
+    }
+    assert_eq!(browser.complaints(), Vec::<String>::new(), "{path}");
+}
+
+/// Keeps a picture, where somebody wants to look at it.
+fn keep(browser: &Browser, path: &str, width: u32, scheme: &str) {
+    let Some(folder) = std::env::var_os("REKINDLE_PICTURES") else { return };
+    let name = path.trim_matches('/').replace(['/', '?', '='], "_");
+    let png = base64::engine::general_purpose::STANDARD.decode(browser.picture(width)).unwrap();
+    let file = Path::new(&folder).join(format!("{name}-{width}-{scheme}.png"));
+    std::fs::write(file, png).unwrap();
+}
+
+/// The tabulator reaches everything, in the order of the document, and one sees where one is.
+fn tab_through(browser: &Browser, server: &Server, path: &str) {
+    browser.open(&format!("http://{}{path}", server.http));
+    browser.wait("/Live/.test(document.body.innerText)");
+    // What is kept up to date would lose its marks.
+    browser.run("document.querySelector('button.live').click()");
+    let all = browser.run(REACHABLE);
+    let all = all.as_array().unwrap();
+    assert!(all.len() > 6, "{path}: {all:?}");
+    for (at, element) in all.iter().enumerate() {
+        browser.press(TAB);
+        let focused = browser.run(FOCUSED);
+        assert_eq!(focused[0], at, "{path}: {element} is not reached in its turn");
+        assert_eq!(focused[1], true, "{path}: the focus on {element} is not seen");
+    }
+}
+
+/// Every screen, in both widths and both colour schemes, without a complaint of the browser.
+#[test]
+#[ignore = "needs chromium and chromedriver: cargo xtask campaign page"]
+fn campaign_page_every_screen() {
+    let dir = tempfile::tempdir().unwrap();
+    let server = lived(dir.path());
+    let browser = Browser::start();
+    let screens = ["/ui/", "/ui/recovery", "/ui/recovery/1", "/ui/queues", "/ui/queues/emails"];
+    for path in screens {
+        check(&browser, &server, path);
+        tab_through(&browser, &server, path);
+    }
+    drop(browser);
+    assert_eq!(server.stop(), 0);
+}
+
+/// An open page changes with the store, and is not loaded again for it; it can be paused; it says
+/// when the server is gone, and comes back with the next one.
+#[test]
+#[ignore = "needs chromium and chromedriver: cargo xtask campaign page"]
+fn campaign_page_is_live() {
+    let dir = tempfile::tempdir().unwrap();
+    let server = lived(dir.path());
+    let browser = Browser::start();
+    browser.open(&format!("http://{}/ui/queues", server.http));
+    browser.wait("/Live/.test(document.body.innerText)");
+    browser.run("window.same = 1");
+    let sent = || {
+        block_on(async {
+            let mut queues = server.queues().await;
+            send(&mut queues, "jobs", &vec!["x".to_owned(); 1_034]).await;
+        });
+    };
+    sent();
+    browser.wait("/1,234/.test(document.getElementById('queues').innerText) && window.same");
+    // A filter that is being written is not taken away.
+    browser.run("document.getElementById('prefix').value = 'jo'");
+    browser.run("document.querySelector('button.live').click()");
+    browser.wait("/Paused/.test(document.getElementById('live-state').innerText)");
+    sent();
+    browser.run("document.querySelector('button.live').click()");
+    browser.wait("/2,268/.test(document.getElementById('queues').innerText) && window.same");
+    assert_eq!(browser.run("return document.getElementById('prefix').value"), "jo");
+    browser.run("document.getElementById('prefix').value = ''");
+    let address = server.http.to_string();
+    server.kill();
+    browser.wait("/does not answer/.test(document.getElementById('live-state').innerText)");
+    assert_eq!(browser.run("return document.body.classList.contains('stale')"), true);
+    let mut command = super::harness::rekindle(&["serve", "--http", &address, "--data"]);
+    command.arg(dir.path()).args(["--grpc", "127.0.0.1:0"]);
+    let server = Server::spawn(command);
+    browser.wait("!window.same && /Live/.test(document.body.innerText)");
+    drop(browser);
+    assert_eq!(server.stop(), 0);
+}
+
+/// Without scripts a page says the same; with them, a page of a start in progress becomes that of
+/// the recovery by itself.
+#[test]
+#[ignore = "needs chromium and chromedriver: cargo xtask campaign page"]
+fn campaign_page_of_a_start() {
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+    runtime.block_on(async {
+        let hooks = Arc::new(Hooks::default());
+        hooks.hold();
+        let dir = tempfile::tempdir().unwrap();
+        let free = std::net::SocketAddr::from(([127, 0, 0, 1], 0));
+        let data = dir.path().to_path_buf();
+        let config = Config { data, grpc: free, http: free, ..Config::default() };
+        let server = Inside::new(config, &hooks.env());
+        let started = Arc::clone(&server);
+        let running = tokio::spawn(async move { run(&started).await });
+        server.progress.reached(Stage::Open).await;
+        let address = server.addresses().unwrap().http;
+        let looked = tokio::task::spawn_blocking(move || {
+            let browser = Browser::start();
+            browser.chrome(
+                "Emulation.setScriptExecutionDisabled",
+                serde_json::json!({ "value": true }),
+            );
+            browser.open(&format!("http://{address}/ui/queues"));
+            let script_less = browser
+                .chrome("DOM.getOuterHTML", serde_json::json!({ "backendNodeId": root(&browser) }));
+            let text = script_less["outerHTML"].as_str().unwrap();
+            assert!(text.contains("being recovered") && text.contains("starting: open"), "{text}");
+            browser.chrome(
+                "Emulation.setScriptExecutionDisabled",
+                serde_json::json!({ "value": false }),
+            );
+            browser.open(&format!("http://{address}/ui/recovery"));
+            browser.wait("/This start/.test(document.body.innerText)");
+            browser.wait("/Live/.test(document.body.innerText)");
+            hooks.release();
+            browser.wait("/of this run/.test(document.body.innerText)");
+            browser.wait("!/This start/.test(document.body.innerText)");
+        });
+        tokio::time::timeout(6 * DEADLINE, looked).await.unwrap().unwrap();
+        server.progress.enter(Stage::Shutdown);
+        running.await.unwrap().unwrap();
+    });
+}
+
+/// The document, as the browser's own protocol names it.
+fn root(browser: &Browser) -> Value {
+    let document = browser.chrome("DOM.getDocument", serde_json::json!({}));
+    document["root"]["backendNodeId"].clone()
+}
