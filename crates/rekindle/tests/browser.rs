@@ -69,9 +69,15 @@ impl Browser {
 
     /// One command of the WebDriver protocol; its value.
     fn ask(&self, method: &str, path: &str, body: &Value) -> Value {
+        let value = self.try_ask(method, path, body).unwrap();
+        assert!(value.get("error").is_none(), "{path}: {value}");
+        value
+    }
+
+    fn try_ask(&self, method: &str, path: &str, body: &Value) -> std::io::Result<Value> {
         let body = if method == "POST" { body.to_string() } else { String::new() };
-        let mut stream = TcpStream::connect(self.address).unwrap();
-        stream.set_read_timeout(Some(DEADLINE * 3)).unwrap();
+        let mut stream = TcpStream::connect(self.address)?;
+        stream.set_read_timeout(Some(DEADLINE * 3))?;
         let path = format!("{}{path}", self.session);
         write!(
             stream,
@@ -79,26 +85,23 @@ impl Browser {
              Content-Length: {}\r\nConnection: close\r\n\r\n{body}",
             self.address,
             body.len()
-        )
-        .unwrap();
+        )?;
         let mut reader = BufReader::new(stream);
         let mut length = 0;
         loop {
             let mut line = String::new();
-            reader.read_line(&mut line).unwrap();
+            reader.read_line(&mut line)?;
             if line.trim().is_empty() {
                 break;
             }
             if let Some(text) = line.to_lowercase().strip_prefix("content-length:") {
-                length = text.trim().parse().unwrap();
+                length = text.trim().parse().unwrap_or(0);
             }
         }
         let mut text = vec![0; length];
-        reader.read_exact(&mut text).unwrap();
-        let answer: Value = serde_json::from_slice(&text).unwrap();
-        let value = answer["value"].clone();
-        assert!(value.get("error").is_none(), "{path}: {value}");
-        value
+        reader.read_exact(&mut text)?;
+        let answer: Value = serde_json::from_slice(&text)?;
+        Ok(answer["value"].clone())
     }
 
     /// A command of the browser's own protocol.
@@ -135,7 +138,11 @@ impl Browser {
 
     /// Gives the page this width and this colour scheme.
     pub fn look(&self, width: u32, scheme: &str) {
-        let features = json!([{ "name": "prefers-color-scheme", "value": scheme }]);
+        // Without motion colours change at once, and are what they will be.
+        let features = json!([
+            { "name": "prefers-color-scheme", "value": scheme },
+            { "name": "prefers-reduced-motion", "value": "reduce" },
+        ]);
         self.chrome("Emulation.setEmulatedMedia", json!({ "features": features }));
         let metrics = json!({
             "width": width, "height": 900, "deviceScaleFactor": 1, "mobile": false,
@@ -161,10 +168,8 @@ impl Browser {
 
 impl Drop for Browser {
     fn drop(&mut self) {
-        if !std::thread::panicking() {
-            // Ends the browser; chromedriver ends it as well when it is killed.
-            self.ask("DELETE", "", &Value::Null);
-        }
+        // Ends the browser, also when the test failed.
+        let _ = self.try_ask("DELETE", "", &Value::Null);
         let _ = self.driver.kill();
         let _ = self.driver.wait();
     }

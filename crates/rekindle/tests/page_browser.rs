@@ -6,15 +6,17 @@ use std::path::Path;
 use std::sync::Arc;
 
 use base64::Engine as _;
+use rekindle::boot::Refused;
 use rekindle::config::Config;
 use rekindle::progress::Stage;
 use rekindle::serve::serve as run;
 use rekindle::state::Server as Inside;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::browser::Browser;
 use super::harness::{DEADLINE, Server, block_on, create, receive_all, send};
 use super::hooked_disk::Hooks;
+use super::server_page::{fill, flip};
 
 /// Below it the smallest telephones, above it a wide screen.
 const WIDTHS: [u32; 2] = [400, 1_600];
@@ -135,7 +137,16 @@ fn campaign_page_every_screen() {
     let dir = tempfile::tempdir().unwrap();
     let server = lived(dir.path());
     let browser = Browser::start();
-    let screens = ["/ui/", "/ui/recovery", "/ui/recovery/1", "/ui/queues", "/ui/queues/emails"];
+    let screens = [
+        "/ui/",
+        "/ui/recovery",
+        "/ui/recovery/1",
+        "/ui/queues",
+        "/ui/queues/emails",
+        "/ui/reviews",
+        "/ui/alerts",
+        "/ui/audit",
+    ];
     for path in screens {
         check(&browser, &server, path);
         tab_through(&browser, &server, path);
@@ -158,7 +169,9 @@ fn campaign_page_is_live() {
     let sent = || {
         block_on(async {
             let mut queues = server.queues().await;
-            send(&mut queues, "jobs", &vec!["x".to_owned(); 1_034]).await;
+            for _ in 0..2 {
+                send(&mut queues, "jobs", &vec!["x".to_owned(); 517]).await;
+            }
         });
     };
     sent();
@@ -184,55 +197,80 @@ fn campaign_page_is_live() {
     assert_eq!(server.stop(), 0);
 }
 
-/// Without scripts a page says the same; with them, a page of a start in progress becomes that of
-/// the recovery by itself.
-#[test]
-#[ignore = "needs chromium and chromedriver: cargo xtask campaign page"]
-fn campaign_page_of_a_start() {
+/// Holds a start on this directory in this process, lets somebody look at it with a browser, and
+/// gives how it ended.
+fn held(
+    data: &Path,
+    look: impl FnOnce(&Browser, &str, &Hooks) + Send + 'static,
+) -> Result<(), Refused> {
     let runtime =
         tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
     runtime.block_on(async {
         let hooks = Arc::new(Hooks::default());
         hooks.hold();
-        let dir = tempfile::tempdir().unwrap();
         let free = std::net::SocketAddr::from(([127, 0, 0, 1], 0));
-        let data = dir.path().to_path_buf();
-        let config = Config { data, grpc: free, http: free, ..Config::default() };
+        let config =
+            Config { data: data.to_path_buf(), grpc: free, http: free, ..Config::default() };
         let server = Inside::new(config, &hooks.env());
         let started = Arc::clone(&server);
         let running = tokio::spawn(async move { run(&started).await });
         server.progress.reached(Stage::Open).await;
-        let address = server.addresses().unwrap().http;
-        let looked = tokio::task::spawn_blocking(move || {
-            let browser = Browser::start();
-            browser.chrome(
-                "Emulation.setScriptExecutionDisabled",
-                serde_json::json!({ "value": true }),
-            );
-            browser.open(&format!("http://{address}/ui/queues"));
-            let script_less = browser
-                .chrome("DOM.getOuterHTML", serde_json::json!({ "backendNodeId": root(&browser) }));
-            let text = script_less["outerHTML"].as_str().unwrap();
-            assert!(text.contains("being recovered") && text.contains("starting: open"), "{text}");
-            browser.chrome(
-                "Emulation.setScriptExecutionDisabled",
-                serde_json::json!({ "value": false }),
-            );
-            browser.open(&format!("http://{address}/ui/recovery"));
-            browser.wait("/This start/.test(document.body.innerText)");
-            browser.wait("/Live/.test(document.body.innerText)");
-            hooks.release();
-            browser.wait("/of this run/.test(document.body.innerText)");
-            browser.wait("!/This start/.test(document.body.innerText)");
-        });
+        let page = format!("http://{}", server.addresses().unwrap().http);
+        let looked = tokio::task::spawn_blocking(move || look(&Browser::start(), &page, &hooks));
         tokio::time::timeout(6 * DEADLINE, looked).await.unwrap().unwrap();
         server.progress.enter(Stage::Shutdown);
-        running.await.unwrap().unwrap();
+        running.await.unwrap()
+    })
+}
+
+/// Without scripts a page says the same; with them, a page of a start in progress becomes that of
+/// the recovery by itself.
+#[test]
+#[ignore = "needs chromium and chromedriver: cargo xtask campaign page"]
+fn campaign_page_of_a_start() {
+    let dir = tempfile::tempdir().unwrap();
+    let ended = held(dir.path(), |browser, page, hooks| {
+        let scripts = |off: bool| {
+            let value = json!({ "value": off });
+            browser.chrome("Emulation.setScriptExecutionDisabled", value);
+        };
+        scripts(true);
+        browser.open(&format!("{page}/ui/queues"));
+        let whole = browser.chrome("DOM.getOuterHTML", json!({ "backendNodeId": root(browser) }));
+        let text = whole["outerHTML"].as_str().unwrap();
+        assert!(text.contains("being recovered") && text.contains("starting: open"), "{text}");
+        scripts(false);
+        browser.open(&format!("{page}/ui/recovery"));
+        browser.wait("/This start/.test(document.body.innerText)");
+        browser.wait("/Live/.test(document.body.innerText)");
+        hooks.release();
+        browser.wait("/of this run/.test(document.body.innerText)");
+        browser.wait("!/This start/.test(document.body.innerText)");
     });
+    assert_eq!(ended, Ok(()));
+}
+
+/// A page that is open when the start is refused says so, and why.
+#[test]
+#[ignore = "needs chromium and chromedriver: cargo xtask campaign page"]
+fn campaign_page_of_a_refused_start() {
+    let dir = tempfile::tempdir().unwrap();
+    let server = Server::start(dir.path());
+    fill(&server);
+    server.kill();
+    flip(dir.path(), "message 7");
+    let ended = held(dir.path(), |browser, page, hooks| {
+        browser.open(&format!("{page}/ui/recovery"));
+        browser.wait("/Live/.test(document.body.innerText)");
+        hooks.release();
+        browser.wait("/start refused .65./.test(document.getElementById('state').innerText)");
+        browser.wait("/journal-/.test(document.getElementById('state').innerText)");
+    });
+    assert_eq!(ended.unwrap_err().code, 65);
 }
 
 /// The document, as the browser's own protocol names it.
 fn root(browser: &Browser) -> Value {
-    let document = browser.chrome("DOM.getDocument", serde_json::json!({}));
+    let document = browser.chrome("DOM.getDocument", json!({}));
     document["root"]["backendNodeId"].clone()
 }

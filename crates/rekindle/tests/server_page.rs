@@ -6,6 +6,8 @@ use std::path::{Path, PathBuf};
 
 use std::time::Instant;
 
+use rekindle::alerts::RULES;
+
 use super::harness::{
     Answer, DEADLINE, Server, block_on, contents, create, receive_all, refused, send, serve,
 };
@@ -51,7 +53,7 @@ fn attributes(text: &str, name: &str) -> Vec<String> {
 }
 
 /// A store with some acknowledged messages.
-fn fill(server: &Server) {
+pub fn fill(server: &Server) {
     let sent: Vec<String> = (0..50).map(|number| format!("message {number}")).collect();
     block_on(async {
         let mut queues = server.queues().await;
@@ -68,7 +70,7 @@ fn segment(data: &Path) -> PathBuf {
 }
 
 /// Flips a bit of the message with this body.
-fn flip(data: &Path, body: &str) {
+pub fn flip(data: &Path, body: &str) {
     let path = segment(data);
     let mut bytes = std::fs::read(&path).unwrap();
     let at = bytes.windows(body.len()).position(|window| window == body.as_bytes()).unwrap();
@@ -268,5 +270,67 @@ fn many_queues_are_paged() {
     assert_eq!(text.matches("<th scope=\"row\">").count(), 1);
     let text = page(&server, "/ui/queues?prefix=%3Cscript%3E", 200);
     assert!(text.contains("&lt;script&gt;") && !text.contains("<script>"), "{text}");
+    assert_eq!(server.stop(), 0);
+}
+
+/// A form of a page, sent as a browser does.
+fn submit(server: &Server, path: &str, fields: &[(&str, &str)]) -> Answer {
+    let mut body = form_urlencoded::Serializer::new(String::new());
+    body.extend_pairs(fields);
+    let body = body.finish();
+    let mut stream = TcpStream::connect(server.http).unwrap();
+    stream.set_read_timeout(Some(DEADLINE)).unwrap();
+    write!(
+        stream,
+        "POST {path} HTTP/1.1\r\nHost: {}\r\nOrigin: http://{}\r\nConnection: close\r\n\
+         Content-Type: application/x-www-form-urlencoded\r\nContent-Length: {}\r\n\r\n{body}",
+        server.http,
+        server.http,
+        body.len()
+    )
+    .unwrap();
+    let mut text = String::new();
+    stream.read_to_string(&mut text).unwrap();
+    let (head, body) = text.split_once("\r\n\r\n").unwrap();
+    let status = head.split(' ').nth(1).unwrap().parse().unwrap();
+    Answer { status, head: head.to_owned(), body: body.to_owned() }
+}
+
+/// What waits for a person is in the inbox with its evidence; a form decides, with a reason and the
+/// token of this process; what was decided and written as the reason is text in the audit log.
+///
+/// proves: L11
+#[test]
+fn a_person_decides_on_the_page() {
+    let dir = tempfile::tempdir().unwrap();
+    let id = super::server_reviews::damaged(dir.path());
+    let server = Server::start(dir.path());
+    assert!(page(&server, "/ui/audit", 200).contains("Nothing is written yet"));
+    let inbox = page(&server, "/ui/reviews", 200);
+    assert!(inbox.contains("<b>1 item waits</b>") && inbox.contains("queue-8"), "{inbox}");
+    let path = format!("/ui/reviews/{id}");
+    let text = page(&server, &path, 200);
+    assert!(text.contains("Evidence") && text.contains("messages"), "{text}");
+    assert!(!text.contains("planted-secret"), "{text}");
+    let token = text.split("name=\"token\" value=\"").nth(1).unwrap().split('"').next().unwrap();
+    let why = "<script>alert(1)</script>";
+    let with = |token: &str, reason: &str| {
+        let fields = [("token", token), ("decision", "fail"), ("reason", reason), ("by", "<i>ada")];
+        submit(&server, &path, &fields)
+    };
+    for (token, reason, status) in [("x", why, 403), (token, " ", 400)] {
+        let refused = with(token, reason);
+        assert_eq!(refused.status, status, "{refused:?}");
+        assert!(refused.body.starts_with("<!DOCTYPE html>"), "a refusal is a page: {refused:?}");
+    }
+    let done = with(token, why);
+    assert_eq!(done.status, 303, "{done:?}");
+    let after = page(&server, header(&done, "location").unwrap(), 200);
+    assert!(after.contains("in queue q.dead") && after.contains("Nothing waits"), "{after}");
+    let audit = page(&server, "/ui/audit", 200);
+    assert!(audit.contains("&lt;script&gt;alert(1)") && audit.contains("&lt;i&gt;ada"), "{audit}");
+    assert!(!audit.contains("<script>") && !audit.contains("<i>"), "{audit}");
+    assert!(page(&server, &path, 404).contains("does not wait"));
+    assert_eq!(page(&server, "/ui/alerts", 200).matches("scope=\"row\"").count(), RULES.len());
     assert_eq!(server.stop(), 0);
 }

@@ -12,7 +12,7 @@ use serde_json::Value;
 use super::harness::{Server, block_on, create, run, send};
 
 /// A store whose second message cannot be read; its id.
-fn damaged(data: &Path) -> String {
+pub fn damaged(data: &Path) -> String {
     let database = Database::open(data).unwrap();
     let (services, _) = Services::lead(&database, Options::default()).unwrap();
     services.queues().create("q", &QueueSettings::default(), None).unwrap();

@@ -40,12 +40,14 @@ pub(super) struct Chart {
     pub(super) unit: Unit,
     /// At most three.
     pub(super) lines: Vec<Line>,
-    /// A bound, and what it is.
+    /// A bound, and what it is. Far above the lines it is only said: drawn, it would flatten them.
     pub(super) bound: Option<(&'static str, f64)>,
     /// What must be known to read it.
     pub(super) note: Option<String>,
 }
 
+/// A bound further above the lines than so many times is not drawn.
+const BOUND_FAR: f64 = 5.0;
 /// How wide and high the drawing is, in its own units.
 const WIDTH: f64 = 600.0;
 const HEIGHT: f64 = 100.0;
@@ -64,6 +66,9 @@ impl Unit {
 
     /// A number of the axis: without zeros behind the point.
     fn tick(self, value: f64) -> String {
+        if value == 0.0 {
+            return "0".to_owned();
+        }
         let text = self.show(value);
         let Some((number, rest)) = text.split_once(' ') else { return text };
         match number.split_once('.') {
@@ -140,8 +145,9 @@ fn now(line: &Line, unit: Unit) -> String {
 /// A chart as a card.
 pub(super) fn chart(chart: &Chart) -> Markup {
     let points = chart.lines.iter().flat_map(|line| line.points.iter().flatten().copied());
-    let bound = chart.bound.map(|(_, bound)| bound);
-    let most = points.chain(bound).fold(0.0, f64::max);
+    let most = points.fold(0.0, f64::max);
+    let bound = chart.bound.map(|(_, bound)| bound).filter(|bound| *bound <= most * BOUND_FAR);
+    let most = most.max(bound.unwrap_or(0.0));
     let top = chart.unit.top(most);
     html! {
         section.card {
@@ -155,10 +161,15 @@ pub(super) fn chart(chart: &Chart) -> Markup {
                         (line.name) " " b { (now(line, chart.unit)) }
                     }
                 }
-                @if let Some((name, bound)) = chart.bound {
+                @if let Some((name, at)) = chart.bound {
                     li {
-                        svg.key viewBox="0 0 20 6" aria-hidden="true" { path.bound d="M0 3H20" {} }
-                        (name) " " b { (chart.unit.show(bound)) }
+                        @if bound.is_some() {
+                            svg.key viewBox="0 0 20 6" aria-hidden="true" {
+                                path.bound d="M0 3H20" {}
+                            }
+                        }
+                        (name) " " b { (chart.unit.show(at)) }
+                        @if bound.is_none() { span.quiet { " (far above)" } }
                     }
                 }
             }
@@ -236,5 +247,9 @@ mod tests {
         let text = chart(&view).into_string();
         assert!(text.contains("Messages, the last 10 minutes; sent between 1/s and 7/s"), "{text}");
         assert!(text.contains("a &amp; b") && text.contains("<b>9/s</b>"), "{text}");
+        assert!(text.contains("class=\"bound\" x1"), "{text}");
+        let far = Chart { bound: Some(("limit", 9e9)), ..view };
+        let text = chart(&far).into_string();
+        assert!(text.contains("far above") && !text.contains("class=\"bound\""), "{text}");
     }
 }

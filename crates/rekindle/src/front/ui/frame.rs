@@ -19,13 +19,22 @@ pub(super) enum Screen {
     Recovery,
     /// Queues.
     Queues,
+    /// What waits for a person.
+    Reviews,
+    /// What fires.
+    Alerts,
+    /// What people did.
+    Audit,
 }
 
 /// In the order of the navigation.
-const SCREENS: [(Screen, &str, &str); 3] = [
+const SCREENS: [(Screen, &str, &str); 6] = [
     (Screen::Overview, "/ui/", "Overview"),
     (Screen::Recovery, "/ui/recovery", "Recovery"),
     (Screen::Queues, "/ui/queues", "Queues"),
+    (Screen::Reviews, "/ui/reviews", "Reviews"),
+    (Screen::Alerts, "/ui/alerts", "Alerts"),
+    (Screen::Audit, "/ui/audit", "Audit"),
 ];
 
 /// How the server stands.

@@ -5,7 +5,9 @@
 //! never markup; a page loads nothing but the three files of [`assets`]; every route stands in
 //! [`ROUTES`] with the permission that it needs.
 
+mod alerts;
 mod assets;
+mod audit;
 mod chart;
 mod findings;
 mod frame;
@@ -16,6 +18,7 @@ mod progress;
 mod queues;
 mod recovery;
 mod report;
+mod reviews;
 mod samples;
 mod screens;
 mod text;
@@ -62,6 +65,7 @@ impl Board {
 }
 
 const READ: Permission = Permission::Needs(Subject::Server, Verb::Read);
+const MANAGE_QUEUE: Permission = Permission::Needs(Subject::Queue, Verb::Manage);
 const READ_QUEUE: Permission = Permission::Needs(Subject::Queue, Verb::Read);
 
 /// All routes of the page.
@@ -75,6 +79,12 @@ pub static ROUTES: &[Route] = &[
         .for_people(),
     Route::get("/ui/queues", READ_QUEUE, When::Ready, screens::queues::list).for_people(),
     Route::get("/ui/queues/{name}", READ_QUEUE, When::Ready, screens::queues::one).for_people(),
+    Route::read("/ui/reviews", READ_QUEUE, When::Ready, screens::reviews::list).for_people(),
+    Route::read("/ui/reviews/{id}", READ_QUEUE, When::Ready, screens::reviews::show).for_people(),
+    Route::form("/ui/reviews/{id}", MANAGE_QUEUE, When::Ready, screens::reviews::decide)
+        .for_people(),
+    Route::get("/ui/alerts", READ, When::Always, screens::alerts::show).for_people(),
+    Route::read("/ui/audit", READ, When::Ready, screens::audit::list).for_people(),
     Route::events("/ui/live", READ, When::Always, live::live),
     Route::get("/ui/static/{file}", READ, When::Always, assets::serve),
     Route::get("/ui/{*rest}", READ, When::Always, screens::nowhere).for_people(),

@@ -4,7 +4,7 @@ use maud::{Markup, html};
 
 use super::chart::{Chart, Line, Unit, chart};
 use super::report::Outcome;
-use super::samples::{POINT_S, QUEUES_COUNTED, Ring, Sample, float, per_second};
+use super::samples::{POINT_S, QUEUES_COUNTED, Ring, Sample, float, per_second, sync_micros};
 use super::{frame, text};
 
 /// What the overview is made of, besides the samples.
@@ -18,6 +18,8 @@ pub(super) struct OverviewScreen {
     pub(super) recovery: (Outcome, String),
     /// The bound of a start, microseconds.
     pub(super) max_recovery_micros: u64,
+    /// Alerts that fire, by name.
+    pub(super) firing: Vec<&'static str>,
     /// What to type next, where nothing happened yet.
     pub(super) first_command: String,
 }
@@ -37,6 +39,14 @@ pub(super) fn now(view: &OverviewScreen, ring: &Ring) -> Markup {
                 a href="/ui/recovery" { "Recovery" } ": "
                 (frame::badge(outcome.sign, outcome.word, outcome.class)) " " (summary)
             }
+            @if !view.firing.is_empty() {
+                p {
+                    a href="/ui/alerts" { "Alerts" } ": "
+                    @for name in &view.firing {
+                        (frame::badge("✖", &name.replace('_', " "), "bad")) " "
+                    }
+                }
+            }
             dl.tiles {
                 div { dt { "sent" } dd { (rate(|it| it.sent)) } }
                 div { dt { "received" } dd { (rate(|it| it.received)) } }
@@ -45,7 +55,11 @@ pub(super) fn now(view: &OverviewScreen, ring: &Ring) -> Markup {
                 div { dt { "ready" } dd { (text::number(sample.ready)) } }
                 div { dt { "leased" } dd { (text::number(sample.leased)) } }
                 div { dt { "delayed" } dd { (text::number(sample.delayed)) } }
-                div { dt { "under review" } dd { (text::number(sample.review)) } }
+                div {
+                    dt { a href="/ui/reviews" { "under review" } }
+                    dd { (text::number(sample.review)) }
+                }
+                div { dt { "oldest ready" } dd { (text::micros(sample.oldest_micros)) } }
                 div {
                     dt { a href="/ui/queues" { "queues" } }
                     dd { (text::number(sample.queues)) @if sample.more_queues { "+" } }
@@ -74,68 +88,92 @@ pub(super) fn charts(view: &OverviewScreen, ring: &Ring) -> Markup {
     }
 }
 
+/// Lines of the samples that are kept.
+struct Lines<'a> {
+    ring: &'a Ring,
+    points: Vec<Option<(Sample, Sample)>>,
+}
+
+impl Lines<'_> {
+    /// What a counter does in a second.
+    fn rate(&self, name: &'static str, counter: fn(&Sample) -> u64) -> Line {
+        self.between(name, |pair| per_second(pair, counter))
+    }
+
+    /// What is told by two samples.
+    fn between(&self, name: &'static str, tell: impl Fn((Sample, Sample)) -> Option<f64>) -> Line {
+        let now = self.ring.pair().and_then(&tell);
+        Line { name, now, points: self.points.iter().map(|point| tell((*point)?)).collect() }
+    }
+
+    /// How high something stands.
+    fn level(&self, name: &'static str, gauge: fn(&Sample) -> u64) -> Line {
+        let now = self.ring.newest().map(|sample| float(gauge(&sample)));
+        let points = self.points.iter().map(|point| Some(float(gauge(&(*point)?.1))));
+        Line { name, now, points: points.collect() }
+    }
+}
+
+/// A chart without a bound.
+fn plain(title: &'static str, unit: Unit, lines: Vec<Line>) -> Chart {
+    Chart { title, unit, lines, bound: None, note: None }
+}
+
 /// All charts.
 fn all(view: &OverviewScreen, ring: &Ring) -> Vec<Chart> {
-    let points = ring.points();
-    let newest = ring.newest();
-    let rate = |name: &'static str, counter: fn(&Sample) -> u64| Line {
-        name,
-        now: ring.pair().and_then(|pair| per_second(pair, counter)),
-        points: points.iter().map(|point| per_second((*point)?, counter)).collect(),
-    };
-    let level = |name: &'static str, gauge: fn(&Sample) -> u64| Line {
-        name,
-        now: newest.map(|sample| float(gauge(&sample))),
-        points: points.iter().map(|point| Some(float(gauge(&(*point)?.1)))).collect(),
-    };
-    let plain = |title, unit, lines| Chart { title, unit, lines, bound: None, note: None };
-    let more = newest.is_some_and(|sample| sample.more_queues);
-    let counted = more
-        .then(|| format!("Of the first {} queues by name.", text::number(QUEUES_COUNTED as u64)));
-    let limit = newest.map(|sample| float(sample.state_max_bytes)).filter(|limit| *limit > 0.0);
+    let lines = Lines { ring, points: ring.points() };
+    let mut charts = of_messages(&lines);
+    charts.extend(of_the_store(view, &lines));
+    charts
+}
+
+/// What passes through the queues, and what stands in them.
+fn of_messages(lines: &Lines<'_>) -> Vec<Chart> {
+    let more = lines.ring.newest().is_some_and(|sample| sample.more_queues);
+    let first = text::number(u64::try_from(QUEUES_COUNTED).unwrap_or(u64::MAX));
+    let flow = vec![
+        lines.rate("sent", |it| it.sent),
+        lines.rate("received", |it| it.received),
+        lines.rate("acked", |it| it.acked),
+    ];
+    let depth = vec![
+        lines.level("ready", |it| it.ready),
+        lines.level("leased", |it| it.leased),
+        lines.level("delayed", |it| it.delayed),
+    ];
+    let oldest = vec![lines.level("age", |it| it.oldest_micros)];
     vec![
-        plain(
-            "Messages",
-            Unit::PerSecond,
-            vec![
-                rate("sent", |it| it.sent),
-                rate("received", |it| it.received),
-                rate("acked", |it| it.acked),
-            ],
-        ),
+        plain("Messages", Unit::PerSecond, flow),
         Chart {
-            note: counted,
-            ..plain(
-                "Depth",
-                Unit::Count,
-                vec![
-                    level("ready", |it| it.ready),
-                    level("leased", |it| it.leased),
-                    level("delayed", |it| it.delayed),
-                ],
-            )
+            note: more.then(|| format!("Of the first {first} queues by name.")),
+            ..plain("Depth", Unit::Count, depth)
         },
-        plain("Transactions", Unit::PerSecond, vec![rate("committed", |it| it.transactions)]),
-        plain(
-            "In flight",
-            Unit::Count,
-            vec![
-                level("calls", |it| it.calls),
-                level("waiting receivers", |it| it.waiting),
-                level("connections", |it| it.connections),
-            ],
-        ),
+        plain("Oldest ready message", Unit::Micros, oldest),
+    ]
+}
+
+/// What the journal and the state do, and who asks.
+fn of_the_store(view: &OverviewScreen, lines: &Lines<'_>) -> Vec<Chart> {
+    let limit = lines.ring.newest().map_or(0.0, |sample| float(sample.state_max_bytes));
+    let flight = vec![
+        lines.level("calls", |it| it.calls),
+        lines.level("waiting receivers", |it| it.waiting),
+        lines.level("connections", |it| it.connections),
+    ];
+    let state = vec![lines.level("state", |it| it.state_bytes)];
+    let predicted = vec![lines.level("a start now", |it| it.predicted_micros)];
+    let committed = vec![lines.rate("committed", |it| it.transactions)];
+    vec![
+        plain("Sync of the journal", Unit::Micros, vec![lines.between("mean time", sync_micros)]),
+        plain("Transactions", Unit::PerSecond, committed),
+        plain("In flight", Unit::Count, flight),
         Chart {
-            bound: limit.map(|limit| ("limit", limit)),
-            ..plain("State", Unit::Bytes, vec![level("state", |it| it.state_bytes)])
+            bound: (limit > 0.0).then_some(("limit", limit)),
+            ..plain("State", Unit::Bytes, state)
         },
         Chart {
             bound: Some(("recovery.max_time", float(view.max_recovery_micros))),
-            ..plain(
-                "Predicted recovery",
-                Unit::Micros,
-                vec![level("a start now", |it| it.predicted_micros)],
-            )
+            ..plain("Predicted recovery", Unit::Micros, predicted)
         },
     ]
 }
@@ -151,6 +189,7 @@ mod tests {
             durability: "strict".to_owned(),
             recovery: (outcome(3), "cut <b>".to_owned()),
             max_recovery_micros: 5_000_000,
+            firing: vec!["disk_low"],
             first_command: "echo hello | rekindle".to_owned(),
         }
     }
@@ -173,10 +212,11 @@ mod tests {
             });
         }
         let text = now(&view(), &ring).into_string();
+        assert!(text.contains("disk low"), "{text}");
         assert!(text.contains("12,345") && text.contains("<dd>7/s</dd>"), "{text}");
         assert!(!text.contains("no queues yet"), "{text}");
         let text = charts(&view(), &ring).into_string();
-        assert_eq!(text.matches("role=\"img\"").count(), 6);
+        assert_eq!(text.matches("role=\"img\"").count(), 8);
         assert!(text.contains("1.0 GiB") && text.contains("sent between 7/s and 7/s"), "{text}");
     }
 }

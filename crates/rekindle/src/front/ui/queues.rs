@@ -1,5 +1,7 @@
 //! Queues: a page of them, and one.
 
+use std::collections::HashMap;
+
 use maud::{Markup, html};
 use rekindle_services::queues::QueueInfo;
 
@@ -20,6 +22,8 @@ pub(super) struct QueuesScreen {
     pub(super) queues: Vec<QueueInfo>,
     /// Whether more follow.
     pub(super) more: bool,
+    /// How old the oldest ready message of each is, where that is known, milliseconds.
+    pub(super) oldest_ms: HashMap<String, u64>,
     /// What makes a first one.
     pub(super) first_command: String,
 }
@@ -86,18 +90,19 @@ pub(super) fn table(view: &QueuesScreen) -> Markup {
                     th.number scope="col" { "Delayed" }
                     th.number scope="col" { "Review" }
                     th.number scope="col" { "Keys" }
+                    th.number scope="col" { "Oldest ready" }
                     th.number scope="col" { "Next lease ends" }
                     th.number scope="col" { "Next is due" }
                     th scope="col" { "Dead letters" }
                 }
             }
-            tbody { @for queue in &view.queues { (row(queue)) } }
+            tbody { @for queue in &view.queues { (row(queue, view.oldest_ms.get(&queue.name))) } }
         }
     };
     scrolling("Queues and how full they are", &table)
 }
 
-fn row(queue: &QueueInfo) -> Markup {
+fn row(queue: &QueueInfo, oldest_ms: Option<&u64>) -> Markup {
     let stats = &queue.stats;
     html! {
         tr {
@@ -108,9 +113,15 @@ fn row(queue: &QueueInfo) -> Markup {
                 @else { span.quiet { "0" } }
             }
             (amount(stats.keys))
+            td.number {
+                @match oldest_ms {
+                    Some(ms) if *ms > 0 => (text::span(*ms)),
+                    _ => span.quiet { "–" },
+                }
+            }
             td.number { (due(stats.next_expiry_ms)) }
             td.number { (due(stats.next_ready_ms)) }
-            td { (dead_letter(queue)) }
+            td.dead { (dead_letter(queue)) }
         }
     }
 }
@@ -233,6 +244,7 @@ mod tests {
             after: "a0".to_owned(),
             queues: vec![queue("a1", 12_345), queue("a2", 0)],
             more: true,
+            oldest_ms: HashMap::from([("a1".to_owned(), 61_000)]),
             first_command: "make one".to_owned(),
         };
         let text = screen(&view, &table(&view)).into_string();
@@ -242,6 +254,7 @@ mod tests {
             "value=\"a&amp;b\"",
             "href=\"/ui/queues/a1\"",
             "12,345",
+            "1 m 1 s",
         ] {
             assert!(text.contains(part), "{part} is missing in {text}");
         }

@@ -42,6 +42,11 @@ pub(super) struct Sample {
     pub(super) state_bytes: u64,
     pub(super) state_max_bytes: u64,
     pub(super) predicted_micros: u64,
+    /// The age of the oldest ready message, as of the last look of the alerts.
+    pub(super) oldest_micros: u64,
+    /// Syncs of the journal, and how long they took in all.
+    pub(super) syncs: u64,
+    pub(super) sync_ns: u64,
 }
 
 /// The last ten minutes.
@@ -102,6 +107,13 @@ pub(super) fn per_second(
     Some(float(grown) * 1_000.0 / float(elapsed_ms))
 }
 
+/// The mean time of a sync between two samples, microseconds; `None`: there was none.
+pub(super) fn sync_micros((before, after): (Sample, Sample)) -> Option<f64> {
+    let count = after.syncs.saturating_sub(before.syncs);
+    let took_ns = after.sync_ns.saturating_sub(before.sync_ns);
+    (count > 0).then(|| float(took_ns) / float(count) / 1_000.0)
+}
+
 /// A number for a drawing.
 #[allow(clippy::cast_precision_loss, reason = "a drawing needs no 53 bits")]
 pub(super) fn float(value: u64) -> f64 {
@@ -132,6 +144,11 @@ fn look(server: &Server) -> Sample {
         connections: server.grpc_doorman.open() + server.http_doorman.open(),
         ..Sample::default()
     };
+    let syncs = server.disk_times.syncs(server.env.clock.boot_ns());
+    (sample.syncs, sample.sync_ns) = (syncs.count, syncs.total_ns);
+    let oldest = server.alerts.figures().backlog_seconds.unwrap_or(0.0);
+    let oldest = Duration::try_from_secs_f64(oldest).unwrap_or_default();
+    sample.oldest_micros = u64::try_from(oldest.as_micros()).unwrap_or(u64::MAX);
     let Some(recovered) = server.recovered() else { return sample };
     let stats = recovered.database.stats();
     sample.transactions = stats.commits;

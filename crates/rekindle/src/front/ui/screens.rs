@@ -3,9 +3,12 @@
 //! Invariants: a refusal is a page too, with the status that programs rely on; a screen and the
 //! events that keep it up to date are made by the same functions.
 
+pub(super) mod alerts;
+pub(super) mod audit;
 pub(super) mod overview;
 pub(super) mod queues;
 pub(super) mod recovery;
+pub(super) mod reviews;
 
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::Response;
@@ -80,6 +83,9 @@ pub(super) fn progress_view(server: &Server) -> Option<ProgressView> {
 /// `screen`, its name.
 pub(super) fn parts(server: &Server, asked: &Asked, facts: &Facts) -> Vec<(&'static str, Markup)> {
     let mut parts = vec![("state", frame::state(facts))];
+    if asked.text("screen") == Some("alerts") {
+        parts.push(alerts::parts(server));
+    }
     if let Some(view) = progress_view(server) {
         parts.push(("progress", progress(&view)));
         return parts;
@@ -88,6 +94,7 @@ pub(super) fn parts(server: &Server, asked: &Asked, facts: &Facts) -> Vec<(&'sta
     match asked.text("screen") {
         Some("overview") => parts.extend(overview::parts(server, recovered)),
         Some("queues") => parts.extend(queues::parts(server, recovered, asked)),
+        Some("reviews") => parts.extend(reviews::parts(recovered, asked)),
         Some("queue") => parts.extend(queues::one_part(recovered, asked)),
         _ => {}
     }

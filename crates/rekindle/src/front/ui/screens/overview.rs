@@ -34,6 +34,7 @@ pub(super) fn parts(server: &Server, recovered: &Recovered) -> [(&'static str, M
         durability: server.config.loss_window(),
         recovery: (outcome(recovered.report.code), recovered.report.summary_line()),
         max_recovery_micros: u64::try_from(max_recovery).unwrap_or(u64::MAX),
+        firing: server.alerts.firing().iter().map(|alert| alert.alert).collect(),
         first_command: first_command(server),
     };
     let ring = server.page.ring();

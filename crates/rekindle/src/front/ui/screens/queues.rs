@@ -43,18 +43,22 @@ fn gather(server: &Server, recovered: &Recovered, asked: &Asked) -> Result<Queue
     let begin = if after.is_empty() { &prefix } else { &after };
     let (mut found, mut more) = queues.list(begin, QUEUES_PAGE)?;
     // The page begins behind a name; the queue that is called like the prefix belongs to it.
-    if after.is_empty() && !prefix.is_empty() {
-        if let Ok(exact) = queues.show(&prefix) {
-            found.insert(0, exact);
-            more |= found.len() > QUEUES_PAGE;
-            found.truncate(QUEUES_PAGE);
-        }
+    if after.is_empty()
+        && !prefix.is_empty()
+        && let Ok(exact) = queues.show(&prefix)
+    {
+        found.insert(0, exact);
+        more |= found.len() > QUEUES_PAGE;
+        found.truncate(QUEUES_PAGE);
     }
     let before = found.len();
     found.retain(|queue| queue.name.starts_with(&prefix));
     more &= found.len() == before;
     let first_command = first_command(server);
-    Ok(QueuesScreen { prefix, after, queues: found, more, first_command })
+    // As of the last look of the alerts, for as many queues as they look at.
+    let backlog = server.alerts.figures().backlog.into_iter();
+    let oldest_ms = backlog.map(|it| (it.queue, it.oldest_age_ms)).collect();
+    Ok(QueuesScreen { prefix, after, queues: found, more, oldest_ms, first_command })
 }
 
 /// `/ui/queues/{name}`

@@ -1,0 +1,290 @@
+//! The review inbox: what waits for a person, the evidence, and the decision.
+//!
+//! Invariant: a decision is a form with this process's token and a reason; looking decides nothing.
+
+use maud::{Markup, html};
+use rekindle_services::limits::REASON_BYTES_MAX;
+use rekindle_services::queues::review::Evidence;
+use rekindle_services::queues::{Decision, ReviewItem};
+
+use super::frame::{badge, nothing, scrolling};
+use super::{audit, text};
+use crate::front::http::token::FormToken;
+
+/// Most reviews of one page.
+pub(super) const REVIEWS_PAGE: usize = 100;
+
+/// A page of reviews.
+#[derive(Clone, Debug, Default)]
+pub(super) struct ReviewsScreen {
+    /// Those of this page.
+    pub(super) items: Vec<ReviewItem>,
+    /// Whether more follow.
+    pub(super) more: bool,
+    /// How many wait in all.
+    pub(super) waiting: u64,
+    /// Log time, milliseconds.
+    pub(super) now_ms: u64,
+    /// What was decided a moment ago: in words, and the number of its audit record.
+    pub(super) decided: Option<(String, u64)>,
+}
+
+/// The whole screen; `table` is the part that is kept up to date.
+pub(super) fn screen(view: &ReviewsScreen, table: &Markup) -> Markup {
+    let last = view.items.last().map(|item| item.id.to_string()).unwrap_or_default();
+    html! {
+        @if let Some((words, record)) = &view.decided {
+            section.card.wide.done role="status" {
+                p {
+                    (badge("✓", "decided", "ok")) " " (words)
+                    " (" a href="/ui/audit" { "audit record " (record) } ")"
+                }
+            }
+        }
+        section.card.wide aria-label="What waits for a person" {
+            (table)
+            @if view.more {
+                nav.pages aria-label="Pages" {
+                    a href="/ui/reviews" { "⇤ First page" }
+                    a href={ "/ui/reviews?after=" (last) } rel="next" { "Next page →" }
+                }
+            }
+        }
+    }
+}
+
+/// What waits.
+pub(super) fn table(view: &ReviewsScreen) -> Markup {
+    if view.items.is_empty() {
+        return nothing(
+            "Nothing waits for a person. What recovery cannot settle by itself comes here; the \
+             same list at a terminal:",
+            Some("rekindle review list"),
+        );
+    }
+    let table = html! {
+        table.rows.cards {
+            caption.unseen { "What waits for a person" }
+            thead {
+                tr {
+                    th scope="col" { "Item" }
+                    th scope="col" { "Found" }
+                    th scope="col" { "Queue" }
+                    th scope="col" { "Label" }
+                    th scope="col" { "Waits for" }
+                }
+            }
+            tbody {
+                @for item in &view.items {
+                    tr {
+                        td { a href={ "/ui/reviews/" (item.id) } { (item.id) } }
+                        td { (item.found) }
+                        td { (queue(item)) }
+                        td.label { (item.label) }
+                        td { (text::span(view.now_ms.saturating_sub(item.since_ms))) }
+                    }
+                }
+            }
+        }
+    };
+    html! {
+        p { b { (text::count(view.waiting, "item waits", "items wait")) } " for a person." }
+        (scrolling("What waits for a person", &table))
+    }
+}
+
+fn queue(item: &ReviewItem) -> Markup {
+    html! {
+        @match &item.queue {
+            Some(name) => a href={ "/ui/queues/" (name) } { (name) },
+            None => span.quiet { "not known" },
+        }
+    }
+}
+
+/// What a decision does, in words.
+const fn means(decision: Decision) -> &'static str {
+    match decision {
+        Decision::Approve => "Do what is proposed.",
+        Decision::Retry => "Serve it again; its attempts are kept.",
+        Decision::Fail => "Give it up: it goes to the dead letters.",
+    }
+}
+
+/// One review, with its evidence and the forms.
+pub(super) fn one(
+    item: &ReviewItem,
+    evidence: &Evidence,
+    now_ms: u64,
+    token: &FormToken,
+) -> Markup {
+    html! {
+        section.card.wide.headline.warn aria-labelledby="h-item" {
+            h2 #h-item { (badge("!", "waits for a person", "warn")) " " (item.label) }
+            p { (item.found) }
+            dl.tiles {
+                div { dt { "queue" } dd { (queue(item)) } }
+                div {
+                    dt { "waits for" }
+                    dd { (text::span(now_ms.saturating_sub(item.since_ms))) }
+                }
+                div { dt { "size" } dd { (text::bytes(evidence.bytes)) } }
+                @if let Some(sent_ms) = evidence.sent_ms {
+                    div.double { dt { "sent" } dd { (text::moment(sent_ms)) } }
+                }
+                @if let Some(attempt) = evidence.attempt {
+                    div { dt { "attempts" } dd { (attempt) } }
+                }
+                @if let Some(charged) = evidence.charged {
+                    div { dt { "of them charged" } dd { (charged) } }
+                }
+                @if let Some(crashes) = evidence.crashes {
+                    div { dt { "crashes in a row" } dd { (crashes) } }
+                }
+            }
+        }
+        section.card aria-labelledby="h-evidence" {
+            h2 #h-evidence { "Evidence" }
+            (rows(evidence))
+        }
+        section.card aria-labelledby="h-decide" {
+            h2 #h-decide { "Decide" }
+            (form(item, token))
+        }
+        section.card.wide aria-labelledby="h-attempts" {
+            h2 #h-attempts { "Attempts that ended" }
+            (attempts(evidence, now_ms))
+        }
+        @if let Some(decision) = &evidence.decision {
+            section.card.wide aria-labelledby="h-before" {
+                h2 #h-before { "The last decision about it" }
+                (audit::table(std::slice::from_ref(decision)))
+            }
+        }
+        p { a href="/ui/reviews" { "← All that waits" } }
+    }
+}
+
+fn rows(evidence: &Evidence) -> Markup {
+    html! {
+        table.rows {
+            caption.unseen { "Its rows" }
+            thead { tr { th scope="col" { "Row" } th scope="col" { "State" } } }
+            tbody {
+                @for row in &evidence.rows {
+                    tr { th scope="row" { (row.keyspace) } td { (row.state) } }
+                }
+            }
+        }
+        @if let Some(lease) = &evidence.lease {
+            p {
+                "Leased to " b { (lease.owner) } ", granted " (text::moment(lease.granted_ms))
+                ", until " (text::moment(lease.deadline_ms)) "."
+            }
+        }
+    }
+}
+
+/// A radio for each decision, one reason, one button: nothing is decided by a slip of the mouse.
+fn form(item: &ReviewItem, token: &FormToken) -> Markup {
+    if item.decisions.is_empty() {
+        return nothing("Nothing can be decided about it here.", None);
+    }
+    html! {
+        form.decide method="post" action={ "/ui/reviews/" (item.id) } {
+            input type="hidden" name=(FormToken::FIELD) value=(token.as_str());
+            fieldset {
+                legend { "What is to be done" }
+                @for decision in &item.decisions {
+                    label.choice {
+                        input type="radio" name="decision" value=(decision.as_str()) required;
+                        span { b { (decision.as_str()) } " " (means(*decision)) }
+                    }
+                }
+            }
+            label for="reason" { "Why (kept in the audit log)" }
+            textarea #reason name="reason" rows="3" required maxlength=(REASON_BYTES_MAX) {}
+            label for="by" { "Your name" }
+            input #by name="by" type="text" maxlength="100" autocomplete="name";
+            button.main type="submit" { "Decide" }
+        }
+    }
+}
+
+fn attempts(evidence: &Evidence, now_ms: u64) -> Markup {
+    if evidence.history.is_empty() {
+        return nothing("None is known.", None);
+    }
+    let table = html! {
+        table.rows {
+            caption.unseen { "Attempts that ended, oldest first" }
+            thead {
+                tr {
+                    th.number scope="col" { "Attempt" }
+                    th scope="col" { "Ended" }
+                    th scope="col" { "When" }
+                    th scope="col" { "Reason" }
+                }
+            }
+            tbody {
+                @for one in &evidence.history {
+                    tr {
+                        th.number scope="row" { (one.attempt) }
+                        td { (one.cause) }
+                        td { (text::span(now_ms.saturating_sub(one.at_ms))) " ago" }
+                        td { (one.reason) }
+                    }
+                }
+            }
+        }
+    };
+    scrolling("Attempts that ended, oldest first", &table)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rekindle_env::OsRandom;
+    use rekindle_services::queues::ReviewId;
+    use rekindle_services::queues::review::{RowEvidence, SettledAttempt};
+
+    /// The form offers what can be decided and no more; what somebody wrote is text.
+    #[test]
+    fn a_review_is_decided_by_a_form() {
+        let item = ReviewItem {
+            id: ReviewId::Row(7),
+            label: "queue-8",
+            queue: Some("q".to_owned()),
+            found: "a message that cannot be read",
+            since_ms: 1_000,
+            decisions: vec![Decision::Fail],
+        };
+        let attempt = SettledAttempt {
+            attempt: 2,
+            cause: "failed",
+            at_ms: 1_000,
+            reason: "<script>alert(1)</script>".to_owned(),
+        };
+        let row = RowEvidence { keyspace: "messages", state: "</td><b>".to_owned() };
+        let evidence = Evidence {
+            rows: vec![row],
+            bytes: 12,
+            sent_ms: None,
+            attempt: Some(2),
+            charged: None,
+            crashes: None,
+            lease: None,
+            history: vec![attempt],
+            decision: None,
+        };
+        let token = FormToken::draw(&OsRandom);
+        let text = one(&item, &evidence, 62_000, &token).into_string();
+        assert!(text.contains(token.as_str()) && text.contains("1 m 1 s"), "{text}");
+        assert!(text.contains("value=\"fail\"") && !text.contains("value=\"retry\""), "{text}");
+        assert!(text.contains("&lt;script&gt;") && !text.contains("<script"), "{text}");
+        assert!(text.contains("&lt;/td&gt;&lt;b&gt;"), "{text}");
+        let none = ReviewItem { decisions: vec![], ..item };
+        let text = one(&none, &evidence, 0, &token).into_string();
+        assert!(!text.contains("<form") && text.contains("Nothing can be decided"), "{text}");
+    }
+}

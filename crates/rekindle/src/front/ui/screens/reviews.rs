@@ -1,0 +1,89 @@
+//! Reviews: the inbox, one item, and what a person decided about it.
+
+use axum::http::StatusCode;
+use maud::{Markup, html};
+use rekindle_services::queues::{Decision, ReviewId};
+
+use super::{page, serving};
+use crate::boot::Recovered;
+use crate::front::http::reply::{self, Answered, Refusal};
+use crate::front::http::request::Asked;
+use crate::front::ui::frame::{Page, Screen, part};
+use crate::front::ui::queues::path;
+use crate::front::ui::reviews::{REVIEWS_PAGE, ReviewsScreen, one, screen, table};
+use crate::state::Server;
+
+/// `/ui/reviews?after=ID`
+pub(in crate::front::ui) fn list(server: &Server, asked: &Asked) -> Answered {
+    let view = gather(serving(server)?, asked)?;
+    let query = [("screen", "reviews"), ("after", asked.text("after").unwrap_or(""))];
+    let live = path("/ui/live", &query);
+    let page_of = Page {
+        screen: Some(Screen::Reviews),
+        title: "Reviews",
+        live: Some(&live),
+        reload_s: None,
+        body: screen(&view, &part("reviews", &table(&view))),
+    };
+    Ok(page(server, StatusCode::OK, &page_of))
+}
+
+/// What of it changes.
+pub(super) fn parts(recovered: &Recovered, asked: &Asked) -> Option<(&'static str, Markup)> {
+    gather(recovered, asked).ok().map(|view| ("reviews", table(&view)))
+}
+
+fn gather(recovered: &Recovered, asked: &Asked) -> Result<ReviewsScreen, Refusal> {
+    let reviews = recovered.services.reviews();
+    let after = asked.text("after").map(str::parse::<ReviewId>).transpose()?;
+    let (items, more) = reviews.list(after, REVIEWS_PAGE)?;
+    let decided = asked.text("decided").and_then(|number| number.parse().ok());
+    let decided = match decided {
+        Some(number) => told(recovered, number)?,
+        None => None,
+    };
+    let now_ms = recovered.database.log_time_ms();
+    Ok(ReviewsScreen { items, more, waiting: reviews.figures().count, now_ms, decided })
+}
+
+/// What an audit record says was decided.
+fn told(recovered: &Recovered, number: u64) -> Result<Option<(String, u64)>, Refusal> {
+    let Some(before) = number.checked_sub(1) else { return Ok(None) };
+    let found = recovered.services.audit().list(Some(before), 1)?;
+    let record = found.records.into_iter().find(|record| record.number == number);
+    Ok(record.map(|it| (format!("{} {}: {}", it.action, it.target, it.result), number)))
+}
+
+/// `/ui/reviews/{id}`
+pub(in crate::front::ui) fn show(server: &Server, asked: &Asked) -> Answered {
+    let recovered = serving(server)?;
+    let (item, evidence) = recovered.services.reviews().show(id(asked)?)?;
+    let title = format!("Review {}", item.id);
+    let now_ms = recovered.database.log_time_ms();
+    let page_of = Page {
+        screen: Some(Screen::Reviews),
+        title: &title,
+        live: Some("/ui/live?screen=review"),
+        reload_s: None,
+        body: html! { (one(&item, &evidence, now_ms, &server.form_token)) },
+    };
+    Ok(page(server, StatusCode::OK, &page_of))
+}
+
+/// POST `/ui/reviews/{id}`: the form of one item.
+pub(in crate::front::ui) fn decide(server: &Server, asked: &Asked) -> Answered {
+    let recovered = serving(server)?;
+    let field = |name| asked.field(name).unwrap_or("").trim();
+    let decision: Decision = field("decision").parse()?;
+    let who = match field("by") {
+        "" => "page".to_owned(),
+        by => format!("{by} (page)"),
+    };
+    let reviews = recovered.services.reviews();
+    let decided = reviews.decide(id(asked)?, decision, field("reason"), &who)?;
+    reply::see_other(&format!("/ui/reviews?decided={}", decided.value.audit))
+}
+
+fn id(asked: &Asked) -> Result<ReviewId, Refusal> {
+    Ok(asked.text("id").unwrap_or_default().parse()?)
+}
