@@ -14,6 +14,7 @@ use std::time::Duration;
 use rekindle_engine::MemoryEngine;
 use rekindle_engine::checkpoint::{self, Policy, Since, Stamp, WriteError, Written};
 use rekindle_journal::{Journal, LocalJournal};
+use rekindle_recovery::Identity;
 
 use crate::apply::{State, lock};
 use crate::classify::FEATURE_LEVEL;
@@ -53,15 +54,31 @@ struct Known {
     /// Bytes of journal that recovery replayed on top of the newest.
     replayed_bytes: u64,
     retry_at_ms: u64,
+    /// Ids of those that a backup reads: they are not removed.
+    kept: Vec<u64>,
+}
+
+/// Keeps a checkpoint from being removed; dropping it lets it go.
+pub(crate) struct Kept<'a> {
+    checkpoints: &'a Checkpoints,
+    id: u64,
+}
+
+impl Drop for Kept<'_> {
+    fn drop(&mut self) {
+        lock(&self.checkpoints.known).kept.retain(|id| *id != self.id);
+    }
 }
 
 /// What recovery hands over.
 #[derive(Debug)]
 pub(crate) struct Found {
+    /// The store's directory.
+    pub(crate) store: PathBuf,
     /// Where they are.
     pub(crate) folder: PathBuf,
     /// The store.
-    pub(crate) store_id: [u8; 16],
+    pub(crate) identity: Identity,
     /// Newest first.
     pub(crate) named: [Named; 2],
     /// Above every id ever used.
@@ -74,14 +91,19 @@ pub(crate) struct Found {
 
 /// The checkpoints of a shard.
 pub(crate) struct Checkpoints {
+    /// The store's directory.
+    pub(crate) store: PathBuf,
     folder: PathBuf,
-    store_id: [u8; 16],
+    /// The store.
+    pub(crate) identity: Identity,
     engine: Arc<MemoryEngine>,
     /// The local journal behind the database's: its meta names the checkpoints.
     pub(crate) journal: Arc<LocalJournal>,
     known: Mutex<Known>,
     /// Held while one is written.
     writing: Mutex<()>,
+    /// Held while a backup is taken.
+    pub(crate) backing_up: Mutex<()>,
     stop: AtomicBool,
     written: AtomicU64,
     failed: AtomicU64,
@@ -94,8 +116,9 @@ impl Checkpoints {
     pub(crate) fn new(found: Found, engine: Arc<MemoryEngine>, journal: Arc<LocalJournal>) -> Self {
         let journal_bytes = journal.counters().bytes.load(Ordering::Relaxed);
         Self {
+            store: found.store,
             folder: found.folder,
-            store_id: found.store_id,
+            identity: found.identity,
             engine,
             journal,
             known: Mutex::new(Known {
@@ -105,13 +128,29 @@ impl Checkpoints {
                 journal_bytes,
                 replayed_bytes: found.replayed_bytes,
                 retry_at_ms: 0,
+                kept: Vec::new(),
             }),
             writing: Mutex::default(),
+            backing_up: Mutex::default(),
             stop: AtomicBool::new(false),
             written: AtomicU64::new(0),
             failed: AtomicU64::new(0),
             micros: AtomicU64::new(0),
         }
+    }
+
+    /// The newest one, and what keeps it from being removed; the next checkpoint after that is
+    /// dropped removes it, if it is no longer one of the two.
+    pub(crate) fn keep_newest(&self) -> (Named, Kept<'_>) {
+        let mut known = lock(&self.known);
+        let [newest, _] = known.named;
+        known.kept.push(newest.id);
+        (newest, Kept { checkpoints: self, id: newest.id })
+    }
+
+    /// The file of one.
+    pub(crate) fn path(&self, id: u64) -> PathBuf {
+        self.folder.join(checkpoint::file_name(id))
     }
 
     /// How many were written, and how many failed.
@@ -207,7 +246,7 @@ impl Checkpoints {
         let id = self.take_id();
         let stamp = Stamp {
             id,
-            store_id: self.store_id,
+            store_id: self.identity.store_id,
             replay_from,
             feature_level: FEATURE_LEVEL,
             membership: Vec::new(),
@@ -221,7 +260,9 @@ impl Checkpoints {
         self.name(&written, journal_bytes)?;
         let [newest, older] = lock(&self.known).named;
         assert_eq!(newest.id, id, "what was written is named before anything is removed");
-        checkpoint::retire(disk, &self.folder, [newest.id, older.id])
+        let kept = lock(&self.known).kept.clone();
+        let keep: Vec<u64> = kept.into_iter().chain([newest.id, older.id]).collect();
+        checkpoint::retire(disk, &self.folder, &keep)
             .map_err(|source| Error::io("removing older checkpoints", source))?;
         if older.id != 0 {
             core.state.history_floor.fetch_max(older.version, Ordering::Relaxed);
@@ -269,7 +310,8 @@ impl Checkpoints {
     }
 }
 
-fn failed(error: WriteError) -> Error {
+/// Why there is no checkpoint.
+pub(crate) fn failed(error: WriteError) -> Error {
     match error {
         WriteError::Io { context, source } => Error::Io { context, source },
         WriteError::Stopped => Error::Invalid(error.to_string()),

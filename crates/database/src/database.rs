@@ -183,6 +183,11 @@ impl Database {
         Ok(Self { core: Handle::new(Core::new(assembly)?)? })
     }
 
+    /// What all handles share.
+    pub(crate) fn core(&self) -> &Core {
+        &self.core
+    }
+
     /// What recovery saw, decided and did.
     #[must_use]
     pub fn report(&self) -> &Report {

@@ -87,6 +87,12 @@ pub enum Error {
         /// What recovery saw.
         report: Box<Report>,
     },
+    /// Somebody else does that right now; nothing happened.
+    #[error("{0}")]
+    Busy(String),
+    /// A file of a backup, or of a store that is backed up, is damaged; nothing was changed.
+    #[error("{0}")]
+    Damaged(String),
     /// Another process has the directory.
     #[error("{0} is locked by another process; stop that one first, or use another directory")]
     Locked(String),
@@ -109,14 +115,14 @@ impl Error {
     #[must_use]
     pub fn kind(&self) -> Kind {
         match self {
-            Self::Conflict { .. } => Kind::Conflict,
+            Self::Conflict { .. } | Self::Busy(_) => Kind::Conflict,
             Self::Invalid(_) => Kind::Invalid,
             Self::Full(_) => Kind::Full,
             Self::Compacted { .. } => Kind::Compacted,
             Self::Poisoned(_) => Kind::Unavailable,
             Self::NotLeading => Kind::Retry,
             Self::Unknown => Kind::Unknown,
-            Self::Corrupt(_) | Self::Refused { .. } => Kind::Corrupt,
+            Self::Corrupt(_) | Self::Refused { .. } | Self::Damaged(_) => Kind::Corrupt,
             Self::Locked(_) => Kind::Locked,
             Self::NotAStore(_) => Kind::Configuration,
             Self::Io { .. } => Kind::Io,
@@ -128,14 +134,16 @@ impl Error {
     pub fn exit_code(&self) -> i32 {
         match self {
             Self::Unknown => exit::UNKNOWN,
-            Self::Corrupt(_) | Self::Refused { .. } => exit::CORRUPT,
+            Self::Corrupt(_) | Self::Refused { .. } | Self::Damaged(_) => exit::CORRUPT,
             Self::Locked(_) => exit::LOCKED,
             Self::NotAStore(_) => exit::CONFIG,
             Self::Io { .. } | Self::Poisoned(_) => exit::IO,
             Self::NotLeading => exit::UNREACHABLE,
-            Self::Conflict { .. } | Self::Invalid(_) | Self::Full(_) | Self::Compacted { .. } => {
-                exit::REFUSED
-            }
+            Self::Conflict { .. }
+            | Self::Invalid(_)
+            | Self::Full(_)
+            | Self::Compacted { .. }
+            | Self::Busy(_) => exit::REFUSED,
         }
     }
 
@@ -227,6 +235,8 @@ mod tests {
             (Error::NotLeading, Kind::Retry, 69),
             (Error::Unknown, Kind::Unknown, 75),
             (Error::Corrupt(report()), Kind::Corrupt, 65),
+            (Error::Busy(text()), Kind::Conflict, 1),
+            (Error::Damaged(text()), Kind::Corrupt, 65),
             (Error::Locked(text()), Kind::Locked, 73),
             (Error::NotAStore(text()), Kind::Configuration, 78),
             (Error::io("reading", disk()), Kind::Io, 70),

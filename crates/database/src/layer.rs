@@ -14,7 +14,7 @@ use rekindle_recovery::{
 use crate::apply::Target;
 use crate::classify::WALL_BEHIND;
 use crate::explain::refusal;
-use crate::replay::{NOTES_MAX, Replay};
+use crate::replay::{NOTES_MAX, Replay, Until};
 use crate::stats::ReplayStats;
 
 /// Most bytes of old versions that a replay leaves behind it.
@@ -33,8 +33,8 @@ pub(crate) struct DatabaseLayer<'a> {
     pub(crate) replay_from: u64,
     /// For the time that replay takes, and the wall clock at start.
     pub(crate) clock: &'a dyn Clock,
-    /// Stops behind this version, for a look at the past.
-    pub(crate) until: Option<u64>,
+    /// Where to stop, for a look at the past.
+    pub(crate) until: Until,
     /// Which operations count, for a look at a part of it.
     pub(crate) only: Option<Only<'a>>,
     /// Told of each frame.
@@ -89,7 +89,7 @@ impl Layer for DatabaseLayer<'_> {
                 Told::Segment(_) => return Ok(()),
             };
             seen.refused = seen.replay.gap(expected, record, place);
-            if seen.refused.is_none() && seen.replay.is_enough() {
+            if seen.refused.is_none() && seen.replay.is_enough(record) {
                 return Err(Failure::Config(ENOUGH.to_owned()));
             }
             if seen.refused.is_none() {

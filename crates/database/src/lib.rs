@@ -8,6 +8,7 @@
 //! [`dump`] look at a directory and change no byte of it.
 
 mod apply;
+mod backup;
 mod before;
 mod checkpoint;
 mod classify;
@@ -37,6 +38,7 @@ mod past;
 mod readers;
 mod recovery;
 mod replay;
+mod restore;
 mod sequencer;
 mod shown;
 mod snapshot;
@@ -46,6 +48,10 @@ mod verify;
 mod wakers;
 
 pub use apply::Observer;
+pub use backup::{
+    BACKUPS_MAX, Backup, BackupFinding, BackupReport, CheckpointFile, Manifest, SegmentFile,
+    list_backups, verify_backup,
+};
 pub use classify::FEATURE_LEVEL;
 pub use database::{Database, Parts};
 pub use dump::{DumpLine, DumpSink, dump};
@@ -65,6 +71,7 @@ pub use rekindle_env::Env;
 pub use rekindle_journal::Outcome;
 pub use rekindle_recovery::Report;
 pub use replay::{NOTES_MAX, OPEN_BYTES_MAX};
+pub use restore::{Moment, Restored, restore, rfc3339};
 pub use shown::Settled;
 pub use snapshot::Snapshot;
 pub use stats::{ReplayStats, Stats};

@@ -57,6 +57,13 @@ impl LogClock {
         self.log_ns / NS_PER_MS
     }
 
+    /// The millisecond that it is, which ends with that: whatever comes later is later than it.
+    pub(crate) fn close_millisecond(&mut self) -> u64 {
+        let now_ms = self.now_ms();
+        self.log_ns = self.log_ns.max(now_ms.saturating_add(1).saturating_mul(NS_PER_MS));
+        now_ms
+    }
+
     /// Times that the wall clock jumped.
     pub(crate) fn jumps(&self) -> u64 {
         self.jumps

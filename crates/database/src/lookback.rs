@@ -14,6 +14,7 @@ use crate::error::Error;
 use crate::layer::{DatabaseLayer, Only};
 use crate::options::Options;
 use crate::recovery::{Depth, Examination, SHARD, engine_layer, journal_begin, refused};
+use crate::replay::Until;
 use crate::stats::ReplayStats;
 
 /// The layers below the engine.
@@ -125,6 +126,7 @@ fn replay(
     }
     let clock = &*env.clock;
     let journal = &journal.trusted;
+    let until = until.map_or(Until::End, Until::Version);
     let (engine, meter) = (engine as &dyn Engine, &Meter::default());
     let layer = DatabaseLayer { journal, engine, replay_from, clock, until, only, meter };
     let seen = examine(&layer, &*env.disk, clock)?;

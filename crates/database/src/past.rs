@@ -61,6 +61,11 @@ impl Past {
         Ok(Self { engine, run, stats })
     }
 
+    /// A view of this state.
+    pub(crate) fn of(engine: MemoryEngine, stats: ReplayStats) -> Self {
+        Self { engine, run: None, stats }
+    }
+
     /// The version that it shows.
     #[must_use]
     pub fn version(&self) -> u64 {

@@ -26,6 +26,7 @@ use crate::checkpoint::{Found, Named};
 use crate::error::Error;
 use crate::layer::{DatabaseLayer, Replayed};
 use crate::options::Options;
+use crate::replay::Until;
 use crate::stats::ReplayStats;
 
 /// The one shard of a store on one machine.
@@ -194,7 +195,7 @@ impl<'a> Examination<'a> {
             engine: &*memory,
             replay_from,
             clock,
-            until: None,
+            until: Until::End,
             only: None,
             meter,
         };
@@ -326,8 +327,9 @@ impl<'a> Examination<'a> {
         let records = layers.replayed.stats.txns_applied;
         let since = Since { records, bytes: replayed_bytes };
         let found = Found {
+            store: self.dir.clone(),
             folder: engine_layer.folder(),
-            store_id: store.identity.store_id,
+            identity: store.identity,
             named: named(&checkpoints),
             next_id: checkpoints.next_id,
             policy: policy(options, &checkpoints, load, (since, replay_ns)),

@@ -9,6 +9,7 @@
 use std::collections::BTreeMap;
 
 use rekindle_engine::{Mark, Operation};
+use rekindle_journal::codec::record::TxnsPrefix;
 use rekindle_journal::{Record, RecordKind};
 use rekindle_recovery::{Acked, Finding, Label, Place};
 
@@ -54,6 +55,29 @@ impl<'a> Decoded<'a> {
     }
 }
 
+/// Where a replay stops.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Until {
+    /// At the end of the journal.
+    #[default]
+    End,
+    /// Behind this version.
+    Version(u64),
+    /// Behind this position.
+    Position(u64),
+    /// Behind the last transaction whose log time is at or before this one.
+    LogTime(u64),
+}
+
+/// The log time of what a record commits.
+fn log_time_ms(record: &Record<'_>) -> Option<u64> {
+    match record.kind {
+        RecordKind::Txns => TxnsPrefix::decode(record.payload).map(|(txns, _)| txns.log_time_ms),
+        RecordKind::Commit => CommitMark::decode(record.payload).ok().map(|it| it.log_time_ms),
+        _ => None,
+    }
+}
+
 /// A streamed transaction that has not ended.
 #[derive(Debug)]
 pub(crate) struct Open {
@@ -68,8 +92,8 @@ pub(crate) struct Open {
 pub(crate) struct Replay {
     /// The version that the checkpoint holds.
     applied: u64,
-    /// The last version that is wanted; `None`: all.
-    until: Option<u64>,
+    /// What is wanted.
+    until: Until,
     /// The last version that the journal had; `None` before the first.
     last: Option<u64>,
     mark: Mark,
@@ -89,15 +113,21 @@ impl Replay {
         Self { applied: mark.version, mark, stats, ..Self::default() }
     }
 
-    /// Applies no version behind `until`.
-    pub(crate) fn until(mut self, until: Option<u64>) -> Self {
+    /// Applies nothing behind `until`.
+    pub(crate) fn until(mut self, until: Until) -> Self {
         self.until = until;
         self
     }
 
-    /// Whether the journal has nothing more that is wanted.
-    pub(crate) fn is_enough(&self) -> bool {
-        self.until.is_some_and(|until| self.last.unwrap_or(self.applied) >= until)
+    /// Whether the journal has nothing more that is wanted, from this record on.
+    pub(crate) fn is_enough(&self, record: &Record<'_>) -> bool {
+        match self.until {
+            Until::End => false,
+            Until::Version(until) => self.last.unwrap_or(self.applied) >= until,
+            Until::Position(until) => record.position > until,
+            // Log time never goes back: all that follows is later too.
+            Until::LogTime(until) => log_time_ms(record).is_some_and(|time_ms| time_ms > until),
+        }
     }
 
     /// What it did so far.
@@ -309,7 +339,8 @@ impl Replay {
         target: &mut Target<'_>,
     ) {
         self.last = Some(version);
-        if version <= self.applied || self.until.is_some_and(|until| version > until) {
+        let behind = matches!(self.until, Until::Version(until) if version > until);
+        if version <= self.applied || behind {
             return;
         }
         assert!(version > self.mark.version, "versions are applied in order");

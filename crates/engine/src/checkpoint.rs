@@ -68,6 +68,6 @@ mod write;
 pub use folder::{DIRECTORY, FileName, file_name, parse_name, retire};
 pub use format::{Footer, Header, MEMBERSHIP_BYTES_MAX};
 pub use policy::{Policy, Prediction, Since};
-pub use read::{Damage, ReadError, Summary, check};
-pub(crate) use read::{load, surface};
+pub(crate) use read::surface;
+pub use read::{Damage, ReadError, Summary, check, load};
 pub use write::{Stamp, WriteError, Written, write};

@@ -177,8 +177,8 @@ fn retiring_keeps_what_is_named_and_what_is_not_ours() {
     disk.create(&folder().join("0000000000000009.tmp")).unwrap();
     disk.create(&folder().join("notes.txt")).unwrap();
     disk.create_dir(&folder().join("0000000000000007.ckpt")).unwrap();
-    assert_eq!(checkpoint::retire(&disk, &folder(), [4, 3]).unwrap(), 3);
-    assert_eq!(checkpoint::retire(&disk, &folder(), [4, 3]).unwrap(), 0);
+    assert_eq!(checkpoint::retire(&disk, &folder(), &[4, 3]).unwrap(), 3);
+    assert_eq!(checkpoint::retire(&disk, &folder(), &[4, 3]).unwrap(), 0);
     let names: Vec<_> = disk.list(&folder()).unwrap().into_iter().map(|e| e.name).collect();
     assert_eq!(
         names,

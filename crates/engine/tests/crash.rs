@@ -24,7 +24,7 @@ fn workload() -> (SimulatedDisk, BTreeMap<u64, u128>) {
         hashes.insert(id, write(&disk, &engine, id).footer.state_hash);
         assert_eq!(hashes[&id], engine.state_hash());
         disk.mark(id);
-        checkpoint::retire(&disk, &folder(), [id, id - 1]).unwrap();
+        checkpoint::retire(&disk, &folder(), &[id, id - 1]).unwrap();
     }
     (disk, hashes)
 }

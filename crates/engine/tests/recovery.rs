@@ -304,7 +304,7 @@ fn a_hostile_name_does_not_exhaust_the_ids() {
         let (recovered, report) = recover(&layer([2, 1], Depth::Open), &disk).unwrap();
         assert_eq!(recovered.next_id, 3);
         assert_eq!(labels(&report), ["engine-2", "engine-11"]);
-        checkpoint::retire(&disk, &folder(), [2, 1]).unwrap();
+        checkpoint::retire(&disk, &folder(), &[2, 1]).unwrap();
         assert!(disk.stat(&path).unwrap().is_some(), "what is not ours stays");
     }
     // The next one of an attempt that failed is ours.

@@ -403,6 +403,11 @@ impl<W: Writer> Group<W> {
         self.lock().failed.clone()
     }
 
+    /// Why nothing is taken any more, if so.
+    pub fn check_open(&self) -> Result<(), AppendError> {
+        check(&self.lock())
+    }
+
     /// Counters.
     pub fn stats(&self) -> GroupStats {
         let state = self.lock();

@@ -4,9 +4,11 @@
 //! write or sync is final; no start appends to an old segment. The format is docs/format.md.
 
 mod api;
+pub mod archive;
 pub mod batch;
 pub mod codec;
 pub mod conformance;
+mod founding;
 pub mod group;
 mod layout;
 mod local;
@@ -20,8 +22,9 @@ pub use api::{
     AppendError, Apply, Durability, Durable, Entry, Event, Journal, Outcome, Record, RecordKind,
     Ticket,
 };
+pub use founding::Founding;
 pub use layout::{Layout, MetaCopy};
-pub use local::{JournalStats, LocalJournal, LocalOptions};
+pub use local::{JournalStats, LocalJournal, LocalOptions, SealError, SealedEnd, SegmentPin};
 pub use recovery::{Depth, JournalLayer, MetaLayer, Recovered, TrustedJournal, TrustedMeta};
 pub use replay::{Listener, Replayed};
 pub use writer::{SYNC_BUCKETS, WriterConfig, WriterCounters};

@@ -3,6 +3,8 @@
 //! Invariants: the thread never holds a lock while it waits; dropping the journal is not closing
 //! it: what was acknowledged is safe, but the end is not marked clean.
 
+mod sealing;
+
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::task::{Poll, Waker};
@@ -19,6 +21,8 @@ use crate::layout::Layout;
 use crate::meta_store::MetaStore;
 use crate::recovery::Recovered;
 use crate::writer::{SegmentWriter, WriterCounters};
+
+pub use sealing::{SealError, SealedEnd, SegmentPin};
 
 /// How often the thread looks at the clock, at least.
 const TICK_MAX: Duration = Duration::from_millis(50);

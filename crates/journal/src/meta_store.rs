@@ -28,6 +28,12 @@ pub(crate) struct MetaStore {
     meta: Meta,
     /// Oldest first.
     segments: Vec<SegmentRef>,
+    /// By their number: no segment from this one on is given up.
+    pins: Vec<(u64, u64)>,
+    /// The number of the last pin.
+    last_pin: u64,
+    /// Whether the last checkpoint would have given up more without pins.
+    held_back: bool,
 }
 
 impl MetaStore {
@@ -39,7 +45,33 @@ impl MetaStore {
         meta: Meta,
         segments: Vec<SegmentRef>,
     ) -> Self {
-        Self { disk, layout, meta, segments }
+        Self { disk, layout, meta, segments, pins: Vec::new(), last_pin: 0, held_back: false }
+    }
+
+    /// Keeps all segments that there are; answers the number of the pin.
+    pub(crate) fn pin(&mut self) -> u64 {
+        self.last_pin += 1;
+        let oldest = self.segments.first().map_or(0, |segment| segment.seq);
+        self.pins.push((self.last_pin, oldest));
+        self.last_pin
+    }
+
+    /// A pin keeps only segments from `seq` on.
+    pub(crate) fn narrow(&mut self, pin: u64, seq: u64) {
+        for (_, kept) in self.pins.iter_mut().filter(|(number, _)| *number == pin) {
+            assert!(seq >= *kept, "what was let go may be gone");
+            *kept = seq;
+        }
+    }
+
+    /// Whether pins keep what would have been given up.
+    pub(crate) fn holds_back(&self) -> bool {
+        self.held_back && !self.pins.is_empty()
+    }
+
+    /// Ends a pin; what it kept is given up by the next checkpoint.
+    pub(crate) fn unpin(&mut self, pin: u64) {
+        self.pins.retain(|(number, _)| *number != pin);
     }
 
     /// The newest segment that is named.
@@ -77,7 +109,10 @@ impl MetaStore {
     /// returns their numbers, to be removed.
     pub(crate) fn checkpointed(&mut self, ids: [u64; 2], keep_from: u64) -> io::Result<Vec<u64>> {
         let newer = self.segments.iter().skip(1);
-        let given_up = newer.take_while(|next| next.first_position <= keep_from).count();
+        let unneeded = newer.take_while(|next| next.first_position <= keep_from).count();
+        let pinned = self.pins.iter().map(|(_, seq)| *seq).min().unwrap_or(u64::MAX);
+        let given_up = self.segments.iter().take(unneeded).take_while(|s| s.seq < pinned).count();
+        self.held_back = given_up < unneeded;
         let [newest, older] = ids;
         assert!(newest > older, "newest first");
         let [before, _] = self.meta.checkpoints;

@@ -89,6 +89,15 @@ pub(crate) fn sync_segment(
     disk.sync_dir(&layout.journal_dir())
 }
 
+/// Why the next segment was not opened.
+#[derive(Debug)]
+pub(crate) enum RotateError {
+    /// It could not be made; everything is as it was.
+    NotBegun(io::Error),
+    /// Nothing may be written any more.
+    Failed(io::Error),
+}
+
 /// The end of the journal: where the next frame goes.
 pub(crate) struct SegmentWriter {
     pub(crate) env: Env,
@@ -157,9 +166,41 @@ impl SegmentWriter {
         if self.durable.lsn < self.end_lsn {
             self.sync_file()?;
         }
+        let header = self.next_header(frame_len);
+        let file = create_segment(&*self.env.disk, &self.layout, &header)?;
+        self.go_on_in(header, file)
+    }
+
+    /// Opens the next segment although there is room in this one, unless this one is empty.
+    pub(crate) fn rotate_now(&mut self) -> Result<(), RotateError> {
+        if self.end_lsn == self.header.first_frame_lsn() {
+            return Ok(());
+        }
+        if self.durable.lsn < self.end_lsn {
+            self.sync_file().map_err(RotateError::Failed)?;
+        }
+        let header = self.next_header(0);
+        let disk = &*self.env.disk;
+        let file = match create_segment(disk, &self.layout, &header) {
+            Ok(file) => file,
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                return Err(RotateError::NotBegun(error));
+            }
+            Err(error) => {
+                // Nothing names the file and it holds nothing: without it all is as before.
+                let removed = MetaStore::remove(disk, &self.layout, &[header.seq]);
+                removed.map_err(RotateError::Failed)?;
+                return Err(RotateError::NotBegun(error));
+            }
+        };
+        self.go_on_in(header, file).map_err(RotateError::Failed)
+    }
+
+    /// The header of the segment behind this one.
+    fn next_header(&self, frame_len: u64) -> SegmentHeader {
         assert_eq!(self.durable.lsn, self.end_lsn, "the old segment is synced first");
-        let old = self.header.clone();
-        let header = SegmentHeader {
+        let old = &self.header;
+        SegmentHeader {
             seq: old.seq + 1,
             base_lsn: old.end_lsn(),
             file_size: self.config.segment_bytes.max(HEADER_LEN + frame_len),
@@ -173,16 +214,19 @@ impl SegmentWriter {
             incarnation: self.incarnation,
             wall_ms: self.env.clock.wall_ms(),
             ..old.clone()
-        };
-        let file = create_segment(&*self.env.disk, &self.layout, &header)?;
+        }
+    }
+
+    /// Names a segment that was made, and goes on in it.
+    fn go_on_in(&mut self, header: SegmentHeader, file: Box<dyn WriteFile>) -> io::Result<()> {
         sync_segment(&*self.env.disk, &self.layout, &*file)?;
         let named = SegmentRef { seq: header.seq, first_position: header.first_position };
         let mut meta = self.meta.lock().expect("no panic while meta is held");
         meta.name_segment(named, self.incarnation)?;
         assert_eq!(meta.newest(), header.seq, "named before its first frame");
         drop(meta);
-        let used = self.end_lsn - old.base_lsn;
-        release_rest(&*self.file, used, old.file_size)?;
+        let used = self.end_lsn - self.header.base_lsn;
+        release_rest(&*self.file, used, self.header.file_size)?;
         self.end_lsn = header.first_frame_lsn();
         self.durable.lsn = self.end_lsn;
         self.file = file;

@@ -8,6 +8,7 @@
 //! operations leaves a situation that the next start completes ([`table`], store-2 to store-4).
 
 mod findings;
+pub mod restoring;
 mod scan;
 pub mod table;
 

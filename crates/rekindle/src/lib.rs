@@ -3,6 +3,7 @@
 //! Invariant: only `front` knows a wire format; only `boot` decides the order of a start.
 
 pub mod alerts;
+pub mod backups;
 mod bar;
 pub mod boot;
 pub mod config;

@@ -11,6 +11,7 @@
 )]
 
 mod browser;
+mod cli_backup;
 mod cli_harness;
 mod cli_inspect;
 mod cli_kv;

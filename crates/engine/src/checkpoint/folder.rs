@@ -50,9 +50,9 @@ pub fn parse_name(name: &str) -> Option<FileName> {
 /// Removes every checkpoint of the folder `dir` but those in `keep`, and what an abandoned writer
 /// left. Call it after the journal's meta names the ids in `keep`, and with no writer at work.
 /// Answers how many files went.
-pub fn retire(disk: &dyn Disk, dir: &Path, keep: [u64; 2]) -> io::Result<u64> {
+pub fn retire(disk: &dyn Disk, dir: &Path, keep: &[u64]) -> io::Result<u64> {
     let mut removed = 0;
-    let newest = keep.into_iter().max().unwrap_or(0);
+    let newest = keep.iter().copied().max().unwrap_or(0);
     for entry in disk.list(dir)? {
         let goes = match parse_name(&entry.name) {
             Some(FileName::Finished(id)) => !keep.contains(&id) && is_near(id, newest),

@@ -77,7 +77,7 @@ pub fn check(file: &dyn ReadFile, store_id: &[u8; 16], id: u64) -> Result<Summar
 }
 
 /// The same, and builds the engine on the way.
-pub(crate) fn load(
+pub fn load(
     file: &dyn ReadFile,
     store_id: &[u8; 16],
     id: u64,

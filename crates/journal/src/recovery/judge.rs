@@ -68,6 +68,14 @@ pub fn decision_of(label: Label) -> Option<Decision> {
 }
 
 impl TrustedJournal {
+    /// A journal of sealed segments, each of which was checked whole; the last one ends at `end`.
+    #[must_use]
+    pub fn of_sealed(segments: Vec<TrustedSegment>, end: Joint) -> Self {
+        assert!(crate::archive::find_gap(&segments).is_none(), "the segments join");
+        assert!(segments.iter().all(|segment| segment.walked), "each was checked whole");
+        Self { segments, end: Some(end), proved_end: Some(end), ..Self::default() }
+    }
+
     fn decide(&mut self, label: Label, decision: &Decision, place: Place, bad: &Bad) {
         let target = match (place.from, place.to) {
             (0, 0) => place.file.clone(),

@@ -9,6 +9,7 @@ use std::path::Path;
 
 use rekindle_env::{Entry, EntryKind, ReadDisk};
 
+use super::restoring::RESTORING;
 use super::table::Rest;
 use super::{COPIES, DIRECTORIES};
 use crate::driver::Failure;
@@ -47,6 +48,13 @@ pub struct Pieces {
 /// Reads them.
 pub(super) fn scan(disk: &dyn ReadDisk, dir: &Path) -> Result<Pieces, Failure> {
     let top = list(disk, dir)?;
+    if top.iter().any(|(name, kind)| name == RESTORING && *kind == EntryKind::File) {
+        return Err(Failure::Config(format!(
+            "{} holds a restore that did not finish; run the same 'rekindle restore' again, or \
+             remove the directory",
+            dir.display()
+        )));
+    }
     let known: BTreeSet<&str> = COPIES.into_iter().chain(DIRECTORIES).chain(TOLERATED).collect();
     let is_known = |name: &str, kind: EntryKind| {
         known.contains(name) && (COPIES.contains(&name) || kind == EntryKind::Directory)

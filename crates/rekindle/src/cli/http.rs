@@ -117,7 +117,6 @@ pub(super) fn post(address: &str, path: &str, value: &impl Serialize) -> Result<
 }
 
 /// The same with more time for the answer.
-#[allow(dead_code, reason = "the commands that change something through HTTP come next")]
 pub(super) fn post_within(
     address: &str,
     path: &str,

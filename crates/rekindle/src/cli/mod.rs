@@ -4,6 +4,7 @@
 //! that it was written; what people read (errors, summaries, progress) goes to standard error.
 
 mod audit;
+mod backup;
 mod demo;
 mod durations;
 mod failure;
@@ -42,7 +43,8 @@ struct Cli {
     /// Address of the server (gRPC), for `queue` and `kv`; it may stand after them as well
     #[arg(long, value_name = "HOST:PORT", value_parser = address)]
     addr: Option<String>,
-    /// Address of its admin side (HTTP), for `report` and `store`; it may stand after it as well
+    /// Address of its admin side (HTTP), for `report`, `recovery`, `store` and `backup`; it may
+    /// stand after it as well
     #[arg(long, value_name = "HOST:PORT", value_parser = address)]
     http: Option<String>,
     #[command(subcommand)]
@@ -104,6 +106,10 @@ enum Command {
     Store(store::StoreArgs),
     /// Show what starts found and did, and what the next one would do
     Recovery(recovery::RecoveryArgs),
+    /// Take a backup of a running server; verify and list backups
+    Backup(backup::BackupArgs),
+    /// Make a store from a backup, as of any moment between the first and the last
+    Restore(backup::RestoreArgs),
     /// Show the recovery report of a running server
     Report(report::ReportArgs),
     /// Show how a server stands, why, and what to do
@@ -137,6 +143,7 @@ impl Command {
             (Self::Kv(args), "addr") => Some(Place::Grpc(args.address_mut())),
             (Self::Recovery(args), "http") => Some(Place::Admin(&mut args.admin)),
             (Self::Report(args), "http") => Some(Place::Admin(&mut args.admin)),
+            (Self::Backup(args), "http") => Some(Place::Admin(&mut args.admin)),
             (Self::Store(args), "http") => Some(Place::Admin(&mut args.admin)),
             (Self::Health(args), "http") => Some(Place::Admin(&mut args.admin)),
             (Self::Alerts(args), "http") => Some(Place::Admin(&mut args.admin)),
@@ -217,6 +224,8 @@ pub(crate) fn run() -> i32 {
         Command::Journal(args) => inspect::journal(&args),
         Command::Store(args) => store::run(&args),
         Command::Recovery(args) => recovery::run(&args),
+        Command::Backup(args) => backup::run(&args),
+        Command::Restore(args) => backup::restore_to(&args),
         Command::Report(args) => report::run(&args),
         Command::Health(args) => health::health(&args),
         Command::Alerts(args) => health::alerts(&args),

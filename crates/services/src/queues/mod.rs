@@ -6,6 +6,7 @@
 mod attempts;
 mod backlog;
 mod calls;
+mod census;
 mod create;
 pub(crate) mod definition;
 mod delete;
@@ -31,6 +32,7 @@ pub use calls::{
     Created, Deleted, Delivery, MessageId, Nack, NewMessage, Purged, QueueInfo, QueueSettings,
     QueueStats, ReceiveRequest, Settled, Token,
 };
+pub use census::{QueueCount, census};
 pub use review::{Decided, Decision, ReviewFigures, ReviewId, ReviewItem, Reviews};
 
 use crate::error::Error;

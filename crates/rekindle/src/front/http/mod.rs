@@ -5,6 +5,7 @@
 
 mod answers;
 mod audit;
+mod backups;
 mod health;
 mod listener;
 mod recoveries;

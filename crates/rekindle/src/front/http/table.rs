@@ -14,7 +14,7 @@ use axum::routing::{get, post};
 
 use super::reply::{Answered, Refusal, error};
 use super::request::{Asked, Parameters, Takes};
-use super::{answers, audit, health, recoveries, reviews, runs, store};
+use super::{answers, audit, backups, health, recoveries, reviews, runs, store};
 use crate::front::access::{Permission, Principal, Subject, Verb};
 use crate::front::limits::{BODY_TIMEOUT, HTTP_WAITING_MAX as WAITING_MAX};
 use crate::front::ui;
@@ -196,6 +196,7 @@ impl Route {
 }
 
 const READ_SERVER: Permission = Permission::Needs(Subject::Server, Verb::Read);
+const MANAGE_SERVER: Permission = Permission::Needs(Subject::Server, Verb::Manage);
 const READ_QUEUE: Permission = Permission::Needs(Subject::Queue, Verb::Read);
 const MANAGE_QUEUE: Permission = Permission::Needs(Subject::Queue, Verb::Manage);
 
@@ -209,6 +210,7 @@ pub static ROUTES: &[Route] = &[
     Route::get("/metrics", READ_SERVER, When::Always, answers::metrics),
     Route::get("/v1/limits", READ_SERVER, When::Always, answers::limits),
     Route::read("/v1/store", READ_SERVER, When::Always, store::store),
+    Route::post("/v1/backups", MANAGE_SERVER, When::Ready, backups::take),
     Route::read("/v1/recoveries", READ_SERVER, When::Always, recoveries::list),
     Route::read("/v1/recoveries/{n}", READ_SERVER, When::Always, recoveries::show),
     Route::get("/v1/recoveries/latest", READ_SERVER, When::Always, recoveries::latest),

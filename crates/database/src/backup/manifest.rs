@@ -1,0 +1,413 @@
+//! A manifest: what a backup is made of, as JSON that proves itself.
+//!
+//! The file is `{"crc32c": "<8 hex digits>", "backup": {...}}`, and the checksum is the CRC-32C of
+//! all of the file's bytes with zeros in the place of its digits. Invariants: bytes become a
+//! [`Manifest`] only when the checksum is right and every number can be counted on from; a newer
+//! format is told from damage.
+
+use rekindle_recovery::numbers::{NUMBER_MAX, RUN_MAX, STORED_MAX};
+use serde::{Deserialize, Serialize};
+
+/// The format that this program writes, and the newest that it reads.
+pub(crate) const FORMAT: u16 = 1;
+
+/// Longer files are no manifests.
+pub(crate) const MANIFEST_BYTES_MAX: u64 = 64 << 20;
+
+const HEAD: &str = "{\n  \"crc32c\": \"";
+const DIGITS: usize = 8;
+const BEHIND: &str = "\",\n  \"backup\": ";
+
+/// What a backup is made of.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Manifest {
+    /// 1.
+    pub format: u16,
+    /// Its number in its directory, and the name of its file.
+    pub number: u64,
+    /// The backup before it, if there is one.
+    pub earlier: Option<u64>,
+    /// The store, in hexadecimal.
+    pub store_id: String,
+    /// Its lineage, in hexadecimal.
+    pub lineage: String,
+    /// The node.
+    pub node: u64,
+    /// The version of the program that took it.
+    pub program: String,
+    /// The run that took it.
+    pub incarnation: u64,
+    /// When, by the wall clock, milliseconds since the Unix epoch.
+    pub taken_ms: u64,
+    /// The last position in it.
+    pub position: u64,
+    /// The last version in it.
+    pub version: u64,
+    /// Log time of that version's transaction.
+    pub log_time_ms: u64,
+    /// Everything up to this log time is in it.
+    pub until_ms: u64,
+    /// The checkpoint that it begins with.
+    pub checkpoint: CheckpointFile,
+    /// The segments behind, oldest first; the first ones may lie below the checkpoint.
+    pub segments: Vec<SegmentFile>,
+}
+
+/// A checkpoint of a backup.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CheckpointFile {
+    /// Relative to the directory.
+    pub file: String,
+    /// Its id.
+    pub id: u64,
+    /// Its length.
+    pub bytes: u64,
+    /// CRC-32C of all of it.
+    #[serde(with = "hex")]
+    pub crc32c: u32,
+    /// The last position in it.
+    pub position: u64,
+    /// The last version in it.
+    pub version: u64,
+    /// Log time of that version's transaction.
+    pub log_time_ms: u64,
+    /// Where replay on top of it begins.
+    pub replay_from: u64,
+}
+
+/// A sealed segment of a backup.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SegmentFile {
+    /// Relative to the directory.
+    pub file: String,
+    /// Its number.
+    pub seq: u64,
+    /// The one before (0: none).
+    pub prev_seq: u64,
+    /// Its length.
+    pub bytes: u64,
+    /// Where its valid part ends, from the start of the file; what is behind counts for nothing.
+    pub used: u64,
+    /// CRC-32C of the valid part.
+    #[serde(with = "hex")]
+    pub crc32c: u32,
+    /// The address of its first byte.
+    pub base_lsn: u64,
+    /// The position of its first record.
+    pub first_position: u64,
+    /// The position behind its last record.
+    pub next_position: u64,
+    /// Header checksum of its last frame (0: none).
+    #[serde(with = "hex")]
+    pub chain: u32,
+}
+
+/// Why bytes are no manifest.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Defect {
+    pub(crate) offset: u64,
+    pub(crate) expected: String,
+    pub(crate) found: String,
+    /// Whole, and of a newer program.
+    pub(crate) newer: bool,
+}
+
+impl Defect {
+    fn new(offset: usize, expected: impl Into<String>, found: impl Into<String>) -> Self {
+        let offset = offset as u64;
+        Self { offset, expected: expected.into(), found: found.into(), newer: false }
+    }
+}
+
+/// The path of a segment inside a backup's directory.
+pub(crate) fn segment_file(seq: u64) -> String {
+    format!("journal/{seq:016x}")
+}
+
+/// The path of a checkpoint inside a backup's directory.
+pub(crate) fn checkpoint_file(id: u64) -> String {
+    format!("checkpoints/{}", rekindle_engine::checkpoint::file_name(id))
+}
+
+impl Manifest {
+    /// Bytes of its files that count.
+    #[must_use]
+    pub fn file_bytes(&self) -> u64 {
+        let segments: u64 = self.segments.iter().map(|segment| segment.used).sum();
+        self.checkpoint.bytes.saturating_add(segments)
+    }
+
+    /// The bytes of the file.
+    pub(crate) fn encode(&self) -> Vec<u8> {
+        debug_assert_eq!(self.inconsistency(), None, "only what can be read is written");
+        let body = serde_json::to_string_pretty(self).expect("names, numbers and lists of them");
+        let body = body.replace('\n', "\n  ");
+        let zeros = "0".repeat(DIGITS);
+        let mut text = format!("{HEAD}{zeros}{BEHIND}{body}\n}}\n");
+        let crc = format!("{:08x}", crc32c::crc32c(text.as_bytes()));
+        text.replace_range(HEAD.len()..HEAD.len() + DIGITS, &crc);
+        text.into_bytes()
+    }
+
+    /// Reads the file with this number.
+    pub(crate) fn decode(bytes: &[u8], number: u64) -> Result<Self, Defect> {
+        check_crc(bytes)?;
+        let value: serde_json::Value = serde_json::from_slice(bytes)
+            .map_err(|error| Defect::new(0, "a manifest in JSON", error.to_string()))?;
+        let body = value.get("backup").cloned().unwrap_or_default();
+        let format = body.get("format").and_then(serde_json::Value::as_u64).unwrap_or(0);
+        if format > u64::from(FORMAT) {
+            let expected = format!("a manifest of format {FORMAT} or older");
+            let found = format!("format {format}, of a newer program");
+            return Err(Defect { newer: true, ..Defect::new(0, expected, found) });
+        }
+        let manifest: Self = serde_json::from_value(body)
+            .map_err(|error| Defect::new(0, "a manifest of format 1", error.to_string()))?;
+        if manifest.number != number {
+            let expected = format!("the manifest of backup {number}");
+            return Err(Defect::new(0, expected, format!("that of backup {}", manifest.number)));
+        }
+        match manifest.inconsistency() {
+            None => Ok(manifest),
+            Some(what) => Err(Defect::new(0, "a consistent manifest", what)),
+        }
+    }
+
+    /// What in it contradicts the rest, or cannot be counted on from.
+    fn inconsistency(&self) -> Option<String> {
+        let checkpoint = &self.checkpoint;
+        let times = [self.log_time_ms, self.until_ms, self.taken_ms, checkpoint.log_time_ms];
+        let counted = [self.number, self.position, self.version, checkpoint.id];
+        let bounded = counted.into_iter().all(|number| (1..=STORED_MAX).contains(&number))
+            && times.into_iter().all(|time| time <= NUMBER_MAX)
+            && (1..=RUN_MAX).contains(&self.incarnation);
+        let ids = [&self.store_id, &self.lineage];
+        let hex = ids.into_iter().all(|id| id.len() == 32 && decode_id(id).is_some());
+        let ascends = checkpoint.position <= self.position
+            && checkpoint.version <= self.version
+            && checkpoint.log_time_ms <= self.log_time_ms
+            && (1..=checkpoint.position.saturating_add(1)).contains(&checkpoint.replay_from);
+        let named = checkpoint.file == checkpoint_file(checkpoint.id)
+            && self.segments.iter().all(|segment| segment.file == segment_file(segment.seq));
+        let joined = self.segments.windows(2).all(|pair| match pair {
+            [before, after] => after.follows(before),
+            _ => true,
+        });
+        let last = self.segments.last();
+        let ends =
+            last.is_some_and(|last| last.next_position.checked_sub(1) == Some(self.position));
+        let checks = [
+            (bounded, "numbers out of range"),
+            (hex, "identities that are none"),
+            (ascends, "an end before its beginning"),
+            (named, "files that are named otherwise"),
+            (self.segments.iter().all(SegmentFile::is_consistent), "segments that cannot be"),
+            (joined, "segments that do not join"),
+            (ends, "segments that end elsewhere"),
+            (self.earlier.is_none_or(|earlier| earlier < self.number), "an earlier one behind it"),
+        ];
+        checks.into_iter().find(|(holds, _)| !holds).map(|(_, what)| what.to_owned())
+    }
+}
+
+impl SegmentFile {
+    /// Whether it stands right behind this one.
+    pub(crate) fn follows(&self, before: &Self) -> bool {
+        self.prev_seq == before.seq
+            && self.first_position == before.next_position
+            && before.base_lsn.checked_add(before.bytes) == Some(self.base_lsn)
+    }
+
+    /// The address behind its valid part.
+    pub(crate) fn end_lsn(&self) -> u64 {
+        self.base_lsn + self.used
+    }
+
+    fn is_consistent(&self) -> bool {
+        let end = self.base_lsn.checked_add(self.bytes);
+        (4096..=self.bytes).contains(&self.used)
+            && end.is_some_and(|end| end <= STORED_MAX)
+            && self.seq > self.prev_seq
+            && self.seq <= STORED_MAX
+            && (1..=self.next_position).contains(&self.first_position)
+            && self.next_position <= STORED_MAX
+    }
+}
+
+/// The bytes of an identity in hexadecimal.
+pub(crate) fn decode_id(text: &str) -> Option<[u8; 16]> {
+    let mut id = [0; 16];
+    let digits = text.as_bytes();
+    if digits.len() != 32 || digits.iter().any(u8::is_ascii_uppercase) {
+        return None;
+    }
+    for (byte, pair) in id.iter_mut().zip(digits.chunks(2)) {
+        let pair = std::str::from_utf8(pair).ok().filter(|pair| !pair.contains('+'))?;
+        *byte = u8::from_str_radix(pair, 16).ok()?;
+    }
+    Some(id)
+}
+
+/// An identity in hexadecimal.
+pub(crate) fn encode_id(id: [u8; 16]) -> String {
+    format!("{:032x}", u128::from_be_bytes(id))
+}
+
+fn check_crc(bytes: &[u8]) -> Result<(), Defect> {
+    let digits = HEAD.len()..HEAD.len() + DIGITS;
+    let behind = digits.end..digits.end + BEHIND.len();
+    let framed = bytes.starts_with(HEAD.as_bytes())
+        && bytes.get(behind).is_some_and(|bytes| bytes == BEHIND.as_bytes());
+    let stored = bytes.get(digits.clone()).unwrap_or_default();
+    if !framed {
+        return Err(Defect::new(0, "a manifest with its checksum first", "other bytes"));
+    }
+    let mut zeroed = bytes.to_vec();
+    zeroed.get_mut(digits.clone()).unwrap_or_default().fill(b'0');
+    let computed = format!("{:08x}", crc32c::crc32c(&zeroed));
+    if computed.as_bytes() == stored {
+        return Ok(());
+    }
+    let found = String::from_utf8_lossy(stored).escape_default().to_string();
+    Err(Defect::new(digits.start, format!("checksum {computed}"), found))
+}
+
+/// Checksums in JSON are hexadecimal, as everywhere else.
+mod hex {
+    use serde::de::Error as _;
+    use serde::{Deserialize as _, Deserializer, Serializer};
+
+    #[allow(clippy::trivially_copy_pass_by_ref, reason = "serde hands fields over so")]
+    pub(super) fn serialize<S: Serializer>(crc: &u32, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&format!("{crc:08x}"))
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<u32, D::Error> {
+        let text = String::deserialize(from)?;
+        let value = u32::from_str_radix(&text, 16).map_err(D::Error::custom)?;
+        if format!("{value:08x}") == text { Ok(value) } else { Err(D::Error::custom("8 digits")) }
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn example() -> Manifest {
+        let segment = |seq: u64, base_lsn, first_position, next_position| SegmentFile {
+            file: segment_file(seq),
+            seq,
+            prev_seq: seq - 1,
+            bytes: 8_192,
+            used: 5_000,
+            crc32c: 7,
+            base_lsn,
+            first_position,
+            next_position,
+            chain: 9,
+        };
+        Manifest {
+            format: FORMAT,
+            number: 2,
+            earlier: Some(1),
+            store_id: encode_id([0xAB; 16]),
+            lineage: encode_id([0; 16]),
+            node: 1,
+            program: "0.1.0".to_owned(),
+            incarnation: 3,
+            taken_ms: 1_700_000_000_000,
+            position: 9,
+            version: 12,
+            log_time_ms: 1_700_000_000_000,
+            until_ms: 1_700_000_000_001,
+            checkpoint: CheckpointFile {
+                file: checkpoint_file(4),
+                id: 4,
+                bytes: 1_000,
+                crc32c: 5,
+                position: 5,
+                version: 6,
+                log_time_ms: 1_600_000_000_000,
+                replay_from: 6,
+            },
+            segments: vec![segment(3, 0, 1, 7), segment(4, 8_192, 7, 10)],
+        }
+    }
+
+    #[test]
+    fn round_trips_and_detects_every_bit_flip() {
+        let bytes = example().encode();
+        assert_eq!(Manifest::decode(&bytes, 2), Ok(example()));
+        assert_eq!(decode_id(&encode_id([0xAB; 16])), Some([0xAB; 16]));
+        for bit in 0..bytes.len() * 8 {
+            let mut damaged = bytes.clone();
+            *damaged.get_mut(bit / 8).unwrap() ^= 1 << (bit % 8);
+            assert!(Manifest::decode(&damaged, 2).is_err(), "bit {bit}");
+        }
+        for len in 0..bytes.len() {
+            assert!(Manifest::decode(bytes.get(..len).unwrap(), 2).is_err(), "{len} bytes");
+        }
+        assert!(Manifest::decode(&bytes, 3).is_err(), "under another number");
+    }
+
+    /// The bytes of a manifest whose text was changed, with the right checksum.
+    fn forged(change: impl Fn(&str) -> String) -> Vec<u8> {
+        let text = String::from_utf8(example().encode()).unwrap();
+        let mut text = change(&text);
+        text.replace_range(HEAD.len()..HEAD.len() + DIGITS, "00000000");
+        let crc = format!("{:08x}", crc32c::crc32c(text.as_bytes()));
+        text.replace_range(HEAD.len()..HEAD.len() + DIGITS, &crc);
+        text.into_bytes()
+    }
+
+    #[test]
+    fn a_newer_format_is_told_from_damage() {
+        let newer = forged(|text| text.replace("\"format\": 1", "\"format\": 2, \"more\": {}"));
+        let defect = Manifest::decode(&newer, 2).unwrap_err();
+        assert!(defect.newer && defect.found.contains("format 2"), "{defect:?}");
+        let odd = forged(|text| text.replace("\"format\": 1", "\"format\": 1, \"more\": {}"));
+        assert!(!Manifest::decode(&odd, 2).unwrap_err().newer);
+        let elsewhere = forged(|text| text.replace("journal/", "../../etc/"));
+        assert!(Manifest::decode(&elsewhere, 2).is_err(), "files have their own names only");
+    }
+
+    proptest! {
+        /// Whoever writes a manifest with a right checksum brings no reader down.
+        #[test]
+        fn hostile_numbers_are_refused_or_can_be_counted_on_from(
+            field in 0..24_usize,
+            number in prop_oneof![
+                Just(0), Just(1), Just(u64::MAX), Just(u64::MAX - 1), Just(1 << 61), Just(1 << 62),
+                any::<u64>(), 0..20_u64
+            ],
+        ) {
+            let changed = forged(|text| {
+                let mut seen = 0;
+                let lines = text.lines().map(|line| {
+                    let Some((name, rest)) = line.split_once(": ") else { return line.to_owned() };
+                    let digits = rest.trim_end_matches(',');
+                    if digits.parse::<u64>().is_err() {
+                        return line.to_owned();
+                    }
+                    seen += 1;
+                    let behind = if rest.ends_with(',') { "," } else { "" };
+                    match seen == field {
+                        true => format!("{name}: {number}{behind}"),
+                        false => line.to_owned(),
+                    }
+                });
+                lines.collect::<Vec<_>>().join("\n") + "\n"
+            });
+            if let Ok(manifest) = Manifest::decode(&changed, 2) {
+                prop_assert!(manifest.file_bytes() > 0);
+                prop_assert!(manifest.segments.iter().all(|it| it.end_lsn() <= STORED_MAX));
+            }
+        }
+    }
+}

@@ -1,0 +1,82 @@
+//! Backups and restores as JSON: what the server answers and what the commands print.
+//!
+//! Invariant: one shape for a backup, whoever tells of it.
+
+use rekindle_database::{Backup, BackupReport, Manifest};
+use serde_json::{Value, json};
+
+/// A backup by its manifest.
+#[must_use]
+pub fn summary(manifest: &Manifest) -> Value {
+    json!({
+        "number": manifest.number,
+        "earlier": manifest.earlier,
+        "store_id": manifest.store_id,
+        "lineage": manifest.lineage,
+        "node": manifest.node,
+        "program": manifest.program,
+        "incarnation": manifest.incarnation,
+        "taken_ms": manifest.taken_ms,
+        "position": manifest.position,
+        "version": manifest.version,
+        "log_time_ms": manifest.log_time_ms,
+        "until_ms": manifest.until_ms,
+        "checkpoint_version": manifest.checkpoint.version,
+        "checkpoint_log_time_ms": manifest.checkpoint.log_time_ms,
+        "segments": manifest.segments.len(),
+        "bytes": manifest.file_bytes(),
+    })
+}
+
+/// A backup that was just taken.
+#[must_use]
+pub fn taken(backup: &Backup) -> Value {
+    let mut value = summary(&backup.manifest);
+    let more = json!({
+        "to": backup.dir.display().to_string(),
+        "linked": backup.linked,
+        "copied": backup.copied,
+        "copied_bytes": backup.copied_bytes,
+        "kept": backup.kept,
+        "continuous": backup.continuous,
+    });
+    if let (Value::Object(value), Value::Object(more)) = (&mut value, more) {
+        value.extend(more);
+    }
+    value
+}
+
+/// What `backup verify` found.
+#[must_use]
+pub fn verified(report: &BackupReport) -> Value {
+    let backups: Vec<Value> = report
+        .backups
+        .iter()
+        .map(|(manifest, restorable)| {
+            let mut value = summary(manifest);
+            if let Value::Object(value) = &mut value {
+                value.insert("restorable".to_owned(), Value::Bool(*restorable));
+            }
+            value
+        })
+        .collect();
+    let findings: Vec<Value> = report
+        .findings
+        .iter()
+        .map(|finding| {
+            json!({
+                "file": finding.file,
+                "offset": finding.offset,
+                "expected": finding.expected,
+                "found": finding.found,
+            })
+        })
+        .collect();
+    json!({
+        "code": report.code(),
+        "backups": backups,
+        "findings": findings,
+        "files": report.files,
+        "bytes": report.bytes,
+    })
+}
