@@ -20,6 +20,9 @@ use crate::stats::ReplayStats;
 /// Most bytes of old versions that a replay leaves behind it.
 const HISTORY_BYTES_MAX: u64 = 32 * 1024 * 1024;
 
+/// The meter is told once for so many records: a frame of a lone writer holds a single one.
+const METERED_RECORDS: u64 = 256;
+
 /// Which operations count.
 pub(crate) type Only<'a> = &'a dyn Fn(&Operation<'_>) -> bool;
 
@@ -79,11 +82,15 @@ impl Layer for DatabaseLayer<'_> {
             Seen { replay: Replay::new(mark).until(self.until), refused: None, nanos: 0 };
         let mut target = Target { engine: self.engine, observers: &[], only: self.only };
         let mut expected = from;
+        let mut records = 0;
         let told = self.journal.replay(disk, from, &mut |told, place| {
             let record = match told {
                 Told::Record(record) => record,
                 Told::Frame(frame) => {
-                    self.meter.advance(0, frame.records.into());
+                    records += u64::from(frame.records);
+                    if records >= METERED_RECORDS {
+                        self.meter.advance(0, std::mem::take(&mut records));
+                    }
                     return Ok(());
                 }
                 Told::Segment(_) => return Ok(()),
@@ -102,6 +109,7 @@ impl Layer for DatabaseLayer<'_> {
             self.forget();
             Ok(())
         });
+        self.meter.advance(0, records);
         match told {
             Err(Failure::Config(text)) if text == ENOUGH => {}
             // A record that contradicts its frame: the report names it like any other damage.

@@ -23,7 +23,7 @@ use rekindle_services::{Options as ServiceOptions, Services};
 
 use crate::config::Config;
 use crate::progress::{Progress, Stage};
-use crate::reports;
+use crate::reports::{self, Writing};
 
 /// Everything that a start recovered.
 #[derive(Clone, Debug)]
@@ -34,6 +34,8 @@ pub struct Recovered {
     pub services: Services,
     /// What recovery saw and did.
     pub report: Report,
+    /// The same on its way to the disk.
+    pub writing: Writing,
 }
 
 /// Why a start ended, and with which exit code.
@@ -69,8 +71,8 @@ pub fn boot(config: &Config, env: &Env, progress: &Progress) -> Result<Recovered
 
     progress.enter(Stage::Serve);
     let took_ns = env.clock.boot_ns().saturating_sub(began_ns);
-    let report = publish(&database, settled, took_ns, config, env);
-    Ok(Recovered { database, services, report })
+    let (report, writing) = publish(&database, settled, took_ns, config, env);
+    Ok(Recovered { database, services, report, writing })
 }
 
 /// Stages 1 to 5: everything that reads the disk.
@@ -108,14 +110,14 @@ fn lead(
     })
 }
 
-/// The report of the whole start: joined, logged, written down.
+/// The report of the whole start: joined, logged, numbered, and on its way to the disk.
 fn publish(
     database: &Database,
     settled: Vec<LayerReport>,
     took_ns: u64,
     config: &Config,
     env: &Env,
-) -> Report {
+) -> (Report, Writing) {
     let mut report = database.report().clone();
     for layer in settled {
         report.add(layer);
@@ -131,14 +133,17 @@ fn publish(
         "{}",
         report.summary_line()
     );
-    match reports::write(env, &config.data, &report) {
+    let writing = match reports::next_number(env, &config.data) {
         Ok(number) => {
             report.number = Some(number);
-            tracing::debug!(number, "recovery report written");
+            Writing::begin(env, config.data.clone(), &report)
         }
-        Err(error) => tracing::warn!(%error, "the recovery report could not be written"),
-    }
-    report
+        Err(error) => {
+            tracing::warn!(%error, "the recovery report could not be written");
+            Writing::nothing()
+        }
+    };
+    (report, writing)
 }
 
 /// The report of a start that is refused: written beside the others, where that is possible.

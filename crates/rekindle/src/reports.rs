@@ -1,9 +1,11 @@
 //! Reports as files: `DIR/reports/N.json`, one per recovery, refused ones included.
 //!
 //! Invariants: a report is written whole or not at all, and only into a directory that is a store
-//! and that this process holds; a report that cannot be written never stops a start.
+//! and that this process holds; a report that cannot be written never stops a start, and one that
+//! is being written does not delay work (it delays the announcement and the end).
 
 mod read;
+mod writing;
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -13,6 +15,7 @@ use rekindle_recovery::numbers::{NUMBER_MAX, is_near};
 use rekindle_recovery::{Report, store};
 
 pub use read::{Listed, Page, Short, Took, Unread, last_took, list, newest, read};
+pub use writing::Writing;
 
 /// Where they are.
 const DIRECTORY: &str = "reports";
@@ -23,19 +26,32 @@ const REPORT_BYTES_MAX: u64 = 64 << 20;
 
 /// Writes a report into an open store and removes what is too old; returns its number.
 pub fn write(env: &Env, data: &Path, report: &Report) -> io::Result<u64> {
-    let directory = data.join(DIRECTORY);
-    durable::create_dir_all(env.disk.as_ref(), &directory)?;
+    let number = next_number(env, data)?;
+    write_as(env, data, &Report { number: Some(number), ..report.clone() })?;
+    Ok(number)
+}
+
+/// The number of the next report; makes the directory of reports where there is none.
+pub fn next_number(env: &Env, data: &Path) -> io::Result<u64> {
+    durable::create_dir_all(env.disk.as_ref(), &data.join(DIRECTORY))?;
+    Ok(numbers(env, data)?.last().copied().unwrap_or(0) + 1)
+}
+
+/// Writes a report under its number.
+///
+/// # Panics
+/// When it has none.
+pub fn write_as(env: &Env, data: &Path, report: &Report) -> io::Result<()> {
+    let number = report.number.expect("it was numbered");
     let numbers = numbers(env, data)?;
-    let number = numbers.last().copied().unwrap_or(0) + 1;
-    let numbered = Report { number: Some(number), ..report.clone() };
-    let mut text = numbered.to_json();
-    text.push('\n');
-    durable::replace_file(env.disk.as_ref(), &file(data, number), text.as_bytes())?;
     let too_many = (numbers.len() + 1).saturating_sub(KEPT);
     for old in numbers.iter().take(too_many) {
-        durable::remove_file(env.disk.as_ref(), &file(data, *old))?;
+        // One sync of the directory, that of the new file, is enough for all of them.
+        env.disk.remove_file(&file(data, *old))?;
     }
-    Ok(number)
+    let mut text = report.to_json();
+    text.push('\n');
+    durable::replace_file(env.disk.as_ref(), &file(data, number), text.as_bytes())
 }
 
 /// Writes the report of a refused start, if the directory is a store that nobody else holds now.

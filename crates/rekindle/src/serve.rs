@@ -174,7 +174,7 @@ pub async fn serve(server: &Arc<Server>) -> Result<(), Refused> {
     let grpc_listener = grpc_bound.listen(config)?;
     let serving = tokio::spawn(grpc::serve(grpc_listener, Arc::clone(server), recovered.clone()));
     server.progress.enter(Stage::Ready);
-    announce(config, addresses, recovered);
+    tokio::spawn(announce_once_reported(Arc::clone(server), addresses));
     warn_when_insecure(server);
 
     tokio::select! {
@@ -204,6 +204,13 @@ async fn tell_refusal(server: &Server, refused: Refused) -> Refused {
 /// A start that panicked; the panic hook has ended the process unless a test replaced it.
 fn failed(error: &tokio::task::JoinError) -> Refused {
     Refused { code: exit::IO, message: format!("the start failed: {error}") }
+}
+
+/// Announces the start once its report is written: who reads the announcement finds it.
+async fn announce_once_reported(server: Arc<Server>, addresses: Addresses) {
+    let Some(recovered) = server.recovered() else { return };
+    recovered.writing.done().await;
+    announce(&server.config, addresses, recovered);
 }
 
 /// Says on standard output what a person and a script want to know. Scripts read the lines that

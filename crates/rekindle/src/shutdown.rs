@@ -76,6 +76,8 @@ pub(crate) async fn gracefully(
         let services = recovered.services.clone();
         blocking(move || services.shutdown().map_err(|error| error.to_string())).await?;
         drain(server, serving).await;
+        // It is written into a directory that this process holds.
+        recovered.writing.done().await;
         let (services, database) = (recovered.services.clone(), recovered.database.clone());
         blocking(move || {
             // Again: a receiver that went away meanwhile gives back what was granted to it.

@@ -25,6 +25,7 @@ mod hooked_disk;
 mod kill_loop;
 mod kill_oracle;
 mod page_browser;
+mod reports_crash;
 mod server_damage;
 mod server_health;
 mod server_http;

@@ -19,6 +19,8 @@ use crate::state::Server;
 
 /// Most reports of one page: all that are kept.
 const PAGE: u64 = reports::KEPT as u64;
+/// How long a list waits for the report of this run.
+const REPORT_WAIT: Duration = Duration::from_secs(2);
 /// How often progress is told; a change of the stage is told at once.
 const EVERY: Duration = Duration::from_millis(200);
 
@@ -26,6 +28,7 @@ const EVERY: Duration = Duration::from_millis(200);
 pub(super) fn list(server: &Server, asked: &Asked) -> Answered {
     let limit = usize::try_from(asked.number("limit", 1..=PAGE, PAGE)?).unwrap_or(usize::MAX);
     let before = asked.number("before", 1..=u64::MAX, u64::MAX)?;
+    await_own(server);
     let page = reports::list(&server.env, &server.config.data, Some(before), limit);
     ok(&page.map_err(|error| {
         let message = format!("the reports cannot be listed: {error}");
@@ -36,9 +39,18 @@ pub(super) fn list(server: &Server, asked: &Asked) -> Answered {
 /// One report, as it was written.
 pub(super) fn show(server: &Server, asked: &Asked) -> Answered {
     let number = asked.number("n", 1..=u64::MAX, 0)?;
+    await_own(server);
     let (_, value) = reports::read(&server.env, &server.config.data, number)
         .map_err(|unread| Refusal::new(StatusCode::NOT_FOUND, unread.reason))?;
     ok(&value)
+}
+
+/// Waits until this run's report is among those that are listed; not longer than a disk may take.
+fn await_own(server: &Server) {
+    let Some(recovered) = server.recovered() else { return };
+    let written = tokio::time::timeout(REPORT_WAIT, recovered.writing.done());
+    // Answers that may wait run on threads that may.
+    let _ = tokio::runtime::Handle::current().block_on(written);
 }
 
 /// The report of this run's recovery.
