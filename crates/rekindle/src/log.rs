@@ -36,7 +36,8 @@ pub(crate) fn begin(level: LogLevel, format: LogFormat) {
     let begun = if json {
         builder.json().flatten_event(true).with_current_span(false).try_init()
     } else {
-        builder.with_ansi(io::stderr().is_terminal()).try_init()
+        // Without colours: the library panics when it is asked for what it was built without.
+        builder.with_ansi(false).try_init()
     };
     if let Err(error) = begun {
         tracing::debug!(%error, "logging had already begun");

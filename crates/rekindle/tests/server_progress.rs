@@ -179,10 +179,6 @@ impl Starting {
         Self { child, http, log }
     }
 
-    fn signal(&self, signal: Signal) {
-        kill_process(Pid::from_child(&self.child), signal).unwrap();
-    }
-
     fn get(&self, path: &str) -> Answer {
         get(self.http, path, &[("Host", "localhost")]).unwrap()
     }
@@ -199,22 +195,29 @@ impl Starting {
         }
     }
 
-    /// Waits until every thread stands still.
-    fn stopped(&self) {
-        let path = format!("/proc/{}/stat", self.child.id());
-        let began = Instant::now();
-        while !std::fs::read_to_string(&path).unwrap().contains(") T ") {
-            assert!(began.elapsed() < DEADLINE, "it does not stop");
-            std::thread::yield_now();
-        }
-    }
-
     /// SIGKILL; its log.
     fn kill(mut self) -> String {
         self.child.kill().unwrap();
         self.child.wait().unwrap();
         self.log.join().unwrap()
     }
+}
+
+/// Stops a process, and continues it after this time, for which nothing waits.
+fn stand_still(child: &Child, time: Duration) {
+    let signal = |signal| kill_process(Pid::from_child(child), signal).unwrap();
+    signal(Signal::STOP);
+    let path = format!("/proc/{}/stat", child.id());
+    let began = Instant::now();
+    while !std::fs::read_to_string(&path).unwrap().contains(") T ") {
+        assert!(began.elapsed() < DEADLINE, "it does not stop");
+        std::thread::yield_now();
+    }
+    let began = Instant::now();
+    while began.elapsed() < time {
+        std::thread::park_timeout(time - began.elapsed());
+    }
+    signal(Signal::CONT);
 }
 
 /// A start that stands still for a while and is then continued answers `/livez` at once, moves on
@@ -228,14 +231,7 @@ fn a_start_that_was_stopped_moves_on() {
         let starting = Starting::spawn(dir.path(), &[("REKINDLE__RECOVERY__MAX_TIME", "1h")]);
         let done = |answer: &Answer| answer.json()["bytes_done"].as_u64().unwrap();
         let moving = starting.until("/startupz", |it| it.status == 200 || done(it) > 1 << 20);
-        starting.signal(Signal::STOP);
-        starting.stopped();
-        // This is how long it stands still, nothing waits for it.
-        let began = Instant::now();
-        while began.elapsed() < longest {
-            std::thread::park_timeout(longest - began.elapsed());
-        }
-        starting.signal(Signal::CONT);
+        stand_still(&starting.child, longest);
         assert_eq!(starting.get("/livez").status, 200);
         let after = starting.get("/startupz");
         if moving.status == 200 || after.status == 200 {
@@ -258,6 +254,63 @@ fn a_start_that_was_stopped_moves_on() {
         return;
     }
     panic!("no start was long enough to be stopped");
+}
+
+/// What a start with a terminal as its standard error writes there, if it could be stopped in time
+/// to take longer than a bar waits for.
+fn on_terminal(data: &Path) -> Option<String> {
+    use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
+    let master = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
+    grantpt(&master).unwrap();
+    unlockpt(&master).unwrap();
+    let name = ptsname(&master, Vec::new()).unwrap().into_string().unwrap();
+    let slave = std::fs::OpenOptions::new().read(true).write(true).open(name).unwrap();
+    let mut command = serve(data, &[]);
+    command.env("REKINDLE__RECOVERY__MAX_TIME", "1h");
+    let mut child = command.stdout(Stdio::null()).stderr(slave).spawn().unwrap();
+    // The only end that is left of the slave is that of the child.
+    drop(command);
+    let (mut terminal, mut text) = (std::fs::File::from(master), Vec::new());
+    let mut until = |word: &str| {
+        let mut chunk = [0; 4_096];
+        while !String::from_utf8_lossy(&text).contains(word) {
+            match terminal.read(&mut chunk) {
+                Ok(read) if read > 0 => text.extend_from_slice(&chunk[..read]),
+                _ => return false,
+            }
+        }
+        true
+    };
+    let mut seen = false;
+    if until("recovery begins") {
+        stand_still(&child, Duration::from_millis(400));
+        seen = until(" ready ");
+    }
+    child.kill().unwrap();
+    child.wait().unwrap();
+    seen.then(|| String::from_utf8(text).unwrap())
+}
+
+/// On a terminal a start that takes a while draws a bar and erases it before anything else.
+#[test]
+fn a_terminal_is_drawn_a_bar() {
+    let dir = tempfile::tempdir().unwrap();
+    fill(dir.path(), 600);
+    for _ in 0..10 {
+        let text = on_terminal(dir.path()).expect("it starts at a terminal");
+        assert!(!text.contains("\u{1b}[3"), "no colours: {text}");
+        if !text.contains("\rrecovering [") {
+            continue;
+        }
+        for part in text.split("\rrecovering [").skip(1) {
+            let (bar, after) = part.split_once("\u{1b}[K").unwrap();
+            assert!(bar.contains(" %") && !bar.contains('\n'), "{bar}");
+            let erased = after.starts_with("\r\u{1b}[K") || after.is_empty();
+            assert!(erased, "something stands behind a bar: {after}");
+        }
+        return;
+    }
+    panic!("no start was long enough for a bar");
 }
 
 /// What a start read and replayed, as its report says; without what services did afterwards.
