@@ -12,7 +12,7 @@ use rekindle_env::{CrashPoints, Image, SimulatedDisk, Survival};
 
 use crate::history::History;
 use crate::invariants::{
-    deterministic, idempotent, identities, keys, leases, never_refuses, nothing_invented,
+    audit, deterministic, idempotent, identities, keys, leases, never_refuses, nothing_invented,
     nothing_lost, prefix, queue_order, queue_places, transaction_ids, versions,
 };
 use crate::model::Model;
@@ -310,6 +310,7 @@ pub fn check_client(
     model.expire(store.database.log_time_ms());
     keys::check(&model, store)?;
     queue_places::check(&model, store)?;
+    audit::check(store)?;
     let asked_again = oracle.in_flight(known).into_iter().chain(oracle.last_identified(known));
     for asked in asked_again {
         identities::check(&mut model, store, asked, version)?;

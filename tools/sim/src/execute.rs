@@ -24,7 +24,7 @@ const OWNER: &str = "client";
 /// # Errors
 /// A broken promise.
 pub fn execute(store: &Store, request: &Request, hook: Option<&Hook>) -> Result<Answer, String> {
-    let queues = store.services.queues();
+    let queues = store.services.queues().by(OWNER);
     Ok(match request {
         Request::Commit(changes) => done(commit(&store.database, store.raw, changes)),
         Request::Pipeline(all) => Answer::Each(pipeline(store, all)),

@@ -23,7 +23,7 @@ pub const SEGMENT_BYTES: u64 = 16 * 1024;
 pub const RAW: &str = "sim";
 
 /// The registry, those of the services, and [`RAW`].
-pub const KEYSPACES: u16 = 8;
+pub const KEYSPACES: u16 = 9;
 
 /// More rows than any run here has.
 pub const ALL_ROWS: usize = 1 << 20;
@@ -116,6 +116,7 @@ impl Store {
     pub fn lead(database: Database) -> Result<Self, rekindle_services::Error> {
         let (services, led) = Services::lead(&database, ServiceOptions { background: false })?;
         let raw = database.keyspace(RAW)?;
+        assert!(raw.0 <= KEYSPACES, "every keyspace is looked at: set KEYSPACES to {}", raw.0);
         Ok(Self { database, services, raw, led })
     }
 }

@@ -3,6 +3,7 @@
 //! Invariant: a check looks at a recovered store and at what the oracle knows; its `Err` says what
 //! was broken, in a sentence.
 
+pub mod audit;
 pub mod deterministic;
 pub mod idempotent;
 pub mod identities;
