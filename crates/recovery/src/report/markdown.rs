@@ -198,6 +198,7 @@ impl StoredReport {
                 "rekindle verify --data DIR            # every damaged place",
                 "rekindle recovery plan --data DIR     # what a start would do",
                 "rekindle journal dump --data DIR      # what can be read",
+                "rekindle restore --from BACKUP --to NEW   # a backup, where there is one",
             ],
             exit::CLEAN | exit::TORN | exit::HEALED => &[
                 "rekindle recovery list                # the starts before",

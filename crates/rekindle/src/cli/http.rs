@@ -111,7 +111,6 @@ pub(super) fn get(address: &str, path: &str) -> Result<Answer, Failure> {
 }
 
 /// Tells `HOST:PORT` something; `Ok` only when it was done, with what was answered.
-#[allow(dead_code, reason = "the commands that change something through HTTP come next")]
 pub(super) fn post(address: &str, path: &str, value: &impl Serialize) -> Result<Value, Failure> {
     post_within(address, path, value, POST_TIMEOUT)
 }
