@@ -197,7 +197,11 @@ impl State {
             }
             self.reclaim();
         }
-        self.sequencer().prune(visible);
+        {
+            // Asked again under the lock: commits that were shown since have pruned further.
+            let mut sequencer = self.sequencer();
+            sequencer.prune(self.visible());
+        }
         self.keep_past();
     }
 

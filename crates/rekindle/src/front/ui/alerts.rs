@@ -11,7 +11,7 @@ use crate::health::{HealthStatus, Status};
 pub(super) fn alerts(all: &[Alert], health: &HealthStatus) -> Markup {
     let firing = || all.iter().filter(|alert| alert.state == State::Firing);
     html! {
-        (system(health))
+        (system(all, health))
         section.card aria-labelledby="h-firing" {
             h2 #h-firing { "Firing" }
             @if firing().next().is_none() {
@@ -39,8 +39,10 @@ pub(super) fn alerts(all: &[Alert], health: &HealthStatus) -> Markup {
     }
 }
 
-fn system(health: &HealthStatus) -> Markup {
+/// How the server stands; what an alert says is said there.
+fn system(all: &[Alert], health: &HealthStatus) -> Markup {
     let system = &health.system_health;
+    let told = |name: &str| all.iter().any(|it| it.alert == name && it.state == State::Firing);
     let (sign, word, class) = status(system.status);
     html! {
         section.card.headline.(class) aria-label="Health" {
@@ -52,7 +54,7 @@ fn system(health: &HealthStatus) -> Markup {
                 }
             }
             ul.findings {
-                @for reason in &system.reasons {
+                @for reason in system.reasons.iter().filter(|it| !told(&it.reason)) {
                     @let (sign, word, class) = status(reason.status);
                     li.finding.(class) {
                         p.what { (badge(sign, word, class)) " " b { (reason.reason) } }
@@ -136,6 +138,7 @@ fn amount(value: f64, unit: &str) -> String {
     match unit {
         "seconds" => text::micros(whole(value * 1e6)),
         "bytes" => text::bytes(whole(value)),
+        unit if value == 1.0 => format!("1 {}", unit.trim_end_matches('s')),
         unit if value.fract() == 0.0 => format!("{} {unit}", text::number(whole(value))),
         unit => format!("{value:.1} {unit}"),
     }
@@ -144,7 +147,7 @@ fn amount(value: f64, unit: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::health::SystemHealth;
+    use crate::health::{Reason, SystemHealth};
 
     /// What fires stands first, with what to do; every rule has a row.
     #[test]
@@ -163,14 +166,25 @@ mod tests {
             alert("sync_slow", State::Firing, Some(0.25)),
             alert("disk_low", State::Resolved, None),
         ];
+        let reason = |name: &str, summary: &str| Reason {
+            reason: name.to_owned(),
+            status: Status::Degraded,
+            summary: summary.to_owned(),
+            next_step: String::new(),
+        };
         let health = HealthStatus {
             last_recovery: None,
             recovery_success_rate: Some(0.5),
             common_failure_patterns: vec![],
-            system_health: SystemHealth { status: Status::Degraded, reasons: vec![] },
+            system_health: SystemHealth {
+                status: Status::Degraded,
+                reasons: vec![reason("sync_slow", "told above"), reason("not_ready", "not yet")],
+            },
         };
         let text = alerts(&all, &health).into_string();
         assert_eq!(text.matches("it is &lt;slow&gt;").count(), 1, "{text}");
+        assert!(text.contains("not yet") && !text.contains("told above"), "{text}");
+        assert_eq!((amount(1.0, "runs"), amount(3.0, "runs")), ("1 run".into(), "3 runs".into()));
         for part in ["50 %", "look at the disk", "degraded", "250 ms", "25 m 0 s", "disk low"] {
             assert!(text.contains(part), "{part} is missing in {text}");
         }
