@@ -61,6 +61,8 @@ pub(crate) struct Conditions {
     pub(crate) known: bool,
     /// Whether open transactions may still grow.
     pub(crate) room: bool,
+    /// At the end: whether the journal reaches as far as its last accepted loss says.
+    pub(crate) reached: bool,
 }
 
 /// What is done.
@@ -120,7 +122,7 @@ pub(crate) static TABLE: Table<Conditions, Decision> = Table {
         // Already in the checkpoint.
         row!("database-2", Skip, |c| versioned(c) && c.fit == Fit::Applied),
         // Incomplete: the journal ends before it does.
-        row!("database-3", Discard, |c| c.piece == Piece::End && c.open),
+        row!("database-3", Discard, |c| c.piece == Piece::End && c.open && c.reached),
         // Aborted by its writer.
         row!("database-4", Discard, |c| c.decoded && c.piece == Piece::Abort && c.open),
         // Orphaned: it never began.
@@ -159,7 +161,7 @@ pub(crate) static TABLE: Table<Conditions, Decision> = Table {
         // Nothing to the database.
         row!("database-16", Nothing, |c| match c.piece {
             Piece::Other => true,
-            Piece::End => !c.open,
+            Piece::End => !c.open && c.reached,
             Piece::Feature => c.decoded && c.known,
             _ => false,
         }),
@@ -167,6 +169,8 @@ pub(crate) static TABLE: Table<Conditions, Decision> = Table {
         row!("database-17", Lost, |c| {
             commit_after_all(c) && !(c.open && c.whole) && c.after_loss
         }),
+        // A loss that stands for more positions than the journal has.
+        row!("database-19", Refuse, |c| c.piece == Piece::End && !c.reached),
     ],
 };
 
@@ -196,7 +200,7 @@ mod tests {
         let mut all = Vec::new();
         for piece in pieces {
             for fit in [Fit::Next, Fit::Applied, Fit::Gap] {
-                for bits in 0_u8..64 {
+                for bits in 0_u8..128 {
                     let bit = |n: u8| bits & (1 << n) != 0;
                     all.push(Conditions {
                         piece,
@@ -207,6 +211,7 @@ mod tests {
                         after_loss: bit(3),
                         known: bit(4),
                         room: bit(5),
+                        reached: bit(6),
                     });
                 }
             }

@@ -367,7 +367,6 @@ impl<'a> Loss<'a> {
     }
 
     /// The payload.
-    #[cfg(test)]
     pub(crate) fn encode(&self) -> Vec<u8> {
         let fields =
             [self.from_position, self.to_position, self.from_lsn, self.end_lsn, self.next_version];

@@ -20,6 +20,7 @@ use crate::error::Error;
 use crate::growth;
 use crate::keeper::Keeper;
 use crate::keyspaces::{self, REGISTRY};
+use crate::losses::AcceptedLoss;
 use crate::options::{DurabilityMode, Options};
 use crate::sequencer::{Halt, ReadView};
 use crate::stats::{ReplayStats, Stats};
@@ -47,6 +48,8 @@ pub(crate) struct Core {
     pub(crate) report: Report,
     /// What replay did.
     pub(crate) replay_stats: ReplayStats,
+    /// The accepted losses that replay met.
+    pub(crate) losses: Vec<AcceptedLoss>,
     /// Checkpoints, where there is something to checkpoint to.
     pub(crate) checkpoints: Option<Checkpoints>,
     /// Commits that await room in the journal, by the boot time at which they give up.
@@ -77,6 +80,8 @@ pub(crate) struct Assembly {
     pub(crate) report: Report,
     /// What replay did.
     pub(crate) replay_stats: ReplayStats,
+    /// The accepted losses that replay met.
+    pub(crate) losses: Vec<AcceptedLoss>,
     /// The number of this run.
     pub(crate) incarnation: u64,
     /// How it was opened.
@@ -112,6 +117,7 @@ impl Core {
             incarnation,
             report: assembly.report,
             replay_stats: assembly.replay_stats,
+            losses: assembly.losses,
             checkpoints: assembly.checkpoints,
             room: Arc::default(),
             keeper: Mutex::default(),

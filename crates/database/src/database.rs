@@ -15,6 +15,7 @@ use crate::checkpoint::Checkpoints;
 use crate::core::{Assembly, Core, Handle};
 use crate::error::Error;
 use crate::logclock::LogClock;
+use crate::losses::AcceptedLoss;
 use crate::options::{DurabilityMode, Options};
 use crate::recovery::{Depth, Examination, Recovered, lock_directory};
 use crate::replay::Replay;
@@ -130,6 +131,7 @@ impl Database {
     ) -> Result<Self, Error> {
         let Recovered { engine, replayed, journal, found, report } = recovered;
         let incarnation = report.incarnation;
+        let losses = replayed.replay.losses().to_vec();
         let state = new_state(&engine, replayed.replay, &options, &env);
         let local = LocalOptions {
             durability: options.durability,
@@ -147,6 +149,7 @@ impl Database {
             directory: Some(directory),
             report,
             replay_stats: replayed.stats,
+            losses,
             incarnation,
             options,
             env,
@@ -173,6 +176,7 @@ impl Database {
             directory: None,
             report: Report { incarnation, ..Report::default() },
             replay_stats: ReplayStats { final_version, ..ReplayStats::default() },
+            losses: Vec::new(),
             incarnation,
             options,
             env,
@@ -198,6 +202,13 @@ impl Database {
     #[must_use]
     pub fn replay_stats(&self) -> ReplayStats {
         self.core.replay_stats
+    }
+
+    /// The losses that operators accepted, as far as replay met their records: those behind the
+    /// checkpoint that the start began with.
+    #[must_use]
+    pub fn accepted_losses(&self) -> &[AcceptedLoss] {
+        &self.core.losses
     }
 
     /// The number of this run; grows with every open.

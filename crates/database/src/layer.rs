@@ -6,7 +6,7 @@
 
 use rekindle_engine::{Engine, Operation};
 use rekindle_env::{Clock, ReadDisk};
-use rekindle_journal::{Replayed as Told, TrustedJournal};
+use rekindle_journal::{Records, Replayed as Told};
 use rekindle_recovery::{
     Acked, Action, ActionKind, Failure, Finding, Label, Layer, Meter, Place, Plan, Verdict,
 };
@@ -28,8 +28,8 @@ pub(crate) type Only<'a> = &'a dyn Fn(&Operation<'_>) -> bool;
 
 /// The layer that turns a journal into state.
 pub(crate) struct DatabaseLayer<'a> {
-    /// The validated journal.
-    pub(crate) journal: &'a TrustedJournal,
+    /// The validated journal, or what a repair will make of a damaged one.
+    pub(crate) journal: &'a dyn Records,
     /// Where its transactions go; stands at the checkpoint.
     pub(crate) engine: &'a dyn Engine,
     /// The first position that is needed.
@@ -121,7 +121,7 @@ impl Layer for DatabaseLayer<'_> {
             other => other?,
         }
         if seen.refused.is_none() {
-            seen.replay.end();
+            seen.refused = seen.replay.end(self.journal.last_position());
         }
         seen.nanos = self.clock.boot_ns().saturating_sub(started);
         Ok(seen)

@@ -29,6 +29,7 @@ mod latest;
 mod layer;
 mod logclock;
 mod lookback;
+mod losses;
 mod memory;
 mod namespace;
 mod options;
@@ -37,6 +38,7 @@ mod own;
 mod past;
 mod readers;
 mod recovery;
+mod repair;
 mod replay;
 mod restore;
 mod sequencer;
@@ -60,6 +62,7 @@ pub use info::{
     CheckpointHolds, CheckpointInfo, CopyInfo, CopyState, Files, RunningInfo, SegmentsInfo,
     StoreInfo, store_info, store_info_while_held,
 };
+pub use losses::{AUDIT_BYTES_MAX, AcceptedLoss, LOSSES_MAX};
 pub use namespace::{Key, Namespace, RunId, TypeTag};
 pub use options::{
     DurabilityMode, KEY_BYTES_MAX, KEYSPACE_NAME_BYTES_MAX, Options, ROOM_WAIT_MAX,
@@ -70,6 +73,7 @@ pub use rekindle_engine::{KeyspaceId, Operation, Row};
 pub use rekindle_env::Env;
 pub use rekindle_journal::Outcome;
 pub use rekindle_recovery::Report;
+pub use repair::{PlannedLoss, Repair, RepairOptions, plan_repair, repair};
 pub use replay::{NOTES_MAX, OPEN_BYTES_MAX};
 pub use restore::{Moment, Restored, restore, rfc3339};
 pub use shown::Settled;

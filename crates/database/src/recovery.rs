@@ -87,11 +87,11 @@ struct Layers {
 }
 
 /// The layers below the database.
-struct Below {
+pub(crate) struct Below {
     store: (StoreLayer, Examined<StoreLayer>),
-    meta: (MetaLayer, Examined<MetaLayer>),
-    engine: (EngineLayer, Examined<EngineLayer>),
-    journal: (JournalLayer, Examined<JournalLayer>),
+    pub(crate) meta: (MetaLayer, Examined<MetaLayer>),
+    pub(crate) engine: (EngineLayer, Examined<EngineLayer>),
+    pub(crate) journal: (JournalLayer, Examined<JournalLayer>),
 }
 
 impl Below {
@@ -101,7 +101,7 @@ impl Below {
     }
 
     /// Their reports, in order.
-    fn reports(self) -> [LayerReport; 4] {
+    pub(crate) fn reports(self) -> [LayerReport; 4] {
         [self.store.1.report, self.meta.1.report, self.engine.1.report, self.journal.1.report]
     }
 }
@@ -139,6 +139,20 @@ pub(crate) fn lock_directory(
 }
 
 impl<'a> Examination<'a> {
+    /// Looks at the layers below the database, every byte, whatever they say; `None` when the store
+    /// itself refuses, with the report of why.
+    pub(crate) fn below(
+        dir: &Path,
+        options: &Options,
+        env: &'a Env,
+        disk: &(dyn ReadDisk + 'static),
+    ) -> Result<(Option<Below>, Report), Error> {
+        let report = Report { started_wall_ms: env.clock.wall_ms(), ..Report::default() };
+        let mut examination = Self { dir: dir.to_owned(), env, layers: None, report };
+        let below = examination.look_below(options, disk, Depth::Full)?;
+        Ok((below, examination.report))
+    }
+
     /// Looks at every layer up to the first that refuses; with [`Depth::Full`] at what lies beyond
     /// it too, as far as that can be told. Reads from `disk` only.
     pub(crate) fn new(

@@ -17,6 +17,7 @@ use crate::apply::{Target, apply_transaction};
 use crate::classify::{Conditions, Decision, FEATURE_LEVEL, Fit, Piece, TABLE};
 use crate::codec::{self, CommitMark, DecodeError, Loss, Operations, Part, Txns};
 use crate::explain::{piece, refusal};
+use crate::losses::{AcceptedLoss, Losses};
 use crate::stats::ReplayStats;
 
 /// Most bytes of streamed transactions that are open at once; more is refused (`database-13`).
@@ -100,8 +101,7 @@ pub(crate) struct Replay {
     pub(crate) open: BTreeMap<u64, Open>,
     pub(crate) open_bytes: usize,
     after_loss: bool,
-    /// Where the journal goes on behind the last accepted loss.
-    resume_at: Option<u64>,
+    losses: Losses,
     stats: ReplayStats,
     notes: Vec<Finding>,
 }
@@ -128,6 +128,11 @@ impl Replay {
             // Log time never goes back: all that follows is later too.
             Until::LogTime(until) => log_time_ms(record).is_some_and(|time_ms| time_ms > until),
         }
+    }
+
+    /// The accepted losses that it met, in order.
+    pub(crate) fn losses(&self) -> &[AcceptedLoss] {
+        self.losses.list()
     }
 
     /// What it did so far.
@@ -162,8 +167,7 @@ impl Replay {
 
     /// The position that must follow a record that was just taken.
     pub(crate) fn position_after(&self, record: &Record<'_>) -> u64 {
-        let behind = self.resume_at.filter(|_| record.kind == RecordKind::Loss);
-        behind.unwrap_or(record.position + 1)
+        self.losses.resume_behind(record.position).unwrap_or(record.position + 1)
     }
 
     /// Takes one record; answers why it is refused.
@@ -213,13 +217,25 @@ impl Replay {
         None
     }
 
-    /// The journal ends: what is still open was never committed.
-    pub(crate) fn end(&mut self) {
-        let conditions = Conditions { open: !self.open.is_empty(), ..self.blank(Piece::End) };
-        let row = TABLE.decide(&conditions);
-        if row.then != Decision::Discard {
-            return;
+    /// The journal ends at position `last`: what is still open was never committed. Answers why the
+    /// end is refused.
+    pub(crate) fn end(&mut self, last: u64) -> Option<Finding> {
+        let (stands_for, place) = self.losses.stands_for();
+        let (open, reached) = (!self.open.is_empty(), stands_for <= last);
+        let row = TABLE.decide(&Conditions { open, reached, ..self.blank(Piece::End) });
+        match row.then {
+            Decision::Discard => self.discard_open(row.label),
+            Decision::Refuse => {
+                let expected = format!("positions up to {stands_for}, for which a loss stands");
+                let found = format!("the journal's end at position {last}");
+                return Some(refusal(row.label, &place, &expected, &found));
+            }
+            _ => {}
         }
+        None
+    }
+
+    fn discard_open(&mut self, label: Label) {
         let open = std::mem::take(&mut self.open);
         self.open_bytes = 0;
         for (id, open) in open {
@@ -229,7 +245,7 @@ impl Replay {
                 open.position,
                 open.parts.len()
             );
-            self.note(row.label, &open.place, "a commit or an abort", &found);
+            self.note(label, &open.place, "a commit or an abort", &found);
             self.stats.incomplete_txns += 1;
             self.stats.discarded_txns += 1;
         }
@@ -250,6 +266,7 @@ impl Replay {
             after_loss: self.after_loss,
             known: true,
             room: true,
+            reached: true,
         }
     }
 
@@ -273,7 +290,9 @@ impl Replay {
             },
             Decoded::Abort(id) => Conditions { open: open(id), ..self.blank(Piece::Abort) },
             Decoded::Loss(loss) => {
-                let fit = if loss.next_version < self.expected() { Fit::Gap } else { Fit::Next };
+                // In front of the first version that the journal has nothing is known to be before.
+                let taken = self.last.is_some_and(|last| loss.next_version <= last);
+                let fit = if taken { Fit::Gap } else { Fit::Next };
                 Conditions { fit, ..self.blank(Piece::Loss) }
             }
             Decoded::Feature(level) => {
@@ -443,11 +462,11 @@ impl Replay {
         );
         let found = format!("a loss of positions {from}..={to}, accepted at position {position}");
         self.note(label, place, &format!("version {expected}"), &found);
-        assert!(next >= expected, "a loss never takes versions back");
+        assert!(self.last.is_none_or(|last| next > last), "a loss never takes versions back");
         self.last = Some(next - 1);
         self.after_loss = true;
-        self.resume_at = Some((to + 1).max(position + 1));
         self.stats.final_version = self.stats.final_version.max(next - 1);
+        self.losses.push(record, loss, place);
     }
 
     fn lost(&mut self, record: &Record<'_>, decoded: &Decoded<'_>, place: &Place, label: Label) {
@@ -463,14 +482,16 @@ impl Replay {
 
     /// Moves the engine's mark over a record that changed nothing, or to the end of one that did.
     fn advance(&mut self, record: &Record<'_>, target: &mut Target<'_>) {
-        if record.position <= self.mark.position {
+        // A loss takes its positions along: a checkpoint behind it begins behind all of them.
+        let position = self.position_after(record) - 1;
+        if position <= self.mark.position {
             return;
         }
-        self.mark.position = record.position;
+        self.mark.position = position;
         self.mark.term = record.term;
         self.mark.version = self.mark.version.max(self.stats.final_version);
         target.engine.advance(self.mark);
-        debug_assert_eq!(target.engine.mark().position, record.position);
+        debug_assert_eq!(target.engine.mark().position, position);
     }
 
     /// Notes something that concerns no stored bytes.

@@ -18,6 +18,7 @@ mod log_phrases;
 mod looking;
 mod lost;
 mod not_files;
+mod repair;
 mod replay;
 mod restart;
 mod serializable;

@@ -152,6 +152,12 @@ impl Trusted {
         self.usable.first()
     }
 
+    /// The named checkpoints that can be used, newest first.
+    #[must_use]
+    pub fn usable(&self) -> &[Usable] {
+        &self.usable
+    }
+
     /// The checkpoints that meta should name from here on, newest first: those that can be used. As
     /// they were where the start is refused.
     #[must_use]

@@ -6,6 +6,9 @@ use std::path::{Path, PathBuf};
 use rekindle_env::{Entry, ReadDisk};
 use rekindle_recovery::numbers::NUMBER_MAX;
 
+/// How the folders of the quarantine end in which repairs keep what they replaced.
+pub(crate) const REPAIR_SUFFIX: &str = "-repair";
+
 /// The paths of one shard.
 #[derive(Clone, Debug)]
 pub struct Layout {
@@ -38,6 +41,12 @@ impl Layout {
     #[must_use]
     pub fn quarantine_dir(&self) -> PathBuf {
         self.store.join("quarantine")
+    }
+
+    /// Where a repair keeps what it replaced; `first` is the number of its first segment.
+    #[must_use]
+    pub fn repair_dir(&self, first: u64) -> PathBuf {
+        self.quarantine_dir().join(format!("{}{REPAIR_SUFFIX}", segment_name(first)))
     }
 
     /// `meta.a` for odd sequences, `meta.b` for even ones.

@@ -127,6 +127,18 @@ impl MetaStore {
         Ok(self.segments.drain(..given_up).map(|segment| segment.seq).collect())
     }
 
+    /// Names the segments of a repair in the place of others: they are whole and synced. Both copies
+    /// say so in the end, because what the older one named goes away.
+    pub(crate) fn repaired(&mut self, named: [u64; 2], incarnation: u64) -> io::Result<()> {
+        let [oldest_segment, newest_segment] = named;
+        assert!(newest_segment > self.meta.newest_segment, "a segment's number is never reused");
+        assert!(oldest_segment <= newest_segment && incarnation >= self.meta.incarnation);
+        let meta = self.meta;
+        let clean_end_lsn = 0;
+        self.write(Meta { oldest_segment, newest_segment, incarnation, clean_end_lsn, ..meta })?;
+        self.write(self.meta)
+    }
+
     /// Writes the same again, over the copy that is not the newest, and names this segment where it
     /// is newer.
     pub(crate) fn write_again(&mut self, newest: u64) -> io::Result<()> {

@@ -5,9 +5,10 @@
 //! proved, in the last segment: torn, cut with all after it. Invariant: no start appends to an old
 //! segment; act opens a new one whose header declares where the old one ends.
 
-mod act;
+pub(crate) mod act;
 pub mod judge;
 pub mod meta;
+mod place;
 pub mod scan;
 pub mod tables;
 pub mod walk;
@@ -58,6 +59,13 @@ pub enum Step {
     Quarantine {
         /// Its number.
         seq: u64,
+    },
+    /// Keep a segment that a repair replaced.
+    Supersede {
+        /// Its number.
+        seq: u64,
+        /// The first segment of the repair.
+        by: u64,
     },
     /// Copy the bytes of a torn tail to the quarantine.
     QuarantineTail {
@@ -117,15 +125,15 @@ impl JournalLayer {
         self.meta.meta.as_ref()
     }
 
-    fn newest_named(&self) -> Option<u64> {
+    pub(crate) fn newest_named(&self) -> Option<u64> {
         self.known().map(|meta| meta.newest_segment)
     }
 
-    fn oldest_named(&self) -> Option<u64> {
+    pub(crate) fn oldest_named(&self) -> Option<u64> {
         self.known().map(|meta| meta.oldest_segment)
     }
 
-    fn clean_end_lsn(&self) -> u64 {
+    pub(crate) fn clean_end_lsn(&self) -> u64 {
         self.known().map_or(0, |meta| meta.clean_end_lsn)
     }
 }

@@ -26,6 +26,45 @@ pub enum Replayed<'a> {
 /// A listener; an error ends the replay.
 pub type Listener<'a> = dyn FnMut(Replayed<'_>, &Place) -> Result<(), Failure> + 'a;
 
+/// Records that can be replayed: a journal's, or those that it will have once it is repaired.
+pub trait Records {
+    /// Tells `listener` every segment and frame that may hold records from position `from` on, and
+    /// these records.
+    fn replay(
+        &self,
+        disk: &dyn ReadDisk,
+        from: u64,
+        listener: &mut Listener<'_>,
+    ) -> Result<(), Failure>;
+
+    /// The last position in it; 0 when it holds none.
+    fn last_position(&self) -> u64;
+}
+
+impl Records for TrustedJournal {
+    fn replay(
+        &self,
+        disk: &dyn ReadDisk,
+        from: u64,
+        listener: &mut Listener<'_>,
+    ) -> Result<(), Failure> {
+        self.tell(disk, from, Damage::Impossible, listener)
+    }
+
+    fn last_position(&self) -> u64 {
+        self.end.and_then(|end| end.position).unwrap_or(1) - 1
+    }
+}
+
+/// What a replay makes of a frame that is whole and whose records are not.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Damage {
+    /// It is refused: the journal was judged before.
+    Impossible,
+    /// It is passed over, as everything that was found to be damaged.
+    PassedOver,
+}
+
 impl TrustedJournal {
     /// Tells `listener` every segment and frame that may hold records from position `from` on, and
     /// these records.
@@ -35,12 +74,22 @@ impl TrustedJournal {
         from: u64,
         listener: &mut Listener<'_>,
     ) -> Result<(), Failure> {
+        Records::replay(self, disk, from, listener)
+    }
+
+    pub(crate) fn tell(
+        &self,
+        disk: &dyn ReadDisk,
+        from: u64,
+        damage: Damage,
+        listener: &mut Listener<'_>,
+    ) -> Result<(), Failure> {
         for (index, segment) in self.segments.iter().enumerate() {
             let next = self.segments.get(index + 1);
             if next.is_some_and(|next| next.header.first_position <= from) {
                 continue;
             }
-            replay_segment(disk, segment, from, listener)?;
+            replay_segment(disk, segment, from, damage, listener)?;
         }
         Ok(())
     }
@@ -57,7 +106,7 @@ impl TrustedJournal {
     /// The last position in it; 0 when it holds none.
     #[must_use]
     pub fn last_position(&self) -> u64 {
-        self.end.and_then(|end| end.position).unwrap_or(1) - 1
+        Records::last_position(self)
     }
 }
 
@@ -65,6 +114,7 @@ fn replay_segment(
     disk: &dyn ReadDisk,
     segment: &TrustedSegment,
     from: u64,
+    damage: Damage,
     listener: &mut Listener<'_>,
 ) -> Result<(), Failure> {
     let context = |error| Failure::io(format!("reading {}", segment.path.display()), error);
@@ -78,7 +128,7 @@ fn replay_segment(
         header,
         declared_end: Some(segment.end_lsn),
         proved_lsn: u64::MAX,
-        records: false,
+        records: damage == Damage::PassedOver,
     };
     let mut stopped = None;
     let walked = walker.walk(&mut |place, body| {

@@ -10,6 +10,7 @@ mod golden;
 mod model;
 mod modes;
 mod poison;
+mod ranges;
 mod support;
 
 // What `src/group.rs` asks of its crate: the same types, but the model's locks and threads.

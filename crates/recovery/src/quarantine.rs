@@ -58,7 +58,7 @@ pub fn place(
 
 /// Makes the folder. What stands in its place and is no folder, a link to one included, would take
 /// or lead away what is set aside: it is moved to a free name beside it.
-fn make(disk: &dyn Disk, dir: &Path) -> io::Result<()> {
+pub fn make(disk: &dyn Disk, dir: &Path) -> io::Result<()> {
     if disk.stat(dir)?.is_some_and(|entry| entry.kind != EntryKind::Directory) {
         let mut number: u64 = 1;
         let aside = loop {

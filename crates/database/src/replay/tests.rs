@@ -6,7 +6,7 @@ use rekindle_recovery::{Finding, Place};
 
 use super::{OPEN_BYTES_MAX, Replay};
 use crate::apply::Target;
-use crate::codec::CommitMark;
+use crate::codec::{CommitMark, Loss};
 use crate::encode::{EntryBuffer, txns_payload};
 
 const KS: KeyspaceId = KeyspaceId(1);
@@ -122,7 +122,47 @@ fn open_transactions_have_a_bound() {
     // What ends gives its room back.
     assert_eq!(bench.feed(RecordKind::Abort, &1_u64.to_le_bytes()), None);
     assert_eq!(bench.feed(RecordKind::Part, &part(2, b"small", b"1")), None);
-    bench.replay.end();
+    assert_eq!(bench.replay.end(bench.position - 1), None);
     let stats = bench.replay.stats();
     assert_eq!((stats.aborted_txns, stats.incomplete_txns, stats.discarded_txns), (1, 1, 2));
+}
+
+fn loss(from: u64, to: u64, next_version: u64) -> Vec<u8> {
+    let (from_lsn, end_lsn, audit) = (0, 8, &b"{}"[..]);
+    Loss { from_position: from, to_position: to, from_lsn, end_lsn, next_version, audit }.encode()
+}
+
+/// A loss takes its positions along, so that a checkpoint behind it begins behind all of them; and
+/// the journal must reach as far.
+///
+/// produces: database-19
+#[test]
+fn a_loss_stands_for_all_of_its_positions() {
+    let mut bench = Bench::new(Mark::default(), 1);
+    assert_eq!(bench.feed(RecordKind::Txns, &txns_payload(1, 9, &[&entry(b"a")])), None);
+    assert_eq!(bench.feed(RecordKind::Loss, &loss(2, 9, 7)), None);
+    let mark = bench.replay.mark();
+    assert_eq!((mark.position, mark.version, bench.replay.replay_from()), (9, 6, 10));
+    assert_eq!(bench.engine.mark(), mark);
+    for last in 2..9 {
+        let refused = bench.replay.end(last).unwrap();
+        assert_eq!(refused.label.0, "database-19", "{refused}");
+    }
+    assert_eq!(bench.replay.end(9), None);
+    let losses = bench.replay.losses();
+    assert_eq!((losses.len(), losses.first().unwrap().next_version), (1, 7));
+}
+
+/// Replay begins in front of the checkpoint where a transaction was open there; a loss in between
+/// takes nothing away that the checkpoint has.
+#[test]
+fn a_loss_below_the_checkpoint_is_passed() {
+    let mark = Mark { position: 20, version: 12, ..Mark::default() };
+    let mut bench = Bench::new(mark, 5);
+    assert_eq!(bench.feed(RecordKind::Begin, &1_u64.to_le_bytes()), None);
+    assert_eq!(bench.feed(RecordKind::Loss, &loss(6, 8, 4)), None);
+    assert_eq!(bench.replay.mark(), mark);
+    bench.position = 9;
+    assert_eq!(bench.feed(RecordKind::Txns, &txns_payload(4, 9, &[&entry(b"old")])), None);
+    assert_eq!((bench.get(b"old"), bench.replay.mark()), (None, mark));
 }

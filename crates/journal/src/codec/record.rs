@@ -8,6 +8,8 @@
 //! A `Txns` payload begins with `base_version 8, log_time_ms 8 (of its last transaction), n 4,
 //! pad 4`; the rest of every payload belongs to the layer above.
 
+use rekindle_recovery::numbers::NUMBER_MAX;
+
 use super::bytes::{all_zero, put, u8_at, u16_at, u32_at, u64_at};
 use super::{Bad, padded};
 use crate::api::{Record, RecordKind};
@@ -51,6 +53,12 @@ impl TxnsPrefix {
         };
         (u32_at(payload, 20) == 0).then_some((prefix, entries))
     }
+}
+
+/// The last position that a `Loss` payload stands for; the rest of it belongs to the layer above.
+#[must_use]
+pub fn loss_end(payload: &[u8]) -> Option<u64> {
+    payload.get(..16).map(|head| u64_at(head, 8)).filter(|to| *to <= NUMBER_MAX)
 }
 
 /// Completes the record whose payload of `len` bytes stands behind 32 bytes at the start of `out`.

@@ -45,7 +45,7 @@ fn io_context<T>(context: &str, result: io::Result<T>) -> Result<T, Failure> {
 }
 
 impl JournalLayer {
-    fn disk(&self) -> &dyn Disk {
+    pub(crate) fn disk(&self) -> &dyn Disk {
         &*self.env.disk
     }
 
@@ -56,13 +56,7 @@ impl JournalLayer {
     ) -> Result<Recovered, Failure> {
         io_context("making directories", self.make_directories())?;
         let mut meta = self.meta_store(trusted);
-        if self.known().is_some() && !self.meta.intact {
-            // First of all: a segment whose making is interrupted is told from a lost one by two
-            // whole copies that do not name it. What only the bad copy may have named has perhaps
-            // served, so both name it from here on.
-            let newest = trusted.segments.last().map_or(0, |last| last.header.seq);
-            io_context("writing the bad meta copy again", meta.write_again(newest))?;
-        }
+        self.heal_meta(trusted, &mut meta)?;
         let mut recovered = None;
         for step in steps {
             match step {
@@ -73,6 +67,9 @@ impl JournalLayer {
                 Step::Quarantine { seq } => {
                     let set_aside = self.set_aside(*seq);
                     io_context("setting a segment aside", set_aside)?;
+                }
+                Step::Supersede { seq, by } => {
+                    io_context("keeping what a repair replaced", self.supersede(*seq, *by))?;
                 }
                 Step::QuarantineTail { seq, offset, len } => {
                     let copied = self.copy_tail(*seq, *offset, *len);
@@ -89,14 +86,37 @@ impl JournalLayer {
         Ok(self.recovered(trusted, header, file, end, meta))
     }
 
-    fn make_directories(&self) -> io::Result<()> {
+    /// Writes a bad copy of the metadata again. First of all: a segment whose making is interrupted
+    /// is told from a lost one by two whole copies that do not name it. What only the bad copy may
+    /// have named has perhaps served, so both name it from here on.
+    pub(crate) fn heal_meta(
+        &self,
+        trusted: &TrustedJournal,
+        meta: &mut MetaStore,
+    ) -> Result<(), Failure> {
+        if self.known().is_none() || self.meta.intact {
+            return Ok(());
+        }
+        let newest = trusted.segments.last().map_or(0, |last| last.header.seq);
+        io_context("writing the bad meta copy again", meta.write_again(newest))
+    }
+
+    pub(crate) fn make_directories(&self) -> io::Result<()> {
         durable::create_dir_all(self.disk(), &self.layout.journal_dir())
     }
 
     /// Moves a segment that never served to the quarantine.
-    fn set_aside(&self, seq: u64) -> io::Result<()> {
+    pub(crate) fn set_aside(&self, seq: u64) -> io::Result<()> {
         let wall_ms = self.env.clock.wall_ms();
         quarantine::set_aside(self.disk(), &self.layout.store, wall_ms, &self.layout.segment(seq))
+    }
+
+    /// Keeps a segment that the repair whose first segment is `by` wrote anew.
+    pub(crate) fn supersede(&self, seq: u64, by: u64) -> io::Result<()> {
+        let dir = self.layout.repair_dir(by);
+        quarantine::make(self.disk(), &self.layout.quarantine_dir())?;
+        durable::create_dir_all(self.disk(), &dir)?;
+        durable::rename(self.disk(), &self.layout.segment(seq), &dir.join(segment_name(seq)))
     }
 
     /// Copies the bytes behind the valid part, so that nothing is ever just gone.
@@ -234,7 +254,7 @@ impl JournalLayer {
         Ok(end)
     }
 
-    fn meta_store(&self, trusted: &TrustedJournal) -> MetaStore {
+    pub(crate) fn meta_store(&self, trusted: &TrustedJournal) -> MetaStore {
         let fresh = Meta {
             store_id: self.store_id,
             node: self.node,
@@ -249,7 +269,7 @@ impl JournalLayer {
         MetaStore::new(self.env.disk.clone(), self.layout.clone(), meta, segments.collect())
     }
 
-    fn write_tip(&self, tip: &Tip) -> io::Result<()> {
+    pub(crate) fn write_tip(&self, tip: &Tip) -> io::Result<()> {
         let path = self.layout.tip();
         let bytes = tip.encode(&self.store_id);
         quarantine::clear_place(self.disk(), &self.layout.store, &path)?;

@@ -12,9 +12,9 @@ use super::tables::{
     SegmentState,
 };
 use super::walk::{BadRange, FramePlace, Joint, Walk};
-use super::{JournalLayer, Step, tables};
+use super::{JournalLayer, Step, scan, tables};
 use crate::codec::Bad;
-use crate::codec::segment::{SegmentHeader, SegmentHeaderRead};
+use crate::codec::segment::{OpenReason, SegmentHeader, SegmentHeaderRead};
 
 /// A segment whose frames may be replayed.
 #[derive(Clone, Debug)]
@@ -27,6 +27,8 @@ pub struct TrustedSegment {
     pub file: String,
     /// Where its valid frames end.
     pub end_lsn: u64,
+    /// The chain there, where it is known.
+    pub end_chain: Option<u32>,
     /// Whether its frames were read and found whole.
     pub walked: bool,
 }
@@ -52,6 +54,10 @@ pub struct TrustedJournal {
     pub frames: u64,
     /// Records in them.
     pub records: u64,
+    /// The files of the chain, whole or not, oldest first.
+    pub(crate) files: Vec<u64>,
+    /// Behind every address that is known to have been used.
+    pub(crate) highest_lsn: u64,
     pub(super) steps: Vec<Step>,
     pub(super) decided: Vec<(Label, String)>,
     findings: Vec<Finding>,
@@ -76,12 +82,18 @@ impl TrustedJournal {
         Self { segments, end: Some(end), proved_end: Some(end), ..Self::default() }
     }
 
+    /// What a start would do to files before it opens a new segment.
+    pub(crate) fn steps(&self) -> &[Step] {
+        &self.steps
+    }
+
     fn decide(&mut self, label: Label, decision: &Decision, place: Place, bad: &Bad) {
         let target = match (place.from, place.to) {
             (0, 0) => place.file.clone(),
             (from, to) => format!("{} lsn {from}..{to}", place.file),
         };
         self.decided.push((label, target));
+        self.highest_lsn = self.highest_lsn.max(place.to);
         let noted = decision.verdict.is_some() || label.0 == "journal-16";
         if noted {
             self.findings.push(Finding {
@@ -106,6 +118,7 @@ impl JournalLayer {
         let mut out = TrustedJournal {
             incarnation: self.known().map_or(0, |meta| meta.incarnation),
             highest_seq: self.newest_named().unwrap_or(0),
+            highest_lsn: self.clean_end_lsn().max(pieces.tip.durable_lsn()),
             ..TrustedJournal::default()
         };
         if self.known().is_none() {
@@ -122,8 +135,9 @@ impl JournalLayer {
         let mut older: Option<&SegmentHeader> = None;
         for piece in pieces.segments.iter().rev() {
             self.judge_segment(piece, older, last == Some(piece.seq), pieces, &mut out);
-            if piece.standing == Standing::Chained {
-                older = piece.valid();
+            let own = piece.valid().filter(|header| self.owns(header, piece.seq));
+            if piece.standing == Standing::Chained && own.is_some() {
+                older = own;
             }
         }
         if out.end.is_some() && !out.unproven.is_empty() {
@@ -186,29 +200,36 @@ impl JournalLayer {
         let place = match piece.standing {
             Standing::Stray => tables::Place::Stray,
             Standing::Leftover => tables::Place::Leftover,
+            Standing::Superseded { .. } => tables::Place::Superseded,
             Standing::Chained if below => tables::Place::BelowReplay,
             Standing::Chained => tables::Place::Needed,
         };
         let condition = SegmentCondition { place, state, metas_intact: self.meta.intact };
         let row = SEGMENTS.decide(&condition);
-        let range = piece.valid().map_or((0, 0), |header| (header.base_lsn, header.end_lsn()));
-        let at = Place { file: file.clone(), offset: 0, from: range.0, to: range.1 };
+        let at = self.place_of(piece, state, older, pieces);
         if row.label.0 != "journal-7" {
             out.decide(row.label, &row.then, at, &bad);
         }
         match piece.standing {
             Standing::Stray => out.steps.push(Step::Quarantine { seq: piece.seq }),
             Standing::Leftover => out.steps.push(Step::Remove { seq: piece.seq }),
+            Standing::Superseded { by } => out.steps.push(Step::Supersede { seq: piece.seq, by }),
+            Standing::Chained if piece.file_len.is_some() => out.files.push(piece.seq),
             Standing::Chained => {}
         }
+        let own = piece.valid().filter(|header| self.owns(header, piece.seq));
+        out.highest_lsn = out.highest_lsn.max(own.map_or(0, SegmentHeader::end_lsn));
         let Some(header) = piece.valid().filter(|_| place_is_chained(place)) else { return };
         out.incarnation = out.incarnation.max(header.incarnation);
-        if state != SegmentState::Whole {
+        // What a file of another length still holds can be read, though never served as it is.
+        let readable = state == SegmentState::WrongSize && place == tables::Place::Needed;
+        if state != SegmentState::Whole && !(readable && piece.walk.is_some()) {
             return;
         }
-        let end_lsn = self.judge_frames(piece, header, last, pieces, out);
-        let walked = piece.walk.is_some();
-        out.segments.push(TrustedSegment { header: header.clone(), path, file, end_lsn, walked });
+        let (end_lsn, end_chain) = self.judge_frames(piece, header, last, pieces, out);
+        let (walked, header) = (piece.walk.is_some(), header.clone());
+        let trusted = TrustedSegment { header, path, file, end_lsn, end_chain, walked };
+        out.segments.push(trusted);
     }
 
     /// What is wrong with the segment as a whole. `older` is the next older one whose header is
@@ -227,34 +248,32 @@ impl JournalLayer {
             SegmentHeaderRead::Newer(bad) => return (SegmentState::Newer, bad.clone()),
             SegmentHeaderRead::Bad(bad) => return (SegmentState::BadHeader, bad.clone()),
         };
-        let own = header.store_id == self.store_id
-            && header.node == self.node
-            && header.shard == self.layout.shard
-            && header.seq == piece.seq;
-        if !own {
+        if !self.owns(header, piece.seq) {
             let expected = format!("segment {} of this store", piece.seq);
             let found = format!("segment {} of node {}", header.seq, header.node);
             return (SegmentState::Foreign, Bad::new(expected, found));
         }
-        if len != header.file_size {
-            let expected = format!("{} bytes", header.file_size);
-            return (SegmentState::WrongSize, Bad::new(expected, format!("{len} bytes")));
-        }
         let joins = piece.declared.is_none_or(|declared| {
-            declared.next_base == header.end_lsn()
+            declared.joins(header.end_lsn())
                 && (header.first_frame_lsn()..=header.end_lsn()).contains(&declared.end_lsn)
         });
-        let follows =
-            older.is_none_or(|o| o.seq != header.prev_seq || o.end_lsn() == header.base_lsn);
+        let repair = header.open_reason == OpenReason::Repair;
+        let follows = older.is_none_or(|o| {
+            o.seq != header.prev_seq || scan::joins(o.end_lsn(), header.base_lsn, repair)
+        });
         let behind = before.is_none_or(|trusted| trusted.end_lsn() <= header.base_lsn);
         if !joins || !follows || !behind {
             let bad = Bad::new("a segment that joins its neighbours", "other addresses");
             return (SegmentState::Foreign, bad);
         }
+        if len != header.file_size {
+            let expected = format!("{} bytes", header.file_size);
+            return (SegmentState::WrongSize, Bad::new(expected, format!("{len} bytes")));
+        }
         (SegmentState::Whole, Bad::new("", ""))
     }
 
-    /// Judges the frames of a segment; returns where its valid part ends.
+    /// Judges the frames of a segment; returns where its valid part ends, and the chain there.
     fn judge_frames(
         &self,
         piece: &SegmentPiece,
@@ -262,22 +281,39 @@ impl JournalLayer {
         last: bool,
         pieces: &JournalPieces,
         out: &mut TrustedJournal,
-    ) -> u64 {
+    ) -> (u64, Option<u32>) {
         let Some(walk) = &piece.walk else {
-            return piece.declared.map_or(header.end_lsn(), |declared| declared.end_lsn);
+            let declared = piece.declared.map(|declared| (declared.end_lsn, Some(declared.chain)));
+            return declared.unwrap_or((header.end_lsn(), None));
         };
         out.frames += walk.frames;
         out.records += walk.records;
         let mut end = walk.end;
         let mut ranges = walk.bad.clone();
-        ranges.extend(self.lost_end(piece, header, walk, last, pieces));
+        if piece.file_len == Some(header.file_size) {
+            ranges.extend(self.lost_end(piece, header, walk, last, pieces));
+        } else {
+            // Judged as a whole: journal-10 names the end.
+            ranges.retain(|range| walk.end.is_none_or(|end| range.before.lsn < end.lsn));
+        }
         for range in &ranges {
             let (condition, proved_to) = self.range_condition(range, header, last, pieces, piece);
             let row = RANGES.decide(&condition);
-            let (from, to) = (range.before.lsn, range.to.max(proved_to));
+            // What proves the end of the journal says nothing of where an earlier segment ends.
+            let proved_to = if last { proved_to.min(header.end_lsn()) } else { 0 };
+            let (from, mut to) = (range.before.lsn, range.to.max(proved_to));
+            // Without a successor that says where this segment ends, frames behind damage may be
+            // dead: only a durable address behind it proves that they are not.
+            let dead = !last && piece.declared.is_none() && range.later_durable <= from;
+            if dead {
+                (to, end) = (header.end_lsn(), Some(range.before));
+            }
             let offset = from - header.base_lsn;
             let file = self.layout.relative(&self.layout.segment(piece.seq));
             out.decide(row.label, &row.then, Place { file, offset, from, to }, &range.bad);
+            if dead {
+                break;
+            }
             if row.then.verdict == Some(Verdict::Torn) {
                 out.torn = true;
                 end = Some(range.before);
@@ -293,7 +329,7 @@ impl JournalLayer {
             out.unproven = kept.copied().collect();
             out.proved_end = proved_end(header, &out.unproven, end);
         }
-        end.map_or(header.first_frame_lsn(), |joint| joint.lsn)
+        end.map_or((header.first_frame_lsn(), None), |joint| (joint.lsn, joint.chain))
     }
 
     /// Frames that should be there and of which not a byte is left, or whose chain does not meet
@@ -314,8 +350,10 @@ impl JournalLayer {
         };
         if let Some(declared) = piece.declared {
             let other_chain = end.chain.is_some_and(|chain| chain != declared.chain);
-            let other_position =
-                end.position.is_some_and(|position| position != declared.next_position);
+            let other_position = end.position.is_some_and(|position| !declared.continues(position));
+            if covers_end(walk, declared.end_lsn) {
+                return None;
+            }
             if end.lsn != declared.end_lsn || other_chain || other_position {
                 let expected = format!("an end at lsn {}", declared.end_lsn);
                 let found = format!("an end at lsn {} with another chain", end.lsn);
@@ -333,11 +371,7 @@ impl JournalLayer {
     }
 
     fn proved_within(&self, pieces: &JournalPieces, header: &SegmentHeader) -> u64 {
-        let tip = match &pieces.tip {
-            TipRead::Valid(tip) => tip.durable_lsn,
-            _ => 0,
-        };
-        tip.max(self.proved_by_meta(header))
+        pieces.tip.durable_lsn().max(self.proved_by_meta(header))
     }
 
     fn proved_by_meta(&self, header: &SegmentHeader) -> u64 {
@@ -356,10 +390,7 @@ impl JournalLayer {
         piece: &SegmentPiece,
     ) -> (RangeCondition, u64) {
         let from = range.before.lsn;
-        let tip = match &pieces.tip {
-            TipRead::Valid(tip) => tip.durable_lsn,
-            _ => 0,
-        };
+        let tip = pieces.tip.durable_lsn();
         let by_meta = self.proved_by_meta(header);
         let (proof, proved_to) = if range.later_durable > from {
             (Proof::LaterFrame, 0)
@@ -374,6 +405,12 @@ impl JournalLayer {
         let below_replay = behind.is_some_and(|position| position <= self.replay_from);
         (RangeCondition { last, proof, below_replay }, proved_to)
     }
+}
+
+/// Whether damage up to where the frames should end was found already.
+fn covers_end(walk: &Walk, declared_end: u64) -> bool {
+    let end = walk.end.map(|end| end.lsn);
+    walk.bad.last().is_some_and(|bad| Some(bad.before.lsn) == end && bad.to >= declared_end)
 }
 
 fn place_is_chained(place: tables::Place) -> bool {

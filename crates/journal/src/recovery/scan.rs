@@ -13,7 +13,7 @@ use super::JournalLayer;
 use super::meta::{NO_FILE, entries, is_no_file};
 use super::walk::{Walk, Walker};
 use crate::codec::Bad;
-use crate::codec::segment::{HEADER_LEN, SegmentHeader, SegmentHeaderRead};
+use crate::codec::segment::{HEADER_LEN, OpenReason, SegmentHeader, SegmentHeaderRead};
 use crate::codec::tip::Tip;
 use crate::layout::parse_segment_name;
 
@@ -39,6 +39,16 @@ pub enum TipRead {
     Valid(Tip),
 }
 
+impl TipRead {
+    /// What it proves: 0 where it proves nothing.
+    pub(super) fn durable_lsn(&self) -> u64 {
+        match self {
+            Self::Valid(tip) => tip.durable_lsn,
+            Self::Missing | Self::Bad(_) => 0,
+        }
+    }
+}
+
 /// How a segment stands to the chain of segments.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Standing {
@@ -48,6 +58,11 @@ pub enum Standing {
     Stray,
     /// Older than the oldest that is needed: its removal was interrupted.
     Leftover,
+    /// Written anew by a repair, whose first segment has the number `by`.
+    Superseded {
+        /// The first segment of the repair.
+        by: u64,
+    },
 }
 
 /// What the successor says of a segment.
@@ -63,6 +78,10 @@ pub struct Declared {
     pub next_position: u64,
     /// Address of the successor's first byte.
     pub next_base: u64,
+    /// Number of the successor.
+    pub by: u64,
+    /// The successor is a repair's: addresses and positions may have a gap in front of it.
+    pub repair: bool,
 }
 
 impl Declared {
@@ -73,8 +92,28 @@ impl Declared {
             chain: successor.prev_chain,
             next_position: successor.first_position,
             next_base: successor.base_lsn,
+            by: successor.seq,
+            repair: successor.open_reason == OpenReason::Repair,
         }
     }
+
+    /// Whether these addresses follow on from a file that ends here.
+    #[must_use]
+    pub fn joins(&self, file_end_lsn: u64) -> bool {
+        joins(file_end_lsn, self.next_base, self.repair)
+    }
+
+    /// Whether the successor's first position follows on from this one.
+    #[must_use]
+    pub fn continues(&self, position: u64) -> bool {
+        if self.repair { position <= self.next_position } else { position == self.next_position }
+    }
+}
+
+/// Whether a segment that begins at `base` follows a file that ends at `end`. A repair leaves out
+/// the addresses of what it replaced.
+pub(super) fn joins(end: u64, base: u64, repair: bool) -> bool {
+    if repair { end <= base } else { end == base }
 }
 
 /// A segment as it was found.
@@ -104,6 +143,12 @@ impl SegmentPiece {
             SegmentHeaderRead::Valid(header) => Some(header),
             _ => None,
         }
+    }
+
+    /// Whether a repair wrote this segment in the place of others, `seq` among them.
+    fn replaces(&self, seq: u64) -> bool {
+        let between = |header: &SegmentHeader| header.prev_seq < seq && seq < header.seq;
+        self.valid().is_some_and(|it| it.open_reason == OpenReason::Repair && between(it))
     }
 }
 
@@ -154,15 +199,19 @@ impl JournalLayer {
         }
     }
 
+    /// Whether this header is that of segment `seq` of this journal.
+    pub(super) fn owns(&self, header: &SegmentHeader, seq: u64) -> bool {
+        header.store_id == self.store_id
+            && header.node == self.node
+            && header.shard == self.layout.shard
+            && header.seq == seq
+    }
+
     /// Everything below is proved by `tip` or `meta`, as far as it lies in that segment.
     fn proved_outside(&self, tip: &TipRead, header: &SegmentHeader) -> u64 {
-        let tip = match tip {
-            TipRead::Valid(tip) => tip.durable_lsn,
-            _ => 0,
-        };
         let named = self.newest_named().is_some_and(|newest| header.seq <= newest);
         let carried = if named { header.carried_end_lsn() } else { 0 };
-        tip.max(self.clean_end_lsn()).max(carried).min(header.end_lsn())
+        tip.durable_lsn().max(self.clean_end_lsn()).max(carried).min(header.end_lsn())
     }
 }
 
@@ -209,12 +258,18 @@ impl Chain<'_> {
             behind_position: None,
             walk: None,
         };
-        if self.layer.oldest_named().is_some_and(|oldest| seq < oldest) {
-            piece.standing = Standing::Leftover;
-            self.segments.push(piece);
-            return Ok(());
-        }
+        let skipped = |declared: &Declared| declared.seq < seq && declared.repair;
         match self.next {
+            Some(Expected::Declared(declared)) if skipped(&declared) => {
+                piece.standing = Standing::Superseded { by: declared.by };
+                self.segments.push(piece);
+                return Ok(());
+            }
+            _ if self.layer.oldest_named().is_some_and(|oldest| seq < oldest) => {
+                piece.standing = Standing::Leftover;
+                self.segments.push(piece);
+                return Ok(());
+            }
             Some(Expected::Declared(declared)) if declared.seq < seq => {
                 piece.standing = Standing::Stray;
                 self.segments.push(piece);
@@ -227,7 +282,9 @@ impl Chain<'_> {
             Some(Expected::Unknown) | None => {}
         }
         piece.behind_position = piece.declared.map(|declared| declared.next_position);
-        if let (SegmentHeaderRead::Valid(header), Some(file)) = (piece.header.clone(), &file) {
+        // A header that belongs elsewhere says nothing about this journal.
+        let own = piece.valid().filter(|header| self.layer.owns(header, seq)).cloned();
+        if let (Some(header), Some(file)) = (own, &file) {
             let whole = len == header.file_size;
             if self.wanted(&piece, named) && (whole || named) {
                 let walk = self.walk(&**file, &header, &piece).map_err(context)?;
@@ -297,7 +354,8 @@ impl Chain<'_> {
     fn finish(mut self) -> Vec<SegmentPiece> {
         let (oldest, newest) = (self.layer.oldest_named(), self.layer.newest_named());
         let chained = |segments: &[SegmentPiece], seq| {
-            segments.iter().any(|s| s.seq == seq && s.standing == Standing::Chained)
+            let chained = |s: &&SegmentPiece| s.standing == Standing::Chained;
+            segments.iter().filter(chained).any(|s| s.seq == seq || s.replaces(seq))
         };
         if let Some(newest) = newest.filter(|seq| !chained(&self.segments, *seq)) {
             let above = |s: &SegmentPiece| s.seq > newest;

@@ -78,11 +78,14 @@ pub enum Place {
     Stray,
     /// Older than the oldest that `meta` names.
     Leftover,
+    /// Written anew by a repair.
+    Superseded,
 }
 
 impl Place {
     /// All values.
-    pub const ALL: [Self; 4] = [Self::Needed, Self::BelowReplay, Self::Stray, Self::Leftover];
+    pub const ALL: [Self; 5] =
+        [Self::Needed, Self::BelowReplay, Self::Stray, Self::Leftover, Self::Superseded];
 }
 
 /// A segment as a whole.
@@ -246,12 +249,25 @@ pub static SEGMENTS: Table<SegmentCondition, Decision> = Table {
         },
         Row {
             label: Label("journal-16"),
-            when: |c| c.place != Place::Leftover && c.state == SegmentState::Newer,
+            when: |c| {
+                !matches!(c.place, Place::Leftover | Place::Superseded)
+                    && c.state == SegmentState::Newer
+            },
             then: decision(
                 ActionKind::Refuse,
                 None,
                 Acked::Yes,
                 "a newer version of Rekindle wrote it: start that version",
+            ),
+        },
+        Row {
+            label: Label("journal-21"),
+            when: |c| c.place == Place::Superseded,
+            then: decision(
+                ActionKind::Quarantine,
+                None,
+                Acked::Yes,
+                "a repair wrote it anew; the original is kept",
             ),
         },
     ],
