@@ -33,7 +33,7 @@ use crate::stats::ReplayStats;
 pub(crate) const SHARD: u32 = 0;
 
 /// The same as a path inside the store.
-const SHARD_DIR: &str = "shards/0";
+pub(crate) const SHARD_DIR: &str = "shards/0";
 
 /// How much is read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -148,7 +148,8 @@ impl<'a> Examination<'a> {
         disk: &(dyn ReadDisk + 'static),
     ) -> Result<(Option<Below>, Report), Error> {
         let report = Report { started_wall_ms: env.clock.wall_ms(), ..Report::default() };
-        let mut examination = Self { dir: dir.to_owned(), env, layers: None, report };
+        let (dir, meter) = (dir.to_owned(), Meter::default());
+        let mut examination = Self { dir, env, meter, layers: None, report };
         let below = examination.look_below(options, disk, Depth::Full)?;
         Ok((below, examination.report))
     }
@@ -381,7 +382,17 @@ pub(crate) fn engine_layer(
     named: [u64; 2],
     depth: Depth,
 ) -> EngineLayer {
-    EngineLayer::new(dir, SHARD_DIR, who.store_id, named, depth.of_engine())
+    engine_layer_of(dir, who.store_id, named, depth)
+}
+
+/// The same, for a store of which only the id is known.
+pub(crate) fn engine_layer_of(
+    dir: &Path,
+    store_id: [u8; 16],
+    named: [u64; 2],
+    depth: Depth,
+) -> EngineLayer {
+    EngineLayer::new(dir, SHARD_DIR, store_id, named, depth.of_engine())
 }
 
 /// The first position that the journal still holds, as its oldest segment says; `None` when that

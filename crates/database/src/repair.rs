@@ -20,7 +20,7 @@ use rekindle_engine::Engine;
 use rekindle_env::{Env, LockMode, ReadDisk};
 use rekindle_journal::RecordKind;
 use rekindle_journal::repair::{Cut, Patched, Survey, Surveyed};
-use rekindle_recovery::{Finding, Label, LayerReport, Report, Verdict, examine, perform};
+use rekindle_recovery::{Finding, Label, LayerReport, Meter, Report, Verdict, examine, perform};
 
 use self::plan::{Facts, Gap, Plan};
 use crate::codec::{CommitMark, Loss, Txns};
@@ -29,6 +29,7 @@ use crate::layer::DatabaseLayer;
 use crate::options::Options;
 use crate::recovery::{Below, Examination, lock_directory};
 
+pub(crate) use self::audit::quoted;
 pub use self::plan::PlannedLoss;
 
 /// What an operator decided.
@@ -165,6 +166,7 @@ impl<'a> Scene<'a> {
             clock,
             until: None,
             only: None,
+            meter: &Meter::default(),
         };
         let seen = examine(&layer, disk, clock)?;
         if seen.refusal().is_some() {

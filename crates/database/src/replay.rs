@@ -130,6 +130,16 @@ impl Replay {
         }
     }
 
+    /// Passes over a hole that nobody accepted, for who only looks: versions go on at `next` where
+    /// that is known, and a commit may lack its parts.
+    pub(crate) fn pass_hole(&mut self, next: Option<u64>) {
+        self.after_loss = true;
+        if let Some(next) = next {
+            assert!(next >= self.expected(), "versions only grow");
+            self.last = Some(next - 1);
+        }
+    }
+
     /// The accepted losses that it met, in order.
     pub(crate) fn losses(&self) -> &[AcceptedLoss] {
         self.losses.list()

@@ -21,6 +21,7 @@ mod not_files;
 mod repair;
 mod replay;
 mod restart;
+mod salvage;
 mod serializable;
 mod snapshots;
 mod threads;

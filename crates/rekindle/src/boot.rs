@@ -18,7 +18,7 @@ use std::path::Path;
 
 use rekindle_database::{Database, Error as DatabaseError, Options};
 use rekindle_env::Env;
-use rekindle_recovery::{LayerReport, Meter, Report, exit};
+use rekindle_recovery::{LayerReport, Meter, Report, Verdict, exit};
 use rekindle_services::{Options as ServiceOptions, Services};
 
 use crate::config::Config;
@@ -155,6 +155,27 @@ fn publish_refused(report: &Report, config: &Config, env: &Env) {
     }
 }
 
+/// The command that goes on without what is damaged, where ranges of the journal are all that is.
+fn repair(error: &DatabaseError, data: &str) -> String {
+    let (DatabaseError::Corrupt(report) | DatabaseError::Refused { report, .. }) = error else {
+        return String::new();
+    };
+    let corrupt = report.findings().filter(|it| it.verdict == Some(Verdict::Corrupt));
+    let mut ranges: Vec<(u64, u64)> =
+        corrupt.map(|finding| (finding.place.from, finding.place.to)).collect();
+    ranges.sort_unstable();
+    ranges.dedup();
+    if ranges.is_empty() || ranges.iter().any(|(from, to)| from >= to) {
+        return String::new();
+    }
+    let flags = ranges.iter().map(|(from, to)| format!(" --accept-loss {from}..{to}"));
+    let flags: String = flags.collect();
+    format!(
+        "  rekindle repair --data {data}{flags}    gives up what stood there for good, and goes on \
+         with the rest (with --plan it says first what that would be)\n"
+    )
+}
+
 /// What a person reads when the directory cannot be opened.
 fn refuse(error: &DatabaseError, data: &Path) -> Refused {
     let code = match error {
@@ -169,7 +190,10 @@ fn refuse(error: &DatabaseError, data: &Path) -> Refused {
              reports/), and nothing starts on damaged data. The ways on:\n  \
              rekindle verify --data {data}          checks every byte and lists what is damaged\n  \
              rekindle journal dump --data {data}    shows what can be read\n  \
-             restore a copy of the directory, and start on that"
+             restore a copy of the directory, and start on that\n{}  \
+             rekindle salvage --data {data} --export OUT    writes all that can be read as JSON \
+             lines, and changes nothing",
+            repair(error, &data.to_string())
         ),
         exit::IO => format!(
             "\n\nThe machine refused an operation; nothing is known to be damaged. Check the disk \

@@ -17,6 +17,7 @@ mod cli_inspect;
 mod cli_kv;
 mod cli_receive;
 mod cli_recovery;
+mod cli_repair;
 mod cli_send;
 mod cli_store;
 mod cli_work;

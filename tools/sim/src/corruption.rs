@@ -48,7 +48,11 @@ pub enum Fate {
 }
 
 impl Damage {
-    fn apply(&self, image: &mut Image) -> std::io::Result<()> {
+    /// Damages an image.
+    ///
+    /// # Errors
+    /// When the place is not there.
+    pub fn apply(&self, image: &mut Image) -> std::io::Result<()> {
         match self {
             Self::Flip(path, bit) => image.flip(path, *bit),
             Self::Truncate(path, len) => image.truncate(path, *len),

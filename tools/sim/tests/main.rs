@@ -11,3 +11,4 @@ mod corruption;
 mod crash;
 mod faults;
 mod planted;
+mod repair;

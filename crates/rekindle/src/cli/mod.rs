@@ -15,9 +15,11 @@ mod kv;
 mod output;
 mod queue;
 mod recovery;
+mod repair;
 mod report;
 mod review;
 mod runs;
+mod salvage;
 mod store;
 
 use std::ffi::OsString;
@@ -100,6 +102,10 @@ enum Command {
     Recover(inspect::RecoverArgs),
     /// Check every byte of a store, without changing one
     Verify(inspect::StoreArgs),
+    /// Go on without what is corrupt, once its loss is accepted
+    Repair(repair::RepairArgs),
+    /// Write everything that can be read as lines of JSON
+    Salvage(salvage::SalvageArgs),
     /// Look into the journal of a store
     Journal(inspect::JournalArgs),
     /// Show what a store is
@@ -222,6 +228,8 @@ pub(crate) fn run() -> i32 {
         Command::Recover(args) => inspect::recover(&args),
         Command::Verify(args) => inspect::verify(&args),
         Command::Journal(args) => inspect::journal(&args),
+        Command::Repair(args) => repair::run(&args),
+        Command::Salvage(args) => salvage::run(&args),
         Command::Store(args) => store::run(&args),
         Command::Recovery(args) => recovery::run(&args),
         Command::Backup(args) => backup::run(&args),
