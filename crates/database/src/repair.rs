@@ -28,6 +28,7 @@ use crate::error::Error;
 use crate::layer::DatabaseLayer;
 use crate::options::Options;
 use crate::recovery::{Below, Examination, lock_directory};
+use crate::replay::Until;
 
 pub(crate) use self::audit::quoted;
 pub use self::plan::PlannedLoss;
@@ -164,7 +165,7 @@ impl<'a> Scene<'a> {
             engine: &engine as &dyn Engine,
             replay_from: self.below.engine.1.trusted.replay_from(),
             clock,
-            until: None,
+            until: Until::End,
             only: None,
             meter: &Meter::default(),
         };

@@ -216,7 +216,8 @@ pub(crate) fn trusted(
             position: Some(said.next_position),
         };
         let (file, end_lsn) = (said.file.clone(), said.end_lsn());
-        journal.push(TrustedSegment { header, path, file, end_lsn, walked: true });
+        let end_chain = end.chain;
+        journal.push(TrustedSegment { header, path, file, end_lsn, end_chain, walked: true });
     }
     if let Some((seq, bad)) = archive::find_gap(&journal) {
         let (file, expected, found) = (segment_file(seq), bad.expected, bad.found);

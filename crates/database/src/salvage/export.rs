@@ -45,10 +45,11 @@ pub(super) fn check(disk: &(dyn Disk + 'static), out: &Path) -> Result<(), Error
     if has(DONE) {
         return refuse("holds a finished salvage");
     }
-    if !entries.is_empty() && !(has(UNFINISHED) && entries.iter().all(|it| ours(&it.name))) {
-        return refuse("is not empty");
+    let unfinished = has(UNFINISHED) && entries.iter().all(|it| ours(&it.name));
+    if entries.is_empty() || unfinished {
+        return Ok(());
     }
-    Ok(())
+    refuse("is not empty")
 }
 
 /// Writes a state.

@@ -112,7 +112,7 @@ impl Declared {
 
 /// Whether a segment that begins at `base` follows a file that ends at `end`. A repair leaves out
 /// the addresses of what it replaced.
-pub(super) fn joins(end: u64, base: u64, repair: bool) -> bool {
+pub(crate) fn joins(end: u64, base: u64, repair: bool) -> bool {
     if repair { end <= base } else { end == base }
 }
 
