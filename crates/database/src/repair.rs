@@ -258,7 +258,7 @@ fn impassable(report: &Report, dir: &Path) -> Error {
 fn contradiction(report: &Report) -> Error {
     let lines: Vec<String> = report.findings().map(|finding| format!("  {finding}")).collect();
     let message = format!(
-        "what can be read contradicts itself, so no range that is given up makes it whole:\n{}\nThe \
+        "what can be read contradicts itself, so giving up a range makes nothing whole:\n{}\nThe \
          ways on: restore a backup, or 'rekindle salvage' for what can be read",
         lines.join("\n")
     );

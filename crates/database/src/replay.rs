@@ -6,6 +6,8 @@
 //! committed transactions reach the engine, in commit order, with the versions in the records,
 //! which are dense but for an accepted loss; a refused record has changed nothing.
 
+mod loss;
+
 use std::collections::BTreeMap;
 
 use rekindle_engine::{Mark, Operation};
@@ -127,16 +129,6 @@ impl Replay {
             Until::Position(until) => record.position > until,
             // Log time never goes back: all that follows is later too.
             Until::LogTime(until) => log_time_ms(record).is_some_and(|time_ms| time_ms > until),
-        }
-    }
-
-    /// Passes over a hole that nobody accepted, for who only looks: versions go on at `next` where
-    /// that is known, and a commit may lack its parts.
-    pub(crate) fn pass_hole(&mut self, next: Option<u64>) {
-        self.after_loss = true;
-        if let Some(next) = next {
-            assert!(next >= self.expected(), "versions only grow");
-            self.last = Some(next - 1);
         }
     }
 
@@ -461,33 +453,6 @@ impl Replay {
         tracing::warn!("Ignoring a second Begin of transaction {id} at {position}");
         let found = format!("a second Begin of transaction {id} at position {position}");
         self.note(label, place, "one Begin for each transaction", &found);
-    }
-
-    fn jump(&mut self, record: &Record<'_>, decoded: &Decoded<'_>, place: &Place, label: Label) {
-        let Decoded::Loss(loss) = decoded else { return };
-        let (from, to, next) = (loss.from_position, loss.to_position, loss.next_version);
-        let (position, expected) = (record.position, self.expected());
-        tracing::warn!(
-            "An accepted loss stands for positions {from}..={to}; version {next} follows"
-        );
-        let found = format!("a loss of positions {from}..={to}, accepted at position {position}");
-        self.note(label, place, &format!("version {expected}"), &found);
-        assert!(self.last.is_none_or(|last| next > last), "a loss never takes versions back");
-        self.last = Some(next - 1);
-        self.after_loss = true;
-        self.stats.final_version = self.stats.final_version.max(next - 1);
-        self.losses.push(record, loss, place);
-    }
-
-    fn lost(&mut self, record: &Record<'_>, decoded: &Decoded<'_>, place: &Place, label: Label) {
-        let Decoded::Commit(commit) = decoded else { return };
-        self.take_open(commit.txn_id);
-        let (id, version, position) = (commit.txn_id, commit.version, record.position);
-        tracing::warn!("Discarding transaction {id} (version {version}): its parts were lost");
-        let found = format!("the commit of transaction {id} at position {position} without them");
-        self.note(label, place, "all its parts, which lie in an accepted loss", &found);
-        self.last = Some(version);
-        self.stats.final_version = self.stats.final_version.max(version);
     }
 
     /// Moves the engine's mark over a record that changed nothing, or to the end of one that did.

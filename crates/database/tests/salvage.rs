@@ -18,8 +18,8 @@ fn at(image: &Image) -> (SimulatedDisk, Env) {
     (disk, env)
 }
 
-/// A history of texts and bytes in three keyspaces, with two checkpoints; and every row that it ever
-/// committed, as lines.
+/// A history of texts and bytes in three keyspaces, with two checkpoints; and every row that it
+/// ever committed, as lines.
 fn specimen(seed: u64, closed: bool) -> (Image, BTreeSet<String>) {
     let mut random = fastrand::Rng::with_seed(seed);
     let (disk, env, _) = simulated(seed);

@@ -127,8 +127,8 @@ impl MetaStore {
         Ok(self.segments.drain(..given_up).map(|segment| segment.seq).collect())
     }
 
-    /// Names the segments of a repair in the place of others: they are whole and synced. Both copies
-    /// say so in the end, because what the older one named goes away.
+    /// Names the segments of a repair in the place of others: they are whole and synced. Both
+    /// copies say so in the end, because what the older one named goes away.
     pub(crate) fn repaired(&mut self, named: [u64; 2], incarnation: u64) -> io::Result<()> {
         let [oldest_segment, newest_segment] = named;
         assert!(newest_segment > self.meta.newest_segment, "a segment's number is never reused");

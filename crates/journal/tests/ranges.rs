@@ -84,7 +84,7 @@ fn a_segment_that_cannot_say_it_is_placed_by_its_neighbours() {
     }
 }
 
-/// Neighbours that are gone together are one range; two that changed places are named, and no other.
+/// Neighbours that are gone together are one range; two that changed places are named, no other.
 #[test]
 fn several_segments_are_one_range() {
     let whole = closed();

@@ -1,8 +1,8 @@
 //! The folder of a salvage: a file of JSON lines for each keyspace, and `salvage.json`.
 //!
 //! Invariants: a folder that holds anything else is not touched; `salvage.json` gets its name last,
-//! when everything else is durable; before that its place is held by `salvage.json.tmp`, by which an
-//! unfinished salvage is known.
+//! when everything else is durable; before that its place is held by `salvage.json.tmp`, by which
+//! an unfinished salvage is known.
 
 use std::fmt::Write as _;
 use std::ops::Bound;
