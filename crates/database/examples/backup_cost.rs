@@ -13,8 +13,8 @@ use std::time::Duration;
 use rekindle_database::{Database, Env, Error, KeyspaceId, Options};
 
 const WRITERS: u64 = 4;
-const ROUNDS: usize = 5;
-const ROUND: Duration = Duration::from_secs(2);
+const ROUNDS: usize = 15;
+const ROUND: Duration = Duration::from_secs(1);
 /// What is in the store before: so much has a checkpoint.
 const ROWS: u64 = 200_000;
 
