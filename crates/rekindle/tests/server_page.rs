@@ -312,6 +312,7 @@ fn a_person_decides_on_the_page() {
     let path = format!("/ui/reviews/{id}");
     let text = page(&server, &path, 200);
     assert!(text.contains("Evidence") && text.contains("messages"), "{text}");
+    assert!(!text.contains("planted-secret"), "{text}");
     let token = text.split("name=\"token\" value=\"").nth(1).unwrap().split('"').next().unwrap();
     let why = "<script>alert(1)</script>";
     let with = |token: &str, reason: &str| {

@@ -59,6 +59,7 @@ fn a_person_decides_and_it_is_recorded() {
     assert_eq!(listed[0]["decisions"], serde_json::json!(["fail"]));
     let shown = server.get(&format!("/v1/reviews/{id}")).json();
     assert_eq!(shown["evidence"]["rows"][0]["keyspace"], "messages");
+    assert!(!shown.to_string().contains("planted-secret"), "no payload is evidence: {shown}");
     let text = String::from_utf8(ask(&["review", "show", &id]).stdout).unwrap();
     assert!(text.contains("a message that cannot be read (queue-8)"), "{text}");
 

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use rekindle_database::{Snapshot, Transaction, Value};
 use rekindle_recovery::{Label, Meter};
 
+use crate::bytes::Malformed;
 use crate::claims;
 use crate::error::{Error, Kind};
 use crate::exec::{Core, Stop};
@@ -229,6 +230,11 @@ impl<T> Stored<T> {
     }
 }
 
+/// A row that cannot be read. Its bytes are not told: they may be what somebody sent.
+fn unread<T>(malformed: &Malformed, bytes: &[u8]) -> Stored<T> {
+    Stored::Bad(format!("expected {}, found {} other bytes", malformed.expected, bytes.len()))
+}
+
 /// Everything there is about one review.
 #[derive(Clone, Debug)]
 pub(crate) struct Case {
@@ -288,21 +294,21 @@ impl Case {
             None => Stored::Absent,
             Some(bytes) => match parse(bytes) {
                 Ok(_) => Stored::Good(()),
-                Err(malformed) => Stored::Bad(malformed.to_string()),
+                Err(malformed) => unread(&malformed, bytes),
             },
         };
         let lease = match get(keyspaces.leases, &key)? {
             None => Stored::Absent,
             Some(row) => match Lease::parse(&row.bytes, row.version) {
                 Ok(lease) => Stored::Good(lease),
-                Err(malformed) => Stored::Bad(malformed.to_string()),
+                Err(malformed) => unread(&malformed, &row.bytes),
             },
         };
         let attempts = match get(keyspaces.attempts, &key)? {
             None => Stored::Absent,
             Some(row) => match Attempts::parse(&row.bytes) {
                 Ok(attempts) => Stored::Good(attempts),
-                Err(malformed) => Stored::Bad(malformed.to_string()),
+                Err(malformed) => unread(&malformed, &row.bytes),
             },
         };
         let queue = core.index.definition_of(message.queue);
