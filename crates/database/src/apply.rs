@@ -6,7 +6,7 @@
 //! what is at or below its mark, so repeating it changes nothing. Invariant: the engine and every
 //! observer have a transaction before `visible` shows it, and the overlay keeps it until then.
 
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 use rekindle_engine::{Engine, Mark, Operation};
@@ -87,8 +87,6 @@ pub(crate) struct State {
     state_bytes: AtomicU64,
     /// Bytes of what is ordered and not yet applied, about.
     pending_bytes: AtomicU64,
-    /// Whether the disk is nearly full.
-    pub(crate) disk_low: AtomicBool,
     /// Most bytes of history before the floor moves.
     max_history_bytes: u64,
     /// The version that the older checkpoint holds: the past reaches back to it.
@@ -118,7 +116,6 @@ impl State {
             watchers: Arc::default(),
             state_bytes: AtomicU64::new(state_bytes),
             pending_bytes: AtomicU64::new(0),
-            disk_low: AtomicBool::new(false),
             max_history_bytes,
         }
     }

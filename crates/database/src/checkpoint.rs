@@ -93,7 +93,7 @@ pub(crate) struct Found {
 pub(crate) struct Checkpoints {
     /// The store's directory.
     pub(crate) store: PathBuf,
-    folder: PathBuf,
+    pub(crate) folder: PathBuf,
     /// The store.
     pub(crate) identity: Identity,
     engine: Arc<MemoryEngine>,
@@ -179,6 +179,11 @@ impl Checkpoints {
         self.stop.store(false, Ordering::Relaxed);
     }
 
+    /// How many are named: 0 to 2.
+    pub(crate) fn named_count(&self) -> u64 {
+        lock(&self.known).named.iter().map(|named| u64::from(named.id != 0)).sum()
+    }
+
     /// Bytes of the newest one: what the next one will need on disk.
     pub(crate) fn newest_bytes(&self) -> u64 {
         let [newest, _] = lock(&self.known).named;
@@ -204,6 +209,15 @@ impl Checkpoints {
         let [newest, _] = known.named;
         let history = state.engine.state_bytes().1;
         now_ms >= known.retry_at_ms && known.policy.is_due(since, newest.bytes, history)
+    }
+
+    /// Whether one would give segments back: of this much of the journal, or, where `any`, of
+    /// whatever is more than the two that a checkpoint keeps.
+    pub(crate) fn frees_space(&self, state: &State, much: u64, any: bool, now_ms: u64) -> bool {
+        let since = self.since(state);
+        let retry_at_ms = lock(&self.known).retry_at_ms;
+        let frees = since.bytes >= much || (any && self.journal.stats().segments > 2);
+        since.records > 0 && frees && now_ms >= retry_at_ms
     }
 
     /// Whether a clean stop should write one, so that the next start is quick.
@@ -251,6 +265,7 @@ impl Checkpoints {
             feature_level: FEATURE_LEVEL,
             membership: Vec::new(),
         };
+        core.make_room_for_checkpoint(self);
         let disk = &*core.env.disk;
         let mut go_on = |_| !self.stop.load(Ordering::Relaxed);
         let written =
@@ -347,28 +362,9 @@ impl Core {
             // Perhaps by this very tick, and nobody else has been told.
             return Err(Error::Poisoned(reason));
         }
-        self.look_at_disk(checkpoints)?;
-        if checkpoints.is_due(&self.state, now_ms) {
+        self.look_at_disk()?;
+        if checkpoints.is_due(&self.state, now_ms) || self.needs_space(checkpoints, now_ms) {
             checkpoints.write(self)?;
-        }
-        Ok(())
-    }
-
-    /// Notes whether the disk is nearly full: then only what frees space goes on. The reserve holds
-    /// the next checkpoint and two segments.
-    fn look_at_disk(&self, checkpoints: &Checkpoints) -> Result<(), Error> {
-        let available = self.env.disk.available_bytes(&checkpoints.folder);
-        let available =
-            available.map_err(|source| Error::io("asking for the space on disk", source))?;
-        let reserve = checkpoints.newest_bytes().max(self.state.state_bytes());
-        let reserve = reserve.saturating_add(self.options.segment_bytes.saturating_mul(2));
-        let low = available < reserve;
-        if self.state.disk_low.swap(low, Ordering::Relaxed) != low {
-            if low {
-                tracing::warn!(available, reserve, "the disk is nearly full: growth is refused");
-            } else {
-                tracing::info!(available, "the disk has space again");
-            }
         }
         Ok(())
     }

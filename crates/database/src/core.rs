@@ -23,6 +23,7 @@ use crate::keyspaces::{self, REGISTRY};
 use crate::losses::AcceptedLoss;
 use crate::options::{DurabilityMode, Options};
 use crate::sequencer::{Halt, ReadView};
+use crate::space::Space;
 use crate::stats::{ReplayStats, Stats};
 use crate::wakers::Wakers;
 
@@ -52,6 +53,8 @@ pub(crate) struct Core {
     pub(crate) losses: Vec<AcceptedLoss>,
     /// Checkpoints, where there is something to checkpoint to.
     pub(crate) checkpoints: Option<Checkpoints>,
+    /// The space on disk, where there is one.
+    pub(crate) space: Option<Space>,
     /// Commits that await room in the journal, by the boot time at which they give up.
     pub(crate) room: Arc<Wakers>,
     /// The background threads.
@@ -74,6 +77,8 @@ pub(crate) struct Assembly {
     pub(crate) journal: Arc<dyn Journal>,
     /// Checkpoints, where there is something to checkpoint to.
     pub(crate) checkpoints: Option<Checkpoints>,
+    /// The space on disk, where there is one.
+    pub(crate) space: Option<Space>,
     /// The locked directory.
     pub(crate) directory: Option<Box<dyn DirectoryLock>>,
     /// What recovery saw and did.
@@ -119,6 +124,7 @@ impl Core {
             replay_stats: assembly.replay_stats,
             losses: assembly.losses,
             checkpoints: assembly.checkpoints,
+            space: assembly.space,
             room: Arc::default(),
             keeper: Mutex::default(),
             keyspaces: RwLock::default(),
@@ -263,6 +269,7 @@ impl Core {
             wall_jumps: sequencer.clock.jumps(),
             log_time_ms: sequencer.clock.now_ms(),
             durable_position: self.journal.durable().position,
+            disk: self.space.as_ref().map(Space::figures).unwrap_or_default(),
         }
     }
 }

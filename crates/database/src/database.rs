@@ -22,6 +22,7 @@ use crate::replay::Replay;
 use crate::sequencer::Sequencer;
 use crate::shown::Settled;
 use crate::snapshot::Snapshot;
+use crate::space::Space;
 use crate::stats::{ReplayStats, Stats};
 use crate::transaction::Transaction;
 
@@ -114,12 +115,13 @@ impl Database {
         let dir = path.as_ref();
         options.validate()?;
         let directory = lock_directory(dir, options.create, LockMode::Exclusive, &env)?;
+        let (space, env) = Space::of(dir, &env);
         let base: Arc<dyn ReadDisk> = env.disk.clone();
         let disk = MeteredDisk::new(base, meter.clone());
         let examination =
             Examination::metered(dir, &options, &env, &disk, Depth::Start, meter.clone())?;
         let recovered = examination.act(&options)?;
-        Self::start(recovered, options, env.clone(), directory)
+        Self::start(recovered, options, env.clone(), (space, directory))
     }
 
     /// Starts what was recovered.
@@ -127,7 +129,7 @@ impl Database {
         recovered: Recovered,
         options: Options,
         env: Env,
-        directory: Box<dyn DirectoryLock>,
+        (space, directory): (Space, Box<dyn DirectoryLock>),
     ) -> Result<Self, Error> {
         let Recovered { engine, replayed, journal, found, report } = recovered;
         let incarnation = report.incarnation;
@@ -146,6 +148,7 @@ impl Database {
             state,
             journal,
             checkpoints: Some(checkpoints),
+            space: Some(space),
             directory: Some(directory),
             report,
             replay_stats: replayed.stats,
@@ -173,6 +176,7 @@ impl Database {
             state,
             journal,
             checkpoints: None,
+            space: None,
             directory: None,
             report: Report { incarnation, ..Report::default() },
             replay_stats: ReplayStats { final_version, ..ReplayStats::default() },

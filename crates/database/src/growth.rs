@@ -8,8 +8,6 @@
 //!
 //! [`Transaction::use_reserve`]: crate::Transaction::use_reserve
 
-use std::sync::atomic::Ordering;
-
 use rekindle_engine::KeyspaceId;
 use rekindle_env::Env;
 
@@ -17,6 +15,7 @@ use crate::core::Core;
 use crate::encode::{Encoded, OpSpan};
 use crate::error::Error;
 use crate::memory;
+use crate::space::Space;
 
 /// What a row costs beside its bytes.
 const ROW_OVERHEAD_BYTES: u64 = 112;
@@ -51,10 +50,16 @@ impl Core {
     ///
     /// `frees_work`: it asked for the reserve.
     pub(crate) fn check_growth(&self, encoded: &Encoded, frees_work: bool) -> Result<(), Error> {
+        self.look_at_disk_again();
+        if self.space.as_ref().is_some_and(Space::is_exhausted) {
+            return Err(Error::Full(
+                "the disk is full, not even the journal can go on; give it space".to_owned(),
+            ));
+        }
         let held = self.state.state_bytes().saturating_add(self.state.pending_bytes());
         let entry = len(encoded.entry().len());
         let most = entry + ROW_OVERHEAD_BYTES * u64::from(encoded.count());
-        let disk_low = self.state.disk_low.load(Ordering::Relaxed);
+        let disk_low = self.space.as_ref().is_some_and(Space::is_low);
         if !disk_low && held.saturating_add(most) <= self.max_state_bytes {
             return Ok(());
         }

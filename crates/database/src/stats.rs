@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use crate::space::DiskSpace;
+
 /// What one replay did. `discarded_txns` is the sum of `incomplete_txns` and `aborted_txns`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ReplayStats {
@@ -83,4 +85,6 @@ pub struct Stats {
     pub log_time_ms: u64,
     /// The last synced position of the journal.
     pub durable_position: u64,
+    /// Space on disk.
+    pub disk: DiskSpace,
 }

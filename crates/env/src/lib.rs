@@ -13,6 +13,7 @@ mod overlay;
 mod pages;
 mod random;
 mod real;
+mod reserve;
 mod simulated;
 mod watched;
 
@@ -24,6 +25,7 @@ pub use disk::{DirectoryLock, Disk, Entry, EntryKind, LockMode, ReadDisk, ReadFi
 pub use overlay::OverlayDisk;
 pub use random::{OsRandom, Random, SeededRandom};
 pub use real::RealDisk;
+pub use reserve::{Reserve, ReservedDisk, is_full};
 pub use simulated::{
     CrashPoints, Effect, Fault, FaultError, Image, Operation, OperationKind, SimulatedDisk,
     Survival, Times, Trace,

@@ -108,6 +108,7 @@ impl LocalJournal {
         apply: Arc<dyn Apply>,
     ) -> Result<Self, Failure> {
         let writer = recovered.writer;
+        writer.count_room();
         let (clock, disk) = (writer.env.clock.clone(), writer.env.disk.clone());
         let opened = disk.open_write(&writer.layout.tip());
         let file = opened.map_err(|error| Failure::io("opening tip", error))?;

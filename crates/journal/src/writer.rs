@@ -50,6 +50,8 @@ pub struct WriterCounters {
     pub sync_buckets: [AtomicU64; SYNC_BUCKETS],
     /// Segments opened.
     pub segments: AtomicU64,
+    /// Bytes that are left in the segment that is written.
+    pub room: AtomicU64,
 }
 
 impl WriterCounters {
@@ -132,7 +134,13 @@ impl SegmentWriter {
         self.end_lsn += header.frame_len();
         self.counters.frames.fetch_add(1, Ordering::Relaxed);
         self.counters.bytes.fetch_add(header.frame_len(), Ordering::Relaxed);
+        self.count_room();
         Ok(())
+    }
+
+    /// Tells how much is left in the segment.
+    pub(crate) fn count_room(&self) {
+        self.counters.room.store(self.header.end_lsn() - self.end_lsn, Ordering::Relaxed);
     }
 
     fn write_batch(&mut self, batch: &mut Batch) -> io::Result<()> {

@@ -21,6 +21,7 @@ mod cli_repair;
 mod cli_send;
 mod cli_store;
 mod cli_work;
+mod full_disk;
 mod harness;
 mod hooked_disk;
 mod kill_loop;

@@ -23,12 +23,13 @@ struct Campaign {
     needs: Option<&'static str>,
 }
 
-const CAMPAIGNS: [Campaign; 5] = [
+const CAMPAIGNS: [Campaign; 6] = [
     Campaign { name: "crash", about: "crash points and survivals", scale: 10, needs: None },
     Campaign { name: "corruption", about: "every flipped bit", scale: 1, needs: None },
     Campaign { name: "kill", about: "SIGKILL under load", scale: 10, needs: None },
     Campaign { name: "strace", about: "failing system calls", scale: 1, needs: Some("strace") },
     Campaign { name: "page", about: "the page in Chromium", scale: 1, needs: Some("chromedriver") },
+    Campaign { name: "disk", about: "a disk filled and drained", scale: 1, needs: Some("mount") },
 ];
 
 /// Those that are not sets of ignored tests.

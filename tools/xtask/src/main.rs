@@ -37,7 +37,7 @@ usage: cargo xtask <chore>
   requirements [--group B]   which test proves which point; fails on gaps in finished groups
   docs [--repo]              runs the `sh` blocks of the documents (--repo: the `sh repo` blocks;
                              --without-tests leaves `cargo test --workspace` out)
-  campaign [NAME] [--seed N] crash, corruption, kill, strace, planted, coverage or all
+  campaign [NAME] [--seed N] crash, corruption, kill, strace, disk, planted, coverage or all
 ";
 
 fn main() -> ExitCode {

@@ -7,7 +7,6 @@
 use std::io::ErrorKind;
 use std::path::{Component, Path};
 use std::sync::TryLockError;
-use std::sync::atomic::Ordering;
 
 use rekindle_env::durable;
 use rekindle_journal::archive;
@@ -373,7 +372,7 @@ impl Taking<'_> {
         if let Some(halt) = &self.core.state.sequencer().halted {
             return Err(halt.error());
         }
-        let low = self.core.state.disk_low.load(Ordering::Relaxed);
+        let low = self.core.space.as_ref().is_some_and(crate::space::Space::is_low);
         if low && self.pin.holds_back() {
             return Err(Error::Full(
                 "the store's disk is nearly full, and the backup holds back what would be \

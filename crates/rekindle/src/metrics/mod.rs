@@ -181,6 +181,12 @@ fn database(registry: &mut Registry, recovered: &Recovered) {
     seconds(registry, "checkpoint", "Time of the last checkpoint", stats.checkpoint_micros);
     let help = "Time that a start would probably take now";
     seconds(registry, "predicted_recovery", help, stats.predicted_recovery_micros);
+    let disk = stats.disk;
+    bytes(registry, "disk_available", "Free on the store's file system", disk.available_bytes);
+    bytes(registry, "disk_reserve", "Held back for when the disk is full", disk.reserve_bytes);
+    let help = "Growth is refused while what is free and held back is less";
+    bytes(registry, "disk_low_mark", help, disk.low_mark_bytes);
+    gauge(registry, "disk_low", "1 while growth is refused", u64::from(disk.low));
     counter(registry, "wall_clock_jumps", "Jumps of the wall clock", stats.wall_jumps);
     let poisoned = u64::from(recovered.database.poisoned().is_some());
     gauge(registry, "poisoned", "1 after a failed write or sync", poisoned);

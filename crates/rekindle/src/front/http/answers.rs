@@ -74,6 +74,11 @@ pub(super) fn stats(server: &Server, _: &Asked) -> Answered {
         "predicted_recovery_micros": stats.predicted_recovery_micros,
         "log_time_ms": stats.log_time_ms,
         "durable_position": stats.durable_position,
+        "disk_available_bytes": stats.disk.available_bytes,
+        "disk_reserve_bytes": stats.disk.reserve_bytes,
+        "disk_low_mark_bytes": stats.disk.low_mark_bytes,
+        "disk_low": stats.disk.low,
+        "disk_exhausted": stats.disk.exhausted,
     }))
 }
 
