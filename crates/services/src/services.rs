@@ -11,7 +11,7 @@ use rekindle_recovery::{
 };
 
 use crate::alarm::Alarm;
-use crate::audit::Audit;
+use crate::audit::{Audit, record_losses};
 use crate::claims::Event;
 use crate::error::Error;
 use crate::exec::Core;
@@ -105,7 +105,19 @@ impl Services {
             audit: Audit::new(core),
             running: Arc::new(running),
         };
+        services.tell_losses();
         Ok((services, reports))
+    }
+
+    /// The losses that the journal tells of are in the audit log, once each. A store that is full
+    /// opens nevertheless; the next start tells them.
+    fn tell_losses(&self) {
+        let losses = self.running.core.database.accepted_losses();
+        match record_losses(&self.audit, losses) {
+            Ok(0) => {}
+            Ok(recorded) => tracing::info!(recorded, "accepted losses are in the audit log"),
+            Err(error) => tracing::warn!(%error, "an accepted loss has no audit record yet"),
+        }
     }
 
     /// What [`Services::lead`] would find and do; settles nothing.

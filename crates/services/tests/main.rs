@@ -18,6 +18,7 @@ mod identity;
 mod kv;
 mod leases;
 mod limits;
+mod losses;
 mod model;
 mod once;
 mod queues;

@@ -5,13 +5,16 @@
 //! changed. Above [`AUDIT_MAX`] the oldest go, a block at a time, and a record says so: what is
 //! missing in front is never a secret. Nobody's payloads, tokens or secrets are in it.
 
+mod losses;
 mod row;
 
+use std::collections::BTreeSet;
 use std::ops::Bound;
 use std::sync::Arc;
 
 use rekindle_database::{Row, Snapshot, Transaction};
 
+pub(crate) use losses::record as record_losses;
 pub use row::{AuditRecord, NewAudit};
 
 use crate::error::Error;
@@ -72,6 +75,23 @@ impl Audit {
         let more = rows.len() > limit;
         rows.truncate(limit);
         Ok(AuditPage { more, ..page(&rows) })
+    }
+
+    /// What all records of this action are about.
+    fn targets_of(&self, action: &str) -> Result<BTreeSet<String>, Error> {
+        let mut targets = BTreeSet::new();
+        let mut after = 0;
+        loop {
+            let page = self.list(Some(after), AUDIT_LIST_MAX)?;
+            let last = page.records.iter().map(|record| record.number);
+            let last = last.chain(page.unreadable.iter().copied()).max();
+            let of = page.records.into_iter().filter(|record| record.action == action);
+            targets.extend(of.map(|record| record.target));
+            match last {
+                Some(last) if page.more && last > after => after = last,
+                _ => return Ok(targets),
+            }
+        }
     }
 
     /// The newest record about `target` whose action begins with `action`.
