@@ -177,7 +177,7 @@ fn repair(error: &DatabaseError, data: &str) -> String {
 }
 
 /// What a person reads when the directory cannot be opened.
-fn refuse(error: &DatabaseError, data: &Path) -> Refused {
+pub(crate) fn refuse(error: &DatabaseError, data: &Path) -> Refused {
     let code = match error {
         // An option that cannot be is a matter of the configuration.
         DatabaseError::Invalid(_) => exit::CONFIG,

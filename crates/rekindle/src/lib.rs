@@ -13,6 +13,8 @@ pub mod listen;
 mod log;
 pub mod metrics;
 pub mod progress;
+pub mod recovery_mode;
+pub mod repaired;
 pub mod reports;
 pub mod runs;
 pub mod serve;

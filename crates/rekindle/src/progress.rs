@@ -25,6 +25,9 @@ pub enum Stage {
     Lead,
     /// Writes the report and opens the gRPC front.
     Serve,
+    /// Started limited on purpose: it is looked at and decided about, and serves no work.
+    #[serde(rename = "recovery-mode")]
+    RecoveryMode,
     /// Serves.
     Ready,
     /// Ends: takes no new work, finishes what runs, syncs.
@@ -66,6 +69,9 @@ pub struct Status {
 pub enum Outcome {
     /// Work is accepted.
     Ready,
+    /// Nothing is recovered: it was started to be looked at.
+    #[serde(rename = "recovery-mode")]
+    RecoveryMode,
     /// Recovery refused.
     Refused {
         /// The exit code of the process.
@@ -148,6 +154,7 @@ impl Progress {
             (Stage::Shutdown, _) => Some(Outcome::Stopped),
             (_, Some(refused)) => Some(refused.clone()),
             (Stage::Ready, None) => Some(Outcome::Ready),
+            (Stage::RecoveryMode, None) => Some(Outcome::RecoveryMode),
             _ => None,
         }
     }
@@ -228,7 +235,7 @@ impl Progress {
                 last.and_then(|took| left_of(took.lead_ms, since_ns))
             }
             Stage::Serve | Stage::Ready => Some(0),
-            Stage::Shutdown => None,
+            Stage::RecoveryMode | Stage::Shutdown => None,
         }
     }
 }

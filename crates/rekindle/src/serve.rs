@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use rekindle_env::Env;
 use rekindle_recovery::exit;
+use tokio::net::TcpListener;
 
 use crate::alerts;
 use crate::bar;
@@ -21,6 +22,7 @@ use crate::front::{grpc, http, ui};
 use crate::listen::{self, Addresses, Bound};
 use crate::log;
 use crate::progress::Stage;
+use crate::recovery_mode::{self, RecoveryMode};
 use crate::runs::End;
 use crate::shutdown::{self, Signals};
 use crate::state::Server;
@@ -58,6 +60,9 @@ pub struct ServeArgs {
     /// Listen on an address that other machines can reach, although nobody is asked who they are
     #[arg(long)]
     pub insecure_allow_remote: bool,
+    /// Start limited, to look and decide: the admin side only, no claims, no work
+    #[arg(long)]
+    pub recovery_mode: bool,
 }
 
 /// Serves until a signal or a failure; returns the exit code.
@@ -138,6 +143,9 @@ async fn watch_signals(server: Arc<Server>, mut signals: Signals) -> Refused {
 pub async fn serve(server: &Arc<Server>) -> Result<(), Refused> {
     let config = &server.config;
     let http_listener = Bound::new(config, "--http", config.http)?.listen(config)?;
+    if config.recovery_mode {
+        return limited(server, http_listener).await;
+    }
     // Bound and not listened to: the address is ours, and nobody gets through before recovery.
     let grpc_bound = Bound::new(config, "--grpc", config.grpc)?;
     let addresses = Addresses { grpc: grpc_bound.local()?, http: listen::local(&http_listener)? };
@@ -187,6 +195,29 @@ pub async fn serve(server: &Arc<Server>) -> Result<(), Refused> {
     shutdown::gracefully(server, recovered, serving).await
 }
 
+/// Recovery mode: the admin side only, until it is asked to end.
+async fn limited(server: &Arc<Server>, http_listener: TcpListener) -> Result<(), Refused> {
+    let http = listen::local(&http_listener)?;
+    // The gRPC front stays closed; its address is told as configured.
+    server.bind(Addresses { grpc: server.config.grpc, http });
+    let router = http::router(server, Principal::Local);
+    tokio::spawn(http::serve(http_listener, router, Arc::clone(server)));
+    server.progress.enter(Stage::Open);
+    let looking = Arc::clone(server);
+    let looked = tokio::task::spawn_blocking(move || RecoveryMode::begin(&looking));
+    tokio::select! {
+        looked = looked => looked.map_err(|error| failed(&error))??,
+        () = server.progress.reached(Stage::Shutdown) => return Ok(()),
+    }
+    server.progress.enter(Stage::RecoveryMode);
+    let mode = server.recovery_mode().expect("a look was taken");
+    say(&recovery_mode::announcement(server, mode));
+    tracing::warn!(%http, code = mode.report().code, "recovery mode: no work is served");
+    warn_when_insecure(server);
+    server.progress.reached(Stage::Shutdown).await;
+    Ok(())
+}
+
 /// Whoever watches the start hears why it is refused before the process ends.
 async fn tell_refusal(server: &Server, refused: Refused) -> Refused {
     server.progress.refuse(refused.code, &refused.message);
@@ -234,9 +265,13 @@ fn announce(config: &Config, addresses: Addresses, recovered: &Recovered) {
          next:       echo hello | rekindle queue send greetings --create{address}\n",
         version = env!("CARGO_PKG_VERSION"),
     );
-    // A server whose output nobody reads serves all the same.
-    let _ = io::stdout().write_all(text.as_bytes()).and_then(|()| io::stdout().flush());
+    say(&text);
     tracing::info!(%grpc, %http, %data, durability, "ready");
+}
+
+/// A server whose output nobody reads serves all the same.
+fn say(text: &str) {
+    let _ = io::stdout().write_all(text.as_bytes()).and_then(|()| io::stdout().flush());
 }
 
 /// Warns each minute while anybody who reaches the addresses may do everything.

@@ -19,6 +19,7 @@ use crate::listen::Addresses;
 use crate::metrics::Counters;
 use crate::metrics::disk::DiskTimes;
 use crate::progress::{Progress, Stage};
+use crate::recovery_mode::RecoveryMode;
 use crate::runs::RunLog;
 
 /// One server.
@@ -52,6 +53,7 @@ pub struct Server {
     pub form_token: FormToken,
     addresses: OnceLock<Addresses>,
     recovered: OnceLock<Recovered>,
+    recovery_mode: OnceLock<RecoveryMode>,
 }
 
 impl Server {
@@ -76,6 +78,7 @@ impl Server {
             form_token: FormToken::draw(env.random.as_ref()),
             addresses: OnceLock::new(),
             recovered: OnceLock::new(),
+            recovery_mode: OnceLock::new(),
             config,
         })
     }
@@ -100,10 +103,36 @@ impl Server {
         self.recovered.get_or_init(|| recovered)
     }
 
-    /// What was recovered, once it was.
+    /// Notes what recovery mode looks at, and what of it can be read.
+    pub(crate) fn look(&self, mode: RecoveryMode, recovered: Option<Recovered>) {
+        self.recovery_mode.get_or_init(|| mode);
+        self.looked_again(recovered);
+    }
+
+    /// Notes what can be read now; what could be read before stays what it was.
+    pub(crate) fn looked_again(&self, recovered: Option<Recovered>) {
+        if let Some(recovered) = recovered {
+            self.recovered.get_or_init(|| recovered);
+        }
+    }
+
+    /// What recovery mode looks at, in recovery mode.
+    #[must_use]
+    pub fn recovery_mode(&self) -> Option<&RecoveryMode> {
+        self.recovery_mode.get()
+    }
+
+    /// What was recovered, or what recovery mode can read, once there is something.
     #[must_use]
     pub fn recovered(&self) -> Option<&Recovered> {
         self.recovered.get()
+    }
+
+    /// What can be read: while work is accepted, and in recovery mode.
+    #[must_use]
+    pub fn readable(&self) -> Option<&Recovered> {
+        let readable = [Stage::Ready, Stage::RecoveryMode].contains(&self.progress.stage());
+        self.recovered.get().filter(|_| readable)
     }
 
     /// What was recovered, while work is accepted.

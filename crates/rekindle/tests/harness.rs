@@ -54,7 +54,7 @@ pub fn refused(mut command: Command) -> (i32, String) {
 }
 
 /// Kills what a failed test leaves.
-struct Dropped(Child);
+pub struct Dropped(pub Child);
 
 impl Drop for Dropped {
     fn drop(&mut self) {
@@ -153,7 +153,7 @@ impl Server {
 }
 
 /// Waits for a process, with a deadline.
-fn wait(child: &mut Child) -> ExitStatus {
+pub fn wait(child: &mut Child) -> ExitStatus {
     let began = Instant::now();
     loop {
         if let Some(status) = child.try_wait().unwrap() {
@@ -189,6 +189,21 @@ pub fn get(address: SocketAddr, path: &str, headers: &[(&str, &str)]) -> std::io
         request.push_str(&format!("{name}: {value}\r\n"));
     }
     request.push_str("\r\n");
+    exchange(address, &request)
+}
+
+/// A POST of JSON.
+pub fn post(address: SocketAddr, path: &str, body: &serde_json::Value) -> Answer {
+    let body = body.to_string();
+    let head = format!(
+        "POST {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\
+         Content-Type: application/json\r\nContent-Length: {}\r\n\r\n",
+        body.len()
+    );
+    exchange(address, &(head + &body)).unwrap()
+}
+
+fn exchange(address: SocketAddr, request: &str) -> std::io::Result<Answer> {
     let mut stream = TcpStream::connect(address)?;
     stream.set_read_timeout(Some(DEADLINE))?;
     stream.write_all(request.as_bytes())?;

@@ -37,6 +37,7 @@ mod server_limits;
 mod server_malformed;
 mod server_page;
 mod server_progress;
+mod server_recovery_mode;
 mod server_reviews;
 mod server_runs;
 mod server_start;

@@ -7,7 +7,7 @@ use super::harness::{
 };
 
 /// A store whose journal holds many acknowledged frames, as a SIGKILL leaves it.
-fn killed_store(data: &Path) -> Vec<String> {
+pub fn killed_store(data: &Path) -> Vec<String> {
     let server = Server::start(data);
     let sent: Vec<String> = (0..50).map(|number| format!("message {number}")).collect();
     block_on(async {
@@ -22,13 +22,13 @@ fn killed_store(data: &Path) -> Vec<String> {
 }
 
 /// The newest segment of a store.
-fn segment(data: &Path) -> PathBuf {
+pub fn segment(data: &Path) -> PathBuf {
     let journal = data.join("shards/0/journal");
     contents(&journal).into_keys().max().unwrap()
 }
 
 /// Where a text stands in a file.
-fn find(bytes: &[u8], text: &str) -> usize {
+pub fn find(bytes: &[u8], text: &str) -> usize {
     bytes.windows(text.len()).position(|window| window == text.as_bytes()).unwrap()
 }
 

@@ -137,6 +137,7 @@ impl Command {
     fn reads_directory(&self) -> bool {
         match self {
             Self::Recovery(args) => args.reads_directory(),
+            Self::Repair(args) => args.data.is_some(),
             _ => false,
         }
     }
@@ -149,6 +150,7 @@ impl Command {
             (Self::Kv(args), "addr") => Some(Place::Grpc(args.address_mut())),
             (Self::Recovery(args), "http") => Some(Place::Admin(&mut args.admin)),
             (Self::Report(args), "http") => Some(Place::Admin(&mut args.admin)),
+            (Self::Repair(args), "http") => Some(Place::Admin(&mut args.admin)),
             (Self::Backup(args), "http") => Some(Place::Admin(&mut args.admin)),
             (Self::Store(args), "http") => Some(Place::Admin(&mut args.admin)),
             (Self::Health(args), "http") => Some(Place::Admin(&mut args.admin)),

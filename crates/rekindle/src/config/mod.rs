@@ -67,6 +67,8 @@ pub struct Config {
     pub names: Names,
     /// `server.insecure_allow_remote`
     pub insecure_allow_remote: bool,
+    /// `--recovery-mode`, and nowhere else: it is decided anew at each start.
+    pub recovery_mode: bool,
     /// `server.shutdown_timeout`
     pub shutdown_timeout: Duration,
     /// `server.worker_threads`
@@ -110,6 +112,7 @@ impl Default for Config {
             http: unset,
             names: Names::default(),
             insecure_allow_remote: false,
+            recovery_mode: false,
             shutdown_timeout: Duration::ZERO,
             worker_threads: 0,
             durability: Durability::Strict,
@@ -218,6 +221,7 @@ impl Config {
             self.durability = values::durability(&raw(text)).map_err(problem("--durability"))?;
         }
         self.insecure_allow_remote |= args.insecure_allow_remote;
+        self.recovery_mode = args.recovery_mode;
         Ok(())
     }
 

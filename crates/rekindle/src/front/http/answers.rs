@@ -23,7 +23,7 @@ pub(super) fn alive(_: &Server, _: &Asked) -> Answered {
 /// Whether the start is over; it stays so to the end.
 pub(super) fn started(server: &Server, _: &Asked) -> Answered {
     let status = server.progress.status();
-    if status.stage < Stage::Ready {
+    if status.stage < Stage::RecoveryMode {
         return Err(Refusal::NotNow);
     }
     ok(&status)

@@ -9,6 +9,7 @@ mod backups;
 mod health;
 mod listener;
 mod recoveries;
+mod recovery_mode;
 pub mod reply;
 pub mod request;
 mod reviews;

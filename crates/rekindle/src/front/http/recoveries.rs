@@ -53,8 +53,11 @@ fn await_own(server: &Server) {
     let _ = tokio::runtime::Handle::current().block_on(written);
 }
 
-/// The report of this run's recovery.
+/// The report of this run's recovery; in recovery mode, of the look at the directory.
 pub(super) fn latest(server: &Server, _: &Asked) -> Answered {
+    if let Some(mode) = server.recovery_mode() {
+        return ok(&mode.report());
+    }
     ok(&recovered(server)?.report)
 }
 
@@ -87,6 +90,9 @@ impl Telling {
             None => event("progress", &progress.status()),
             Some(outcome @ Outcome::Refused { .. }) => {
                 return Some((event("refused", &outcome), None));
+            }
+            Some(Outcome::RecoveryMode) => {
+                return Some((event("recovery-mode", &progress.status()), None));
             }
             Some(Outcome::Ready) => return Some((event("ready", &progress.status()), None)),
             Some(Outcome::Stopped) => return Some((event("stopped", &progress.status()), None)),

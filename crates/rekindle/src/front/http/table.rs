@@ -14,10 +14,11 @@ use axum::routing::{get, post};
 
 use super::reply::{Answered, Refusal, error};
 use super::request::{Asked, Parameters, Takes};
-use super::{answers, audit, backups, health, recoveries, reviews, runs, store};
+use super::{answers, audit, backups, health, recoveries, recovery_mode, reviews, runs, store};
 use crate::front::access::{Permission, Principal, Subject, Verb};
 use crate::front::limits::{BODY_TIMEOUT, HTTP_WAITING_MAX as WAITING_MAX};
 use crate::front::ui;
+use crate::progress::Stage;
 use crate::state::Server;
 
 /// When a route is served; otherwise it answers 503 with `Retry-After`.
@@ -27,6 +28,10 @@ pub enum When {
     Always,
     /// Once recovery is done and until shutdown begins.
     Ready,
+    /// The same, and in recovery mode once something can be read.
+    Readable,
+    /// In recovery mode.
+    RecoveryMode,
 }
 
 impl When {
@@ -35,7 +40,30 @@ impl When {
         match self {
             Self::Always => true,
             Self::Ready => server.serving().is_some(),
+            Self::Readable => server.readable().is_some(),
+            Self::RecoveryMode => server.progress.stage() == Stage::RecoveryMode,
         }
+    }
+
+    /// What is answered while it is not.
+    fn refusal(self, server: &Server) -> Refusal {
+        let limited = server.progress.stage() == Stage::RecoveryMode;
+        let message = match self {
+            Self::RecoveryMode if !limited => {
+                "the server is not in recovery mode; start it with 'rekindle serve \
+                 --recovery-mode'"
+            }
+            Self::Readable if limited => {
+                "the store is damaged: nothing of it can be read like this"
+            }
+            Self::Ready if limited => {
+                "the server is in recovery mode: it serves no work; start it without \
+                 --recovery-mode"
+            }
+            _ => return Refusal::NotNow,
+        };
+        let status = if limited { StatusCode::SERVICE_UNAVAILABLE } else { StatusCode::CONFLICT };
+        Refusal::new(status, message)
     }
 }
 
@@ -217,13 +245,15 @@ pub static ROUTES: &[Route] = &[
     Route::events("/v1/recoveries/progress", READ_SERVER, When::Always, recoveries::progress),
     Route::read("/v1/runs", READ_SERVER, When::Always, runs::list),
     Route::read("/v1/runs/{number}", READ_SERVER, When::Always, runs::show),
-    Route::read("/v1/audit", READ_SERVER, When::Ready, audit::list),
-    Route::read("/v1/reviews", READ_QUEUE, When::Ready, reviews::list),
-    Route::read("/v1/reviews/{id}", READ_QUEUE, When::Ready, reviews::show),
+    Route::read("/v1/audit", READ_SERVER, When::Readable, audit::list),
+    Route::read("/v1/reviews", READ_QUEUE, When::Readable, reviews::list),
+    Route::read("/v1/reviews/{id}", READ_QUEUE, When::Readable, reviews::show),
     Route::post("/v1/reviews/{id}/{decision}", MANAGE_QUEUE, When::Ready, reviews::decide),
-    Route::get("/v1/stats", READ_SERVER, When::Ready, answers::stats),
-    Route::get("/v1/queues", READ_QUEUE, When::Ready, answers::queues),
-    Route::get("/v1/queues/{name}", READ_QUEUE, When::Ready, answers::queue),
+    Route::get("/v1/recovery-mode", READ_SERVER, When::RecoveryMode, recovery_mode::show),
+    Route::post("/v1/repair", MANAGE_SERVER, When::RecoveryMode, recovery_mode::repair),
+    Route::get("/v1/stats", READ_SERVER, When::Readable, answers::stats),
+    Route::get("/v1/queues", READ_QUEUE, When::Readable, answers::queues),
+    Route::get("/v1/queues/{name}", READ_QUEUE, When::Readable, answers::queue),
 ];
 
 /// The router of a listener whose callers are `principal`.
@@ -271,7 +301,7 @@ async fn serve(
         return Err(Refusal::new(StatusCode::FORBIDDEN, message));
     }
     if !route.when.is_now(server) {
-        return Err(Refusal::NotNow);
+        return Err(route.when.refusal(server));
     }
     let (head, body) = request.into_parts();
     let content = route.takes.read(&head.headers, body, &server.form_token).await?;

@@ -50,6 +50,8 @@ pub(super) enum State {
     Failed(String),
     /// The start was refused: with which code, and why.
     Refused(i32, String),
+    /// It was started to be looked at: what that found.
+    RecoveryMode(String),
 }
 
 impl State {
@@ -60,6 +62,7 @@ impl State {
             Self::Serving => ("●", "serving".to_owned(), "ok"),
             Self::Ending => ("◌", "shutting down".to_owned(), "warn"),
             Self::Failed(_) => ("✖", "store failed".to_owned(), "bad"),
+            Self::RecoveryMode(_) => ("◐", "recovery mode".to_owned(), "warn"),
             Self::Refused(code, _) => ("✖", format!("start refused ({code})"), "bad"),
         }
     }
@@ -109,7 +112,9 @@ pub(super) fn state(facts: &Facts) -> Markup {
     let (sign, word, class) = facts.state.shown();
     html! {
         span.state.(class) { span.sign aria-hidden="true" { (sign) } " " (word) }
-        @if let State::Failed(reason) | State::Refused(_, reason) = &facts.state {
+        @if let State::Failed(reason) | State::Refused(_, reason) | State::RecoveryMode(reason) =
+            &facts.state
+        {
             " " span.why { (reason) }
         }
     }

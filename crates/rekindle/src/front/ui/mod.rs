@@ -77,14 +77,15 @@ pub static ROUTES: &[Route] = &[
     Route::read("/ui/recovery/{number}", READ, When::Always, screens::recovery::one).for_people(),
     Route::read("/ui/recovery/{number}/report.md", READ, When::Always, screens::recovery::markdown)
         .for_people(),
-    Route::get("/ui/queues", READ_QUEUE, When::Ready, screens::queues::list).for_people(),
-    Route::get("/ui/queues/{name}", READ_QUEUE, When::Ready, screens::queues::one).for_people(),
-    Route::read("/ui/reviews", READ_QUEUE, When::Ready, screens::reviews::list).for_people(),
-    Route::read("/ui/reviews/{id}", READ_QUEUE, When::Ready, screens::reviews::show).for_people(),
+    Route::get("/ui/queues", READ_QUEUE, When::Readable, screens::queues::list).for_people(),
+    Route::get("/ui/queues/{name}", READ_QUEUE, When::Readable, screens::queues::one).for_people(),
+    Route::read("/ui/reviews", READ_QUEUE, When::Readable, screens::reviews::list).for_people(),
+    Route::read("/ui/reviews/{id}", READ_QUEUE, When::Readable, screens::reviews::show)
+        .for_people(),
     Route::form("/ui/reviews/{id}", MANAGE_QUEUE, When::Ready, screens::reviews::decide)
         .for_people(),
     Route::get("/ui/alerts", READ, When::Always, screens::alerts::show).for_people(),
-    Route::read("/ui/audit", READ, When::Ready, screens::audit::list).for_people(),
+    Route::read("/ui/audit", READ, When::Readable, screens::audit::list).for_people(),
     Route::events("/ui/live", READ, When::Always, live::live),
     Route::get("/ui/static/{file}", READ, When::Always, assets::serve),
     Route::get("/ui/{*rest}", READ, When::Always, screens::nowhere).for_people(),

@@ -39,12 +39,13 @@ pub(super) fn facts(server: &Server) -> Facts {
         (Some(reason), ..) => State::Failed(reason),
         (None, Some(Outcome::Ready), _) => State::Serving,
         (None, Some(Outcome::Stopped), _) => State::Ending,
+        (None, Some(Outcome::RecoveryMode), _) => limited(server),
         (None, Some(Outcome::Refused { code, message }), _) => State::Refused(code, message),
         (None, None, stage) => State::Starting(word(&stage)),
     };
     let class = match &state {
         State::Starting(_) | State::Refused(..) => "start",
-        State::Serving | State::Ending | State::Failed(_) => "run",
+        State::Serving | State::Ending | State::Failed(_) | State::RecoveryMode(_) => "run",
     };
     let durability = config.loss_window();
     Facts {
@@ -58,6 +59,16 @@ pub(super) fn facts(server: &Server) -> Facts {
     }
 }
 
+/// Recovery mode, with what the look at the directory found.
+fn limited(server: &Server) -> State {
+    let Some(mode) = server.recovery_mode() else { return State::Ending };
+    let report = mode.report();
+    let ranges = mode.ranges().join(", ");
+    let decide = if ranges.is_empty() { String::new() } else { format!("; to accept: {ranges}") };
+    let message = format!("no work is served: {}{decide}", report.verdict_line());
+    State::RecoveryMode(message)
+}
+
 /// A stage as the probes say it.
 fn word(stage: &impl serde::Serialize) -> String {
     let word = serde_json::to_value(stage).unwrap_or_default();
@@ -67,7 +78,7 @@ fn word(stage: &impl serde::Serialize) -> String {
 /// How far the start is, while there is one.
 pub(super) fn progress_view(server: &Server) -> Option<ProgressView> {
     let status = server.progress.status();
-    (status.stage < Stage::Ready).then(|| ProgressView {
+    (status.stage < Stage::RecoveryMode).then(|| ProgressView {
         stage: word(&status.stage),
         layer: status.layer.map(|layer| (layer.to_owned(), word(&status.layer_stage))),
         elapsed_ms: status.elapsed_ms,

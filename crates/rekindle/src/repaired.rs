@@ -1,0 +1,130 @@
+//! What a repair did, or would do: one object for the command line and the HTTP side.
+
+use rekindle_database::{PlannedLoss, Repair};
+use serde::{Deserialize, Serialize};
+
+/// A repair, as scripts read it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Repaired {
+    /// Nothing was changed: it would be so.
+    pub planned: bool,
+    /// The version that the store has after it.
+    pub version: u64,
+    /// The corrupt findings that were accepted.
+    pub accepted: Vec<Accepted>,
+    /// What is lost.
+    pub losses: Vec<Loss>,
+    /// Transactions that cannot be kept because of it: a line each.
+    pub discarded: Vec<String>,
+    /// Segments that are written anew.
+    pub replaced: Vec<u64>,
+    /// Those that stand for them; none for a plan.
+    pub segments: Vec<u64>,
+    /// Records in them; 0 for a plan.
+    pub records: u64,
+    /// Where the originals are, relative to the store; empty for a plan.
+    pub kept: String,
+}
+
+/// An accepted finding.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Accepted {
+    /// The row of the decision table.
+    pub label: String,
+    /// The file, relative to the store.
+    pub file: String,
+    /// First log address.
+    pub from: u64,
+    /// The one behind the last.
+    pub to: u64,
+}
+
+/// What an accepted range held.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Loss {
+    /// First log address.
+    pub from: u64,
+    /// The one behind the last.
+    pub to: u64,
+    /// First position.
+    pub from_position: u64,
+    /// Last position.
+    pub to_position: u64,
+    /// First version.
+    pub from_version: u64,
+    /// The version that follows.
+    pub next_version: u64,
+    /// Whether that is known exactly; otherwise it is the most that can be.
+    pub exact: bool,
+}
+
+impl From<&PlannedLoss> for Loss {
+    fn from(loss: &PlannedLoss) -> Self {
+        Self {
+            from: loss.from_lsn,
+            to: loss.end_lsn,
+            from_position: loss.from_position,
+            to_position: loss.to_position,
+            from_version: loss.from_version,
+            next_version: loss.next_version,
+            exact: loss.exact,
+        }
+    }
+}
+
+impl Repaired {
+    /// What a repair did, or, `planned`, would do.
+    #[must_use]
+    pub fn new(done: Repair, planned: bool) -> Self {
+        let accepted = done.findings.iter().map(|finding| Accepted {
+            label: finding.label.0.to_owned(),
+            file: finding.place.file.clone(),
+            from: finding.place.from,
+            to: finding.place.to,
+        });
+        Self {
+            planned,
+            version: done.version,
+            accepted: accepted.collect(),
+            losses: done.losses.iter().map(Loss::from).collect(),
+            discarded: done.discarded,
+            replaced: done.replaced,
+            segments: done.segments,
+            records: done.records,
+            kept: done.kept,
+        }
+    }
+
+    /// The same for people.
+    #[must_use]
+    pub fn text(&self) -> Vec<String> {
+        let mut lines = Vec::new();
+        for Accepted { label, file, from, to } in &self.accepted {
+            lines.push(format!("accepted: {label} {file} lsn {from}..{to}"));
+        }
+        let would = if self.planned { "would be lost" } else { "lost" };
+        for loss in &self.losses {
+            let (from, to) = (loss.from_position, loss.to_position);
+            let bound = if loss.exact { "" } else { " at most (the end is gone)" };
+            let versions = match loss.next_version.checked_sub(1) {
+                Some(last) if last >= loss.from_version => {
+                    format!("versions {}..={last}", loss.from_version)
+                }
+                _ => "no version".to_owned(),
+            };
+            lines.push(format!("{would}: positions {from}..={to}, {versions}{bound}"));
+        }
+        if self.losses.is_empty() {
+            lines.push("the damaged ranges held no record that is not elsewhere".to_owned());
+        }
+        lines.extend(self.discarded.iter().map(|line| format!("discarded: {line}")));
+        if self.planned {
+            let count = self.replaced.len();
+            lines.push(format!("{count} segments would be written anew; nothing was changed"));
+        } else {
+            lines
+                .push(format!("{} records kept; the originals are in {}", self.records, self.kept));
+        }
+        lines
+    }
+}

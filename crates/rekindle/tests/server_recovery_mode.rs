@@ -1,0 +1,174 @@
+//! `serve --recovery-mode`: looking and deciding, while nothing is served and nothing is changed.
+
+use std::io::{BufRead as _, BufReader};
+use std::net::SocketAddr;
+use std::path::Path;
+use std::process::Stdio;
+
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::{Value, json};
+
+use super::harness::{
+    Answer, Dropped, Server, block_on, bodies, changed, contents, get, post, receive_all, refused,
+    rekindle, run, serve, wait,
+};
+use super::server_damage::{find, killed_store, segment};
+
+/// A server in recovery mode.
+struct Limited {
+    child: Dropped,
+    announced: String,
+    http: SocketAddr,
+}
+
+impl Limited {
+    fn start(data: &Path) -> Self {
+        let mut command = serve(data, &["--recovery-mode"]);
+        let child = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+        let mut child = Dropped(child);
+        let lines = BufReader::new(child.0.stdout.take().unwrap()).lines();
+        let mut announced = String::new();
+        for line in lines.map_while(Result::ok) {
+            announced.push_str(&line);
+            announced.push('\n');
+            if line.starts_with("next:") {
+                break;
+            }
+        }
+        let place = announced.lines().find_map(|line| line.strip_prefix("http:"));
+        let place = place.unwrap_or_else(|| panic!("no address in {announced:?}"));
+        let http = place.trim().trim_start_matches("http://").parse().unwrap();
+        Self { child, announced, http }
+    }
+
+    fn get(&self, path: &str) -> Answer {
+        get(self.http, path, &[("Host", &self.http.to_string())]).unwrap()
+    }
+
+    fn look(&self) -> Value {
+        let answer = self.get("/v1/recovery-mode");
+        assert_eq!(answer.status, 200, "{}", answer.body);
+        serde_json::from_str(&answer.body).unwrap()
+    }
+
+    fn repair(&self, ranges: &[&str], reason: &str) -> Answer {
+        post(self.http, "/v1/repair", &json!({ "accept_loss": ranges, "reason": reason }))
+    }
+
+    fn stop(mut self) -> i32 {
+        kill_process(Pid::from_child(&self.child.0), Signal::TERM).unwrap();
+        wait(&mut self.child.0).code().unwrap()
+    }
+}
+
+/// Flips a used bit in the journal; `serve` refuses this store from now on.
+fn damage(data: &Path) {
+    let path = segment(data);
+    let mut bytes = std::fs::read(&path).unwrap();
+    let place = find(&bytes, "message 7");
+    bytes[place] ^= 1;
+    std::fs::write(&path, &bytes).unwrap();
+}
+
+/// A refused store in recovery mode: it is shown, nobody else starts on it, nothing of it is
+/// changed, until an operator accepts exactly what is lost; then everything else is served again.
+///
+/// proves: L12
+/// fault: S7
+#[test]
+fn a_refused_store_is_looked_at_and_repaired() {
+    let dir = tempfile::tempdir().unwrap();
+    let data = dir.path();
+    let sent = killed_store(data);
+    damage(data);
+    assert_eq!(refused(serve(data, &[])).0, 65);
+
+    let before = contents(data);
+    let limited = Limited::start(data);
+    assert!(limited.announced.contains("is in recovery mode"), "{}", limited.announced);
+    for (path, status) in [
+        ("/livez", 200),
+        ("/startupz", 200),
+        ("/readyz", 503),
+        ("/v1/recoveries", 200),
+        ("/v1/recoveries/latest", 200),
+        ("/v1/queues", 503),
+        ("/healthz", 503),
+    ] {
+        assert_eq!(limited.get(path).status, status, "{path}");
+    }
+    let status: Value = serde_json::from_str(&limited.get("/readyz").body).unwrap();
+    assert_eq!((&status["stage"], &status["ready"]), (&json!("recovery-mode"), &json!(false)));
+    let look = limited.look();
+    assert_eq!((&look["code"], &look["readable"]), (&json!(65), &json!(false)));
+    let range = look["accept_loss"][0].as_str().unwrap().to_owned();
+    assert!(limited.announced.contains(&format!("--accept-loss {range}")), "{range}");
+    assert_eq!(refused(serve(data, &[])).0, 73, "nobody starts meanwhile");
+    for (ranges, reason, status) in [
+        (vec!["1..2"], "a guess", 409),
+        (vec![], "none", 409),
+        (vec![range.as_str()], " ", 400),
+        (vec!["x"], "no range", 400),
+    ] {
+        let answer = limited.repair(&ranges, reason);
+        assert_eq!(answer.status, status, "{ranges:?}: {}", answer.body);
+    }
+    assert_eq!(changed(&before, &contents(data)), Vec::<std::path::PathBuf>::new());
+
+    let answer = limited.repair(&[&range], "the disk is replaced");
+    assert_eq!(answer.status, 200, "{}", answer.body);
+    let look = limited.look();
+    assert_eq!((&look["code"], &look["readable"]), (&json!(0), &json!(true)), "{look}");
+    let queues: Value = serde_json::from_str(&limited.get("/v1/queues").body).unwrap();
+    assert_eq!(queues["queues"][0]["ready"], json!(49));
+    assert_eq!(limited.repair(&[&range], "again").status, 409, "there is nothing to repair");
+    assert_eq!(limited.stop(), 0);
+
+    let server = Server::start(data);
+    let rest = block_on(async { receive_all(&mut server.queues().await, "q").await });
+    let kept: Vec<String> = sent.into_iter().filter(|body| body != "message 7").collect();
+    assert_eq!(bodies(&rest), kept);
+    assert_eq!(server.stop(), 0);
+}
+
+/// A healthy store in recovery mode is read as the next start would have it, and not a byte of it
+/// changes; the command line asks the same server.
+#[test]
+fn a_healthy_store_is_read_and_left_alone() {
+    let dir = tempfile::tempdir().unwrap();
+    let data = dir.path();
+    killed_store(data);
+    let before = contents(data);
+    let limited = Limited::start(data);
+    assert!(limited.announced.contains("start without --recovery-mode"), "{}", limited.announced);
+    assert!(!limited.announced.contains("grpc:"), "{}", limited.announced);
+    let look = limited.look();
+    assert_eq!((&look["accept_loss"], &look["readable"]), (&json!([]), &json!(true)), "{look}");
+    let queue: Value = serde_json::from_str(&limited.get("/v1/queues/q").body).unwrap();
+    assert_eq!(queue["ready"], json!(50));
+    let http = limited.http.to_string();
+    let asked = run(&["repair", "--http", &http, "--accept-loss", "1..2", "--reason", "no reason"]);
+    assert_eq!(asked.status.code(), Some(1), "{asked:?}");
+    assert_eq!(limited.stop(), 0);
+    assert_eq!(changed(&before, &contents(data)), Vec::<std::path::PathBuf>::new());
+
+    // Not in recovery mode: the same is refused.
+    let server = Server::start(data);
+    let http = server.http.to_string();
+    let asked = run(&["repair", "--http", &http, "--accept-loss", "1..2", "--reason", "again"]);
+    assert_eq!(asked.status.code(), Some(1), "{asked:?}");
+    assert!(String::from_utf8_lossy(&asked.stderr).contains("--recovery-mode"), "{asked:?}");
+    assert_eq!(server.stop(), 0);
+}
+
+/// What is no store is not looked at, and nothing is made.
+#[test]
+fn what_is_no_store_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let absent = dir.path().join("absent");
+    let (code, said) = refused(serve(&absent, &["--recovery-mode"]));
+    assert_eq!(code, 78, "{said}");
+    assert!(!absent.exists());
+    let both = rekindle(&["repair", "--data", "x", "--http", "127.0.0.1:1"]).output().unwrap();
+    assert_eq!(both.status.code(), Some(2), "{both:?}");
+}
