@@ -1,5 +1,8 @@
 //! Repair: what an operator accepts is given up, everything else stays; crashed at every operation.
 
+// What is accepted is a list of ranges, often of one.
+#![allow(clippy::single_range_in_vec_init)]
+
 use std::collections::BTreeMap;
 use std::ops::Range;
 use std::path::{Path, PathBuf};

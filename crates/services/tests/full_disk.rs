@@ -70,7 +70,7 @@ impl Oracle {
             let deliveries = receive(services).unwrap_or_else(|error| panic!("blocked: {error}"));
             for delivery in &deliveries {
                 round += 1;
-                if round % 4 != 0 {
+                if !round.is_multiple_of(4) {
                     let release = Nack { release: true, ..Nack::default() };
                     let token = [delivery.token];
                     services.queues().nack(Some("q"), &token, &release, None).unwrap();

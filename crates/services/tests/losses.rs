@@ -48,7 +48,7 @@ fn an_accepted_loss_is_recorded_once() {
     let corrupt = |finding: &&Finding| finding.verdict == Some(Verdict::Corrupt);
     let place = report.findings().find(corrupt).unwrap().place.clone();
     let options = RepairOptions {
-        accept: vec![place.from..place.to],
+        accept: vec![std::ops::Range { start: place.from, end: place.to }],
         who: "ada".to_owned(),
         reason: "the disk\nwas replaced".to_owned(),
         program: "rekindle".to_owned(),

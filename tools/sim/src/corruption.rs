@@ -13,7 +13,7 @@ use rekindle_env::{Image, SimulatedDisk};
 use rekindle_recovery::{Verdict, exit};
 
 use crate::history::difference;
-use crate::specimen::{Ending, LAST_RUN, Specimen};
+use crate::specimen::{Ending, Specimen};
 use crate::store::{DIR, Machine, rows};
 use crate::workload::BEGIN_WALL_MS;
 
@@ -207,7 +207,7 @@ fn judge_image(specimen: &Specimen, damage: &Damage, image: &Image) -> Result<Fa
 fn tolerable(specimen: &Specimen, damage: &Damage, version: u64) -> Result<Fate, String> {
     let unproven = match damage {
         Damage::Flip(..) => 1,
-        _ => LAST_RUN,
+        _ => specimen.last_run,
     };
     if version + unproven >= specimen.version {
         return Ok(Fate::Torn);

@@ -21,8 +21,9 @@ use crate::request::Change;
 use crate::store::{DIR, Machine, SEGMENT_BYTES, Store, rows};
 use crate::workload::{BEGIN_WALL_MS, Length, run};
 
-/// Transactions of the last run of a specimen that was not closed, each in a frame of its own.
-pub const LAST_RUN: u64 = 3;
+/// Transactions of the last run of a specimen that was not closed, each in a frame of its own,
+/// behind those that recovery settled with.
+const LAST_RUN: u64 = 3;
 
 /// How the life of the specimen ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,6 +47,8 @@ pub struct Specimen {
     pub rows: Rows,
     /// The last version.
     pub version: u64,
+    /// How many of the versions are of the last run.
+    pub last_run: u64,
 }
 
 /// The state behind the journal while records are appended by hand.
@@ -74,9 +77,9 @@ impl Specimen {
         drop(store);
 
         let machine = Machine::new(Arc::new(disk.clone()), made.wall_ms, seed);
-        let version = append_every_kind(&machine, version).map_err(|error| error.to_string())?;
+        let before = append_every_kind(&machine, version).map_err(|error| error.to_string())?;
         let expected = match ending {
-            Ending::Closed => version,
+            Ending::Closed => before,
             Ending::Idle | Ending::Killed => {
                 let store = machine.start(None)?;
                 let change = |name: &str| [Change::Put(name.into(), vec![b'x'; 40])];
@@ -95,7 +98,7 @@ impl Specimen {
         if found != expected {
             return Err(format!("the specimen is at version {found}, not {expected}"));
         }
-        Ok(Self { image, ending, rows, version: found })
+        Ok(Self { image, ending, rows, version: found, last_run: found - before })
     }
 }
 
