@@ -5,7 +5,7 @@ use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
-use rekindle_database::{Database, DurabilityMode, KeyspaceId, Options};
+use rekindle_database::{Database, DurabilityMode, Error, KeyspaceId, Options};
 use rekindle_env::Env;
 use rekindle_journal::RecordKind;
 
@@ -174,14 +174,26 @@ fn store() -> Store {
     Store { _dir: dir, path }
 }
 
+/// Opens a store that this process may have had open a moment ago: the child that another test
+/// starts right then has a copy of the lock until it runs its own program.
+fn open_when_free(path: &Path) -> Database {
+    let began = std::time::Instant::now();
+    loop {
+        match Database::open_with(path, options(), Env::real()) {
+            Err(Error::Locked(_)) if began.elapsed().as_secs() < 20 => std::thread::yield_now(),
+            opened => return opened.unwrap(),
+        }
+    }
+}
+
 /// Opens what a child left: everything acknowledged is there, no transaction is there in part, and
 /// opening again gives the same.
 fn survives(path: &Path, acked: u64) -> Database {
-    let first = Database::open_with(path, options(), Env::real()).unwrap();
+    let first = open_when_free(path);
     assert!(first.current_version() >= acked, "{} of {acked}", first.current_version());
     let (hash, version) = (first.state_hash(), first.current_version());
     drop(first);
-    let second = Database::open_with(path, options(), Env::real()).unwrap();
+    let second = open_when_free(path);
     assert_eq!((second.state_hash(), second.current_version()), (hash, version));
     second
 }

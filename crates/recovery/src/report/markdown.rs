@@ -197,7 +197,9 @@ impl StoredReport {
             exit::CORRUPT => &[
                 "rekindle verify --data DIR            # every damaged place",
                 "rekindle recovery plan --data DIR     # what a start would do",
-                "rekindle journal dump --data DIR      # what can be read",
+                "rekindle serve --recovery-mode --data DIR   # look and decide, with the page",
+                "rekindle repair --data DIR --accept-loss FROM..TO --reason TEXT   # go on without",
+                "rekindle salvage --data DIR --export OUT   # what can be read, as JSON lines",
                 "rekindle restore --from BACKUP --to NEW   # a backup, where there is one",
             ],
             exit::CLEAN | exit::TORN | exit::HEALED => &[
