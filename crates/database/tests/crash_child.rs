@@ -177,10 +177,11 @@ fn store() -> Store {
 /// Opens a store that this process may have had open a moment ago: the child that another test
 /// starts right then has a copy of the lock until it runs its own program.
 fn open_when_free(path: &Path) -> Database {
-    let began = std::time::Instant::now();
+    let env = Env::real();
+    let until_ns = env.clock.boot_ns() + 20_000_000_000;
     loop {
-        match Database::open_with(path, options(), Env::real()) {
-            Err(Error::Locked(_)) if began.elapsed().as_secs() < 20 => std::thread::yield_now(),
+        match Database::open_with(path, options(), env.clone()) {
+            Err(Error::Locked(_)) if env.clock.boot_ns() < until_ns => std::thread::yield_now(),
             opened => return opened.unwrap(),
         }
     }
