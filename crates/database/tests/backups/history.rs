@@ -98,8 +98,8 @@ fn run(env: &Env, clock: &ManualClock, steps: &[Step]) -> (Model, Vec<Backup>) {
             Step::Backup => backups.push(database.backup(Path::new(BACKUPS)).unwrap()),
             Step::Checkpoint => database.checkpoint().unwrap(),
             Step::Restart(how) => {
-                // Each backup may have ended a millisecond that the wall clock had not reached. Only
-                // transactions outlive a run, so a clock behind that would be one set back.
+                // Each backup may have ended a millisecond that the wall clock had not reached.
+                // Only transactions outlive a run, so a clock behind that is one set back.
                 clock.advance_ms(2 + backups.len() as u64);
                 if *how == 0 {
                     database.close().unwrap();
