@@ -322,8 +322,9 @@ fn replay_ms(report: &Value) -> f64 {
     scans.map(|it| it["micros"].as_f64().unwrap()).sum::<f64>() / 1_000.0
 }
 
-/// Writes for this long as fast as one client can; says how long a start would take by then.
-fn write_for(server: &Server, time: Duration) -> f64 {
+/// Writes for this long as fast as one client can; says how long a start would take by then, and
+/// how long the last checkpoint took, milliseconds.
+fn write_for(server: &Server, time: Duration) -> [f64; 2] {
     super::harness::block_on(async {
         let mut queues = server.queues().await;
         let bodies: Vec<String> = (0..1_000).map(|number| format!("message {number}")).collect();
@@ -334,9 +335,10 @@ fn write_for(server: &Server, time: Duration) -> f64 {
         }
     });
     let metrics = server.get("/metrics").body;
-    let name = "rekindle_predicted_recovery_seconds ";
-    let predicted = metrics.lines().find_map(|line| line.strip_prefix(name)).unwrap();
-    predicted.parse::<f64>().unwrap() * 1_000.0
+    ["rekindle_predicted_recovery_seconds ", "rekindle_checkpoint_seconds "].map(|name| {
+        let value = metrics.lines().find_map(|line| line.strip_prefix(name)).unwrap();
+        value.parse::<f64>().unwrap() * 1_000.0
+    })
 }
 
 /// `recovery.max_time` holds: however long is written, the replay after a SIGKILL takes no longer,
@@ -344,7 +346,8 @@ fn write_for(server: &Server, time: Duration) -> f64 {
 ///
 /// Twice the time is tolerated. The policy begins a checkpoint when 0.53 of it would be used, and
 /// writers go on until that is done; the rest is for other processes of this machine, which take
-/// the processor away from a replay and not from the rate that it was predicted by.
+/// the processor away from a replay and not from the rate that it was predicted by. What writers do
+/// while a checkpoint is on its way cannot take longer to replay than that checkpoint takes.
 #[test]
 fn max_time_holds_after_a_kill() {
     let dir = tempfile::tempdir().unwrap();
@@ -358,7 +361,7 @@ fn max_time_holds_after_a_kill() {
     write_for(&server, Duration::from_secs(3));
     server.kill();
     let server = start();
-    let predicted_ms = write_for(&server, Duration::from_secs(3));
+    let [predicted_ms, checkpoint_ms] = write_for(&server, Duration::from_secs(3));
     let checkpoints = server.get("/v1/stats").json()["checkpoints"].clone();
     server.kill();
     let server = start();
@@ -366,7 +369,8 @@ fn max_time_holds_after_a_kill() {
     let took_ms = replay_ms(&report);
     println!("predicted {predicted_ms} ms, took {took_ms} ms, {checkpoints} checkpoints");
     assert!(took_ms < 2.0 * 500.0, "{took_ms} ms: {report}");
-    assert!(predicted_ms < 2.0 * 500.0, "a checkpoint is due before {predicted_ms} ms");
+    let most_ms = 2.0 * 500.0 + checkpoint_ms;
+    assert!(predicted_ms < most_ms, "a checkpoint is due before {predicted_ms} ms: {most_ms}");
     if took_ms.max(predicted_ms) > 50.0 {
         let factor = predicted_ms / took_ms;
         assert!((0.2..5.0).contains(&factor), "predicted {predicted_ms} ms, took {took_ms} ms");

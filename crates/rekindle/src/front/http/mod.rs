@@ -8,7 +8,7 @@ mod audit;
 mod backups;
 mod health;
 mod listener;
-mod recoveries;
+pub(super) mod recoveries;
 mod recovery_mode;
 pub mod reply;
 pub mod request;

@@ -46,7 +46,7 @@ pub(super) fn show(server: &Server, asked: &Asked) -> Answered {
 }
 
 /// Waits until this run's report is among those that are listed; not longer than a disk may take.
-fn await_own(server: &Server) {
+pub(in crate::front) fn await_own(server: &Server) {
     let Some(recovered) = server.recovered() else { return };
     let written = tokio::time::timeout(REPORT_WAIT, recovered.writing.done());
     // Answers that may wait run on threads that may.

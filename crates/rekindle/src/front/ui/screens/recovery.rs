@@ -4,6 +4,7 @@ use axum::http::{StatusCode, header};
 use axum::response::IntoResponse as _;
 
 use super::{START_RELOAD_S, page, progress_view};
+use crate::front::http::recoveries::await_own;
 use crate::front::http::reply::{Answered, Refusal};
 use crate::front::http::request::Asked;
 use crate::front::ui::frame::{Page, Screen};
@@ -41,6 +42,7 @@ fn number(asked: &Asked) -> Result<u64, Refusal> {
 }
 
 fn show(server: &Server, asked: Option<u64>) -> Answered {
+    await_own(server);
     let (env, data) = (&server.env, &server.config.data);
     let history: Vec<Past> = match reports::list(env, data, None, reports::KEPT) {
         Ok(page) => page.recoveries.into_iter().rev().map(past).collect(),
