@@ -12,11 +12,9 @@ mod text;
 mod when;
 
 pub use before::{Before, Ended};
-pub use stored::{
-    NotAReport, StoredAction, StoredBefore, StoredFinding, StoredLayer, StoredReport, StoredStage,
-};
+pub use stored::{NotAReport, StoredAction, StoredFinding, StoredLayer, StoredReport, StoredStage};
 pub use text::figures;
-pub use when::utc;
+pub use when::{civil_from_days, utc};
 
 use rekindle_env::Clock;
 use serde::Serialize;

@@ -104,7 +104,7 @@ fn older_reports_are_read_and_garbage_is_not() {
     let old = r#"{"code":0,"findings":[],"notes":[],"incarnation":1,"started_wall_ms":0,"micros":5,
                   "layers":[{"layer":"journal","actions":[],"figures":{},"stages":[]}]}"#;
     let report = StoredReport::parse(old.as_bytes()).unwrap();
-    assert_eq!((report.before.clone(), report.number), (None, None));
+    assert_eq!((report.before, report.number), (None, None));
     assert!(report.markdown().contains("Nothing is known of the state before."));
     for garbage in ["", "{}", "[]", "null", "{\"code\":0}", "{\"code\":-1e99}"] {
         assert!(StoredReport::parse(garbage.as_bytes()).is_err(), "{garbage}");

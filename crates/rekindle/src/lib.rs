@@ -12,6 +12,8 @@ pub mod health;
 pub mod listen;
 mod log;
 pub mod metrics;
+mod numbered;
+pub mod overlay;
 pub mod progress;
 pub mod recovery_mode;
 pub mod repaired;

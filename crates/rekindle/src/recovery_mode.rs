@@ -8,22 +8,19 @@
 
 use std::ops::Range;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::sync::{Mutex, PoisonError, RwLock};
 
-use rekindle_database::{
-    Database, Error as DatabaseError, Options, Repair, RepairOptions, SEGMENT_BYTES_MIN,
-};
-use rekindle_env::{DirectoryLock, Disk, Env, LockMode, OverlayDisk, ReadDisk};
+use rekindle_database::{Error as DatabaseError, Repair, RepairOptions};
+use rekindle_env::{DirectoryLock, Env, LockMode};
 use rekindle_recovery::{Finding, Report, Verdict, exit};
 use rekindle_services::{Options as ServiceOptions, Services};
 
 use crate::boot::{self, Recovered, Refused};
 use crate::config::Config;
+use crate::overlay;
+use crate::repaired::PROGRAM;
 use crate::reports::Writing;
 use crate::state::Server;
-
-/// What a repair says of the program that did it.
-const PROGRAM: &str = concat!("rekindle ", env!("CARGO_PKG_VERSION"));
 
 /// A directory that is looked at.
 #[derive(Debug)]
@@ -134,17 +131,7 @@ fn over(
     config: &Config,
     env: &Env,
 ) -> Result<(Recovered, Vec<rekindle_recovery::LayerReport>), DatabaseError> {
-    let base: Arc<dyn ReadDisk> = env.disk.clone();
-    let disk: Arc<dyn Disk> = Arc::new(OverlayDisk::new(base));
-    let options = Options {
-        create: false,
-        background: false,
-        // The new segment is made in memory: the smallest one says the same.
-        segment_bytes: SEGMENT_BYTES_MIN,
-        max_state_bytes: config.max_state_bytes,
-        ..Options::default()
-    };
-    let database = Database::open_with(&config.data, options, Env { disk, ..env.clone() })?;
+    let database = overlay::open(&config.data, config.max_state_bytes, env)?;
     let lead = Services::lead(&database, ServiceOptions { background: false });
     let (services, layers) = lead.map_err(|error| {
         let context = "reading what the services keep".to_owned();

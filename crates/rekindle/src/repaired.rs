@@ -1,7 +1,20 @@
 //! What a repair did, or would do: one object for the command line and the HTTP side.
 
+use std::ops::Range;
+
 use rekindle_database::{PlannedLoss, Repair};
 use serde::{Deserialize, Serialize};
+
+/// What a repair says of the program that did it.
+pub const PROGRAM: &str = concat!("rekindle ", env!("CARGO_PKG_VERSION"));
+
+/// `FROM..TO` as log addresses, TO not included; none where it is no range.
+#[must_use]
+pub fn parse_range(text: &str) -> Option<Range<u64>> {
+    let (from, to) = text.split_once("..")?;
+    let range = from.parse().ok()?..to.parse().ok()?;
+    (range.start < range.end).then_some(range)
+}
 
 /// A repair, as scripts read it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

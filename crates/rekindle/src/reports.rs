@@ -11,8 +11,9 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use rekindle_env::{Env, LockMode, durable};
-use rekindle_recovery::numbers::{NUMBER_MAX, is_near};
 use rekindle_recovery::{Report, store};
+
+use crate::numbered::{self, file_name};
 
 pub use read::{Listed, Page, Short, Took, Unread, last_took, list, newest, read};
 pub use writing::Writing;
@@ -68,28 +69,7 @@ pub fn write_refused(env: &Env, data: &Path, report: &Report) -> io::Result<Opti
 
 /// The numbers of all reports, ascending.
 fn numbers(env: &Env, data: &Path) -> io::Result<Vec<u64>> {
-    let entries = env.disk.list(&data.join(DIRECTORY))?;
-    let mut numbers: Vec<u64> = entries.iter().filter_map(|it| parse_name(&it.name)).collect();
-    numbers.sort_unstable();
-    // A name far behind the others would take the numbers of all reports to come.
-    let mut newest = 0;
-    numbers.retain(|number| {
-        let own = is_near(*number, newest);
-        newest = if own { *number } else { newest };
-        own
-    });
-    Ok(numbers)
-}
-
-/// The number in a report's name; none where no program of ours gave that name.
-fn parse_name(name: &str) -> Option<u64> {
-    let number = name.strip_suffix(".json")?.parse::<u64>().ok()?;
-    let own = (1..=NUMBER_MAX).contains(&number) && name == file_name(number);
-    own.then_some(number)
-}
-
-fn file_name(number: u64) -> String {
-    format!("{number}.json")
+    numbered::numbers(env.disk.as_ref(), &data.join(DIRECTORY))
 }
 
 /// The path of report `number`.
@@ -101,6 +81,7 @@ fn file(data: &Path, number: u64) -> PathBuf {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
+    use rekindle_recovery::numbers::NUMBER_MAX;
 
     /// Reports are numbered upwards, the last ones are kept, and the newest says how long it took.
     #[test]

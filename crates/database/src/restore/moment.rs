@@ -4,6 +4,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use rekindle_recovery::numbers::NUMBER_MAX;
+use rekindle_recovery::report::civil_from_days;
 
 use crate::replay::Until;
 
@@ -82,20 +83,6 @@ fn days_from_civil(year: u64, month: u64, day: u64) -> u64 {
     let day_of_year = (153 * month_from_march + 2) / 5 + day - 1;
     let day_of_era = year_of_era * 365 + year_of_era / 4 - year_of_era / 100 + day_of_year;
     era * 146_097 + day_of_era - 719_468
-}
-
-/// The date that many days after 1970-01-01 (same source, `civil_from_days`).
-fn civil_from_days(days: u64) -> (u64, u64, u64) {
-    let shifted = days + 719_468;
-    let (era, day_of_era) = (shifted / 146_097, shifted % 146_097);
-    let years = day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096;
-    let year_of_era = years / 365;
-    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    let month_from_march = (5 * day_of_year + 2) / 153;
-    let day = day_of_year - (153 * month_from_march + 2) / 5 + 1;
-    let month = if month_from_march < 10 { month_from_march + 3 } else { month_from_march - 9 };
-    let year = year_of_era + era * 400 + u64::from(month <= 2);
-    (year, month, day)
 }
 
 /// A time as RFC 3339 in UTC, with milliseconds.

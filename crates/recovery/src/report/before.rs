@@ -18,7 +18,8 @@ pub enum Ended {
 }
 
 /// The state before.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Before {
     /// The newest run that the store knows; 0: none.
     pub incarnation: u64,

@@ -5,9 +5,9 @@
 
 use std::fmt::Write as _;
 
-use super::stored::{StoredBefore, StoredFinding, StoredReport, one_line};
+use super::stored::{StoredFinding, StoredReport, one_line};
 use super::text::{duration, figures, thousands};
-use super::{Ended, utc};
+use super::{Before, Ended, utc};
 use crate::exit;
 
 /// Findings, notes and actions beyond so many are only counted.
@@ -224,7 +224,7 @@ fn sentence(text: &str) -> String {
 }
 
 /// How the run before ended, as a sentence.
-fn ending(before: &StoredBefore) -> String {
+fn ending(before: &Before) -> String {
     let run = before.incarnation;
     match before.ended {
         Ended::New => "The store is new.".to_owned(),

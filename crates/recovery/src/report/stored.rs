@@ -6,7 +6,7 @@
 use serde::Deserialize;
 
 use super::text::{duration, section, thousands};
-use super::{Ended, utc};
+use super::{Before, utc};
 
 /// Why bytes are no report.
 #[derive(Debug, thiserror::Error)]
@@ -48,7 +48,7 @@ pub struct StoredReport {
     pub summary: String,
     /// The state before.
     #[serde(default)]
-    pub before: Option<StoredBefore>,
+    pub before: Option<Before>,
 }
 
 /// A finding or a note.
@@ -111,22 +111,6 @@ pub struct StoredStage {
     pub stage: String,
     /// How long.
     pub micros: u64,
-}
-
-/// The state before ([`super::Before`]).
-#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
-#[serde(default)]
-#[allow(missing_docs, reason = "as in Before")]
-pub struct StoredBefore {
-    pub incarnation: u64,
-    pub ended: Ended,
-    pub newest_version: u64,
-    pub newest_position: u64,
-    pub journal_segments: u64,
-    pub journal_bytes: u64,
-    pub checkpoints: u64,
-    pub checkpoint_bytes: u64,
-    pub checkpoint_version: u64,
 }
 
 impl StoredLayer {

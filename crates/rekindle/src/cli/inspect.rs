@@ -4,11 +4,11 @@
 //! overlay in memory and is thrown away.
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 use clap::{Args, Subcommand};
-use rekindle_database::{Database, Error, Options, Report, SEGMENT_BYTES_MIN};
-use rekindle_env::{Disk, Env, LockMode, OverlayDisk, ReadDisk};
+use rekindle::overlay;
+use rekindle_database::{Database, Error, Report};
+use rekindle_env::{Env, LockMode};
 use rekindle_recovery::{Finding, LayerReport, exit};
 use rekindle_services::Services;
 
@@ -60,7 +60,7 @@ pub(super) fn verify(args: &StoreArgs) -> Outcome {
     let mut report = rekindle_database::verify(&args.data, &env)?;
     if report.refusal().is_none() {
         let _lock = lock(&args.data, &env)?;
-        match over(&args.data, &env) {
+        match overlay::open(&args.data, None, &env) {
             Ok(database) => add(&mut report, of_services(&database)?),
             Err(error) => report = refused(error)?,
         }
@@ -78,7 +78,7 @@ pub(super) fn recover(args: &RecoverArgs) -> Outcome {
 pub(super) fn plan(args: &StoreArgs) -> Outcome {
     let env = Env::real();
     let _lock = lock(&args.data, &env)?;
-    let report = match over(&args.data, &env) {
+    let report = match overlay::open(&args.data, None, &env) {
         Ok(database) => {
             let mut report = database.report().clone();
             add(&mut report, of_services(&database)?);
@@ -98,20 +98,6 @@ fn lock(data: &Path, env: &Env) -> Result<Option<Box<dyn rekindle_env::Directory
         // Opening says better what is wrong with a directory that is not there.
         Err(_) => Ok(None),
     }
-}
-
-/// Opens a store over an overlay, as a start would.
-fn over(data: &Path, env: &Env) -> Result<Database, Error> {
-    let base: Arc<dyn ReadDisk> = env.disk.clone();
-    let disk: Arc<dyn Disk> = Arc::new(OverlayDisk::new(base));
-    let options = Options {
-        create: false,
-        background: false,
-        // The new segment is made in memory: the smallest one says the same.
-        segment_bytes: SEGMENT_BYTES_MIN,
-        ..Options::default()
-    };
-    Database::open_with(data, options, Env { disk, ..env.clone() })
 }
 
 /// What the services would find and decide.

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::Args;
-use rekindle::repaired::Repaired;
+use rekindle::repaired::{PROGRAM, Repaired, parse_range};
 use rekindle_database::RepairOptions;
 use rekindle_env::Env;
 use rekindle_recovery::exit;
@@ -45,11 +45,7 @@ pub(super) struct RepairArgs {
 
 /// FROM..TO.
 fn range(text: &str) -> Result<Range<u64>, String> {
-    let parsed = text.split_once("..").and_then(|(from, to)| {
-        let range: Range<u64> = from.parse().ok()?..to.parse().ok()?;
-        (range.start < range.end).then_some(range)
-    });
-    parsed.ok_or_else(|| "expected FROM..TO, such as 4096..8192".to_owned())
+    parse_range(text).ok_or_else(|| "expected FROM..TO, such as 4096..8192".to_owned())
 }
 
 pub(super) fn run(args: &RepairArgs) -> Outcome {
@@ -82,7 +78,7 @@ fn here(data: &Path, args: &RepairArgs) -> Result<Repaired, Failure> {
         accept: args.accept_loss.clone(),
         who: who(),
         reason: args.reason.clone(),
-        program: format!("rekindle {}", env!("CARGO_PKG_VERSION")),
+        program: PROGRAM.to_owned(),
     };
     let env = Env::real();
     let done = if args.plan {

@@ -7,9 +7,9 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use rekindle_env::{Env, durable};
-use rekindle_recovery::numbers::{NUMBER_MAX, is_near};
 
 use super::RunRecord;
+use crate::numbered::{self, file_name};
 
 /// The most that are kept.
 pub const KEPT: usize = 1_000;
@@ -18,10 +18,6 @@ const RECORD_BYTES_MAX: u64 = 64 << 10;
 
 fn directory(data: &Path) -> PathBuf {
     data.join("reports").join("runs")
-}
-
-fn file_name(number: u64) -> String {
-    format!("{number}.json")
 }
 
 /// Writes a record over the one before of its number.
@@ -52,21 +48,10 @@ pub fn trim(env: &Env, data: &Path) -> io::Result<()> {
 
 /// The numbers of all records, ascending; none where there is no directory yet.
 pub fn numbers(env: &Env, data: &Path) -> io::Result<Vec<u64>> {
-    let entries = match env.disk.list(&directory(data)) {
-        Ok(entries) => entries,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(vec![]),
-        Err(error) => return Err(error),
-    };
-    let mut numbers: Vec<u64> = entries.iter().filter_map(|it| parse_name(&it.name)).collect();
-    numbers.sort_unstable();
-    // A name far behind the others would take the numbers of all records to come.
-    let mut newest = 0;
-    numbers.retain(|number| {
-        let own = is_near(*number, newest);
-        newest = if own { *number } else { newest };
-        own
-    });
-    Ok(numbers)
+    match numbered::numbers(env.disk.as_ref(), &directory(data)) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(vec![]),
+        numbers => numbers,
+    }
 }
 
 /// One record; what is wrong with it, when something is.
@@ -94,13 +79,6 @@ pub fn last(env: &Env, data: &Path, limit: usize) -> io::Result<(Vec<RunRecord>,
         }
     }
     Ok((records, unreadable))
-}
-
-/// The number in a record's name; none where no program of ours gave that name.
-fn parse_name(name: &str) -> Option<u64> {
-    let number = name.strip_suffix(".json")?.parse::<u64>().ok()?;
-    let own = (1..=NUMBER_MAX).contains(&number) && name == file_name(number);
-    own.then_some(number)
 }
 
 #[cfg(test)]

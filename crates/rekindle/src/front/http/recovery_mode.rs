@@ -12,7 +12,7 @@ use serde_json::json;
 use super::reply::{Answered, Refusal, ok};
 use super::request::Asked;
 use crate::recovery_mode::RecoveryMode;
-use crate::repaired::Repaired;
+use crate::repaired::{Repaired, parse_range};
 use crate::state::Server;
 
 /// Longest reason of a decision, bytes.
@@ -61,9 +61,7 @@ fn mode(server: &Server) -> Result<&RecoveryMode, Refusal> {
 
 /// `FROM..TO` as two addresses of the log.
 fn range(text: &str) -> Result<Range<u64>, Refusal> {
-    let ends = text.split_once("..");
-    let ends = ends.and_then(|(from, to)| Some(from.parse().ok()?..to.parse().ok()?));
-    ends.filter(|range: &Range<u64>| range.start < range.end).ok_or_else(|| {
+    parse_range(text).ok_or_else(|| {
         let message = format!("{text:?} is no range; write FROM..TO, as 'rekindle verify' says it");
         Refusal::new(StatusCode::BAD_REQUEST, message)
     })

@@ -3,7 +3,7 @@
 //! Invariant: values in, markup out; everything that is shown comes from a report.
 
 use maud::{Markup, html};
-use rekindle_recovery::report::{Ended, StoredBefore, StoredReport};
+use rekindle_recovery::report::{Before, Ended, StoredReport};
 
 use super::findings::{actions, figures, findings};
 use super::frame::{badge, nothing, part};
@@ -99,7 +99,7 @@ fn one(number: u64, report: &StoredReport, view: &RecoveryScreen) -> Markup {
 }
 
 /// How the store stood before anything was decided.
-fn state_before(before: &StoredBefore) -> Markup {
+fn state_before(before: &Before) -> Markup {
     let ended = match before.ended {
         Ended::New => "there was none",
         Ended::Clean => "closed cleanly",

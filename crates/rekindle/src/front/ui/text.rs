@@ -3,6 +3,9 @@
 //! Invariant: every value has its unit, and no number is rounded so far that it says something
 //! else: 0 is only said of 0.
 
+/// A moment, whole seconds of UTC: `2026-11-25 22:16:03 UTC`.
+pub(super) use rekindle_recovery::report::utc as moment;
+
 /// A number with its thousands apart: `1,203`.
 pub(super) fn number(number: u64) -> String {
     let digits = number.to_string();
@@ -72,36 +75,9 @@ pub(super) fn bytes(bytes: u64) -> String {
     }
 }
 
-/// A moment, whole seconds of UTC: `2026-11-25 22:16:03 UTC`.
-pub(super) fn moment(wall_ms: u64) -> String {
-    let (year, month, day) = civil(wall_ms / 86_400_000);
-    let (hour, minute, second) = clock(wall_ms);
-    format!("{year:04}-{month:02}-{day:02} {hour:02}:{minute:02}:{second:02} UTC")
-}
-
-/// The same for programs: `2026-11-25T22:16:03Z`.
+/// A moment for programs: `2026-11-25T22:16:03Z`.
 pub(super) fn machine_moment(wall_ms: u64) -> String {
     moment(wall_ms).replacen(' ', "T", 1).replace(" UTC", "Z")
-}
-
-fn clock(wall_ms: u64) -> (u64, u64, u64) {
-    let seconds = wall_ms / 1_000 % 86_400;
-    (seconds / 3_600, seconds / 60 % 60, seconds % 60)
-}
-
-/// Year, month and day of a day since 1970, in the proleptic Gregorian calendar. Counts in years
-/// that begin on 1 March, so that the leap day is the last of its year.
-fn civil(days: u64) -> (u64, u64, u64) {
-    const DAYS_OF_400_YEARS: u64 = 146_097;
-    let since_march_0 = days + 719_468;
-    let (era, day) = (since_march_0 / DAYS_OF_400_YEARS, since_march_0 % DAYS_OF_400_YEARS);
-    let year = (day - day / 1_460 + day / 36_524 - day / 146_096) / 365;
-    let day = day - (365 * year + year / 4 - year / 100);
-    let month = (5 * day + 2) / 153;
-    let day = day - (153 * month + 2) / 5 + 1;
-    let january = u64::from(month >= 10);
-    let month = if month < 10 { month + 3 } else { month - 9 };
-    (era * 400 + year + january, month, day)
 }
 
 #[cfg(test)]
