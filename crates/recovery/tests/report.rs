@@ -52,6 +52,22 @@ fn the_worst_finding_decides() {
     assert_eq!(code(&[Some(Verdict::Healed), Some(Verdict::Corrupt)]), exit::CORRUPT);
 }
 
+/// Stages that ran twice add up; each has the name that the report and the progress print.
+#[test]
+fn the_time_of_a_stage_is_the_sum_of_its_runs() {
+    let mut layer = layer("journal", vec![]);
+    for (stage, micros) in [(Stage::Scan, 5), (Stage::Act, 7), (Stage::Scan, 2)] {
+        layer.stages.push(StageTime { stage, micros });
+    }
+    assert_eq!((layer.micros(Stage::Scan), layer.micros(Stage::Plan)), (7, 0));
+    let all = [Stage::Scan, Stage::Validate, Stage::Plan, Stage::Act, Stage::Report];
+    for stage in all {
+        let json = serde_json::to_value(StageTime { stage, micros: 1 }).unwrap();
+        assert_eq!(json, json!({ "stage": stage.to_string(), "micros": 1 }));
+    }
+    assert_eq!(all.map(|s| s.to_string()).join(" "), "scan validate plan act report");
+}
+
 #[test]
 fn a_refusal_without_damage_is_a_configuration() {
     let mut refusing = layer("store", vec![]);

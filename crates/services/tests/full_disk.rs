@@ -127,6 +127,12 @@ fn until(what: &str, holds: impl Fn() -> bool, alive: &[&ScopedJoinHandle<'_, ()
     clock.boot_ms() - began
 }
 
+/// Whether what the full disk took from the reserve was given back.
+fn reserve_is_whole(database: &Database) -> bool {
+    let disk = database.stats().disk;
+    !disk.low && disk.reserve_bytes + SEGMENT_BYTES >= disk.low_mark_bytes
+}
+
 /// Filled to the last byte and drained under load: sends are refused as full before anything is
 /// written, consumers go on through many segments and checkpoints, service resumes by itself, and
 /// nothing acknowledged is lost or comes twice. A start on the full disk works as well.
@@ -156,11 +162,7 @@ fn a_disk_is_filled_and_drained_under_load() {
             let sent = || oracle.sent.lock().unwrap().len();
             let before = sent();
             until("load", || sent() > before + 200, &alive);
-            let whole = || {
-                let disk = database.stats().disk;
-                !disk.low && disk.reserve_bytes + SEGMENT_BYTES >= disk.low_mark_bytes
-            };
-            until("a reserve", whole, &alive);
+            until("a reserve", || reserve_is_whole(&database), &alive);
             disk.fill();
             until("refusals", || database.stats().disk.low, &alive);
             let (refused, settled) = (&oracle.refused, &oracle.settled);
@@ -183,7 +185,8 @@ fn a_disk_is_filled_and_drained_under_load() {
         drop(stop);
     });
     assert!(slowest_ms < 2_000, "service came back after {slowest_ms} ms");
-    // Killed on a full disk, it starts there, and is worked off.
+    // Killed on a full disk, it starts there, and is worked off: with the reserve that it had.
+    until("a reserve", || reserve_is_whole(&database), &[]);
     disk.fill();
     drop(services);
     drop(database);

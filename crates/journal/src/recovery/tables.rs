@@ -313,6 +313,17 @@ pub static OTHERS: Table<OtherCondition, Decision> = Table {
 mod tests {
     use super::*;
 
+    /// No row refuses bytes that were acknowledged and calls them anything but corrupt.
+    #[test]
+    fn a_refusal_of_acknowledged_bytes_is_corrupt_and_healing_keeps() {
+        let expected = Decision { action: ActionKind::Refuse, ..HEALED };
+        let expected = Decision { verdict: Some(Verdict::Corrupt), why: "x", ..expected };
+        assert_eq!(refuse("x"), expected);
+        for row in RANGES.rows.iter().filter(|row| row.then.action == ActionKind::Refuse) {
+            assert_eq!(row.then, refuse(row.then.why), "{}", row.label);
+        }
+    }
+
     #[test]
     fn each_combination_of_a_range_matches_exactly_one_row() {
         let flags = [false, true];

@@ -357,3 +357,6 @@ fn check_body(header: &FrameHeader, body: &[u8], records: bool) -> Result<(), Ba
         Err(Bad::new(format!("{} records", header.records), count.to_string()))
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -99,10 +99,13 @@ fn judge(export: &Export, root: &str) -> (Vec<String>, Vec<String>) {
     (floors.iter().map(describe).collect(), missed)
 }
 
-/// The recovery of a layer: `recovery.rs`, what lies in a folder of that name, the pipeline.
+/// The recovery of a layer: `recovery.rs` of a crate or of one of its parts, what lies in a folder
+/// of that name, the pipeline. The binary only shows it: its commands and pages of that name are
+/// no layer's recovery.
 fn is_recovery(path: &str) -> bool {
+    let shown = path.starts_with("crates/rekindle/");
     let of_layer = path.ends_with("/recovery.rs") || path.contains("/src/recovery/");
-    (of_layer || path.starts_with("crates/recovery/src/")) && !path.contains("/tests/")
+    (of_layer && !shown || path.starts_with("crates/recovery/src/")) && !path.contains("/tests/")
 }
 
 #[cfg(test)]
@@ -127,6 +130,7 @@ mod tests {
                 ("crates/journal/src/frame.rs", 90, 90),
                 ("crates/journal/src/recovery.rs", 10, 9),
                 ("crates/engine/src/memory.rs", 100, 89),
+                ("crates/rekindle/src/cli/recovery.rs", 100, 1),
                 ("crates/database/src/lib.rs", 100, 95),
             ]),
             "/clone",
