@@ -10,6 +10,7 @@ use std::sync::{Mutex, PoisonError};
 use rekindle_database::DurabilityMode;
 use rekindle_env::{CrashPoints, Image, SimulatedDisk, Survival};
 
+use crate::backups::Crashed;
 use crate::history::History;
 use crate::invariants::{
     audit, deterministic, idempotent, identities, keys, leases, never_refuses, nothing_invented,
@@ -23,6 +24,9 @@ use crate::workload::Run;
 
 /// Consecutive crash points that one thread takes at a time.
 const BLOCK: usize = 32;
+
+/// Outside of backups they are looked at in one of so many images.
+const BACKUPS_STEP: u64 = 12;
 
 /// Violations after which a campaign ends.
 const VIOLATIONS_MAX: usize = 5;
@@ -48,18 +52,28 @@ pub struct Tally {
     pub torn: AtomicU64,
     /// Images that held something of the request in flight.
     pub in_flight: AtomicU64,
+    /// Images whose backups were looked at.
+    pub backups: AtomicU64,
+    /// Of those, with a whole backup that was not answered.
+    pub unanswered: AtomicU64,
+    /// Of those, without the backup in flight.
+    pub interrupted: AtomicU64,
+    /// Moments that were restored from them.
+    pub restored: AtomicU64,
+    /// Moments that were refused because no backup has them.
+    pub refused: AtomicU64,
 }
 
 /// How a disk goes down.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Death {
+pub(crate) enum Death {
     /// The power fails.
     Power(Survival),
     /// The process is killed; the kernel goes on.
     Kill,
 }
 
-const DEATHS: [Death; 6] = [
+pub(crate) const DEATHS: [Death; 6] = [
     Death::Power(Survival::All),
     Death::Power(Survival::None),
     Death::Power(Survival::Prefix),
@@ -67,6 +81,27 @@ const DEATHS: [Death; 6] = [
     Death::Power(Survival::Torn),
     Death::Kill,
 ];
+
+impl Death {
+    /// What it leaves; each call gives an equal disk.
+    pub(crate) fn disk(self, points: &CrashPoints, seed: u64) -> SimulatedDisk {
+        match self {
+            Self::Power(survival) => {
+                SimulatedDisk::from_image(points.survivors(survival, seed), seed)
+            }
+            Self::Kill => points.after_kill(seed),
+        }
+    }
+
+    /// The model of a second crash: the same, or any one behind a kill.
+    pub(crate) fn survival(self, seed: u64) -> Survival {
+        let any = Survival::EVERY.iter().cycle().nth(usize::try_from(seed % 5).unwrap_or(0));
+        match self {
+            Self::Power(survival) => survival,
+            Self::Kill => any.copied().unwrap_or(Survival::None),
+        }
+    }
+}
 
 /// One crash.
 struct Crash<'a> {
@@ -156,13 +191,8 @@ impl Crash<'_> {
         }
     }
 
-    /// The second crash: the same model, or any one behind a kill.
     fn survival(&self) -> Survival {
-        let any = Survival::EVERY.iter().cycle().nth(usize::try_from(self.seed % 5).unwrap_or(0));
-        match self.death {
-            Death::Power(survival) => survival,
-            Death::Kill => any.copied().unwrap_or(Survival::None),
-        }
+        self.death.survival(self.seed)
     }
 
     /// The wall clock when the store is started again.
@@ -200,6 +230,7 @@ impl Crash<'_> {
         transaction_ids::check(first.txn_id, again.txn_id)?;
         never_refuses::check(&again.report)?;
         let nested = self.nested(points, image, &first)?;
+        self.check_backups(points, image)?;
         if self.run.durability != DurabilityMode::Strict {
             // What a client was told may be gone: only the state can be judged.
             return Ok(());
@@ -215,6 +246,27 @@ impl Crash<'_> {
         check_client(&self.run.oracle, self.known, expected, &store, version)
             .and_then(|()| self.worked(&store))
             .map_err(|broken| format!("{which}: {broken}"))
+    }
+
+    /// The backups, at every operation of one and at some of all others.
+    fn check_backups(&self, points: &CrashPoints, image: Option<&Image>) -> Result<(), String> {
+        let Crash { run, known, seed, tally, .. } = *self;
+        let crashed = Crashed { run, known, wall_ms: self.wall_ms(), seed };
+        let some = self.seed.is_multiple_of(BACKUPS_STEP);
+        if !run.backups || !(crashed.in_backup() || some) {
+            return Ok(());
+        }
+        let found = crashed.check(&|| self.disk(points, image))?;
+        for (counter, count) in [
+            (&tally.backups, 1),
+            (&tally.unanswered, found.unanswered),
+            (&tally.interrupted, found.interrupted),
+            (&tally.restored, found.restored),
+            (&tally.refused, found.refused),
+        ] {
+            counter.fetch_add(count, Ordering::Relaxed);
+        }
+        Ok(())
     }
 
     /// The client worked on a recovered store: a second crash loses nothing of that (D8).

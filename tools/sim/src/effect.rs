@@ -60,7 +60,8 @@ pub fn effects(request: &Request, answer: &Answer, now_ms: u64) -> Vec<(u64, Eff
             Request::Commit(changes) | Request::Conflict { winner: changes, .. },
             Answer::Done(version),
         )
-        | (Request::Checkpoint(changes), Answer::Checkpointed(Some(version), _)) => {
+        | (Request::Checkpoint(changes), Answer::Checkpointed(Some(version), _))
+        | (Request::Backup(changes), Answer::BackedUp(Some(version), _)) => {
             vec![(*version, Effect::Raw(changes.clone()))]
         }
         (Request::Pipeline(all), Answer::Each(each)) => all

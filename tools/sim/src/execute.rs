@@ -3,9 +3,10 @@
 //! Invariant: an `Err` is a broken promise that the client itself can see, such as a transaction
 //! that committed although what it had read was changed.
 
+use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use rekindle_database::{Database, KeyspaceId, Outcome, Transaction};
+use rekindle_database::{Database, KeyspaceId, Manifest, Outcome, Transaction};
 use rekindle_services::kv::{Changes, Scope, Write};
 use rekindle_services::queues::{
     Delivery, MessageId, Nack, NewMessage, ReceiveRequest, Settled, Token,
@@ -13,8 +14,8 @@ use rekindle_services::queues::{
 use rekindle_services::{Acknowledged, Identity};
 
 use crate::hook::Hook;
-use crate::request::{Answer, Change, Held, How, Outgoing, Refusal, Request};
-use crate::store::Store;
+use crate::request::{Answer, Change, Held, How, Outgoing, Refusal, Request, Taken};
+use crate::store::{BACKUPS, Store};
 
 /// Who receives.
 const OWNER: &str = "client";
@@ -61,7 +62,8 @@ pub fn execute(store: &Store, request: &Request, hook: Option<&Hook>) -> Result<
             Ok(()) => Answer::Done(0),
             Err(error) => Answer::Refused(error.into()),
         },
-        Request::Checkpoint(changes) => checkpoint(store, changes, hook)?,
+        Request::Checkpoint(changes) => checkpoint(store, changes, hook),
+        Request::Backup(changes) => back_up(store, changes, hook)?,
         Request::Flush => match store.database.flush() {
             Ok(()) => Answer::Done(0),
             Err(error) => Answer::Refused(error.into()),
@@ -226,28 +228,59 @@ fn tick(store: &Store) -> Answer {
     }
 }
 
-fn checkpoint(store: &Store, changes: &[Change], hook: Option<&Hook>) -> Result<Answer, String> {
+/// Does something long with a transaction in the middle of it, before a file is made; where none
+/// is, right behind it.
+fn interrupted<T>(
+    store: &Store,
+    changes: &[Change],
+    hook: Option<(&Hook, &'static str)>,
+    long: impl FnOnce() -> T,
+) -> (T, Option<Result<u64, Refusal>>) {
     let between: Arc<Mutex<Option<Result<u64, Refusal>>>> = Arc::default();
-    if let Some(hook) = hook {
+    if let Some((hook, part)) = hook {
         let (database, keyspace) = (store.database.clone(), store.raw);
         let (changes, between) = (changes.to_vec(), Arc::clone(&between));
-        hook.at_next_checkpoint(move || {
+        hook.at_next_file(part, move || {
             let result = commit(&database, keyspace, &changes);
             *between.lock().unwrap_or_else(PoisonError::into_inner) = Some(result);
         });
     }
-    let written = store.database.checkpoint();
-    if let Some(hook) = hook {
-        // A checkpoint that had nothing to write, or failed before: then the transaction follows.
+    let done = long();
+    if let Some((hook, _)) = hook {
         hook.run();
     }
     let between = between.lock().unwrap_or_else(PoisonError::into_inner).take();
+    (done, between)
+}
+
+fn checkpoint(store: &Store, changes: &[Change], hook: Option<&Hook>) -> Answer {
+    let hook = hook.map(|hook| (hook, "/checkpoints/"));
+    let (written, between) = interrupted(store, changes, hook, || store.database.checkpoint());
     let refusal = written.err().map(Refusal::from);
-    match between {
-        Some(Err(refused)) => Ok(Answer::Refused(refused)),
-        Some(Ok(version)) => Ok(Answer::Checkpointed(Some(version), refusal)),
-        None => Ok(Answer::Checkpointed(None, refusal)),
+    match between.transpose() {
+        Err(refused) => Answer::Refused(refused),
+        Ok(version) => Answer::Checkpointed(version, refusal),
     }
+}
+
+fn back_up(store: &Store, changes: &[Change], hook: Option<&Hook>) -> Result<Answer, String> {
+    let before = store.database.stats().latest_version;
+    let hook = hook.map(|hook| (hook, BACKUPS));
+    let take = || store.database.backup(Path::new(BACKUPS));
+    let (taken, between) = interrupted(store, changes, hook, take);
+    let taken = taken.map_err(Refusal::from).map(|backup| {
+        let Manifest { number, version, position, .. } = backup.manifest;
+        Taken { number, version, position, continuous: backup.continuous }
+    });
+    if let Ok(taken) = &taken
+        && taken.version < before
+    {
+        return Err(format!("version {before} is not in {taken:?}, which was begun behind it"));
+    }
+    Ok(match between.transpose() {
+        Err(refused) => Answer::Refused(refused),
+        Ok(version) => Answer::BackedUp(version, taken),
+    })
 }
 
 /// Checks that an acknowledgement promised what the mode of the store promises.

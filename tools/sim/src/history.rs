@@ -3,7 +3,7 @@
 //! The reference that recovered states are held against: a map, changed by one operation after the
 //! other. Invariant: versions are dense from 1; it is filled by the run that did not crash.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use rekindle_database::{Observer, Operation};
@@ -24,6 +24,8 @@ enum Change {
 #[derive(Debug, Default)]
 struct Inner {
     transactions: Vec<Vec<Change>>,
+    /// Log time of each.
+    log_times_ms: Vec<u64>,
     /// The state after `n * STRIDE` transactions.
     kept: Vec<Arc<Rows>>,
     newest: Rows,
@@ -75,6 +77,33 @@ impl History {
         })
     }
 
+    /// The last version whose log time is at or before this one.
+    #[must_use]
+    pub fn version_at(&self, log_time_ms: u64) -> u64 {
+        self.with(|inner| inner.log_times_ms.partition_point(|ms| *ms <= log_time_ms) as u64)
+    }
+
+    /// Log time of a version.
+    #[must_use]
+    pub fn log_time_of(&self, version: u64) -> Option<u64> {
+        let index = usize::try_from(version.checked_sub(1)?).ok()?;
+        self.with(|inner| inner.log_times_ms.get(index).copied())
+    }
+
+    /// The state after the first `version` transactions without some of them.
+    #[must_use]
+    pub fn state_without(&self, version: u64, lost: &BTreeSet<u64>) -> Rows {
+        let mut rows = Rows::new();
+        self.with(|inner| {
+            for (at, changes) in (1..=version).zip(&inner.transactions) {
+                if !lost.contains(&at) {
+                    apply(&mut rows, at, changes);
+                }
+            }
+        });
+        rows
+    }
+
     fn with<T>(&self, body: impl FnOnce(&mut Inner) -> T) -> T {
         body(&mut self.inner.lock().unwrap_or_else(PoisonError::into_inner))
     }
@@ -105,7 +134,12 @@ fn apply(rows: &mut Rows, version: u64, changes: &[Change]) {
 }
 
 impl Observer for History {
-    fn applied(&self, version: u64, _: u64, operations: &mut dyn Iterator<Item = Operation<'_>>) {
+    fn applied(
+        &self,
+        version: u64,
+        log_time_ms: u64,
+        operations: &mut dyn Iterator<Item = Operation<'_>>,
+    ) {
         let changes: Vec<Change> = operations
             .map(|operation| match operation {
                 Operation::Put { keyspace, key, value } => {
@@ -121,6 +155,7 @@ impl Observer for History {
             assert_eq!(version, inner.transactions.len() as u64 + 1, "versions are dense");
             apply(&mut inner.newest, version, &changes);
             inner.transactions.push(changes);
+            inner.log_times_ms.push(log_time_ms);
             if inner.transactions.len().is_multiple_of(STRIDE) {
                 inner.kept.push(Arc::new(inner.newest.clone()));
             }

@@ -1,11 +1,12 @@
-//! Lets something happen in the middle of a checkpoint: one thread, yet interleaved.
+//! Lets something happen in the middle of a checkpoint or a backup: one thread, yet interleaved.
 //!
-//! Checkpoints do not block writers, so a commit while one is written must be possible and must not
-//! leak into it. Invariant: the action runs once, outside of every lock of the disk, before the
-//! checkpoint's file is made.
+//! Neither blocks writers, so a commit while one is written must be possible and must not leak into
+//! it. Invariant: the action runs once, outside of every lock of the disk, before the file that is
+//! waited for is made.
 
 use std::fmt;
 use std::io;
+use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 
 use rekindle_env::{Change, Watch};
@@ -13,24 +14,31 @@ use rekindle_env::{Change, Watch};
 /// What happens in between.
 type Action = Box<dyn FnOnce() + Send>;
 
-/// Watches a disk for the next checkpoint.
+/// Watches a disk for the next file of a kind.
 #[derive(Default)]
 pub struct Hook {
-    action: Mutex<Option<Action>>,
+    /// What is to happen, and a part of the path of the file before which.
+    action: Mutex<Option<(&'static str, Action)>>,
 }
 
 impl Hook {
-    /// Runs `action` when the next file of a checkpoint is made.
-    pub fn at_next_checkpoint(&self, action: impl FnOnce() + Send + 'static) {
-        *self.action.lock().unwrap_or_else(PoisonError::into_inner) = Some(Box::new(action));
+    /// Runs `action` when the next file is made whose path contains `part`.
+    pub fn at_next_file(&self, part: &'static str, action: impl FnOnce() + Send + 'static) {
+        let action: Action = Box::new(action);
+        *self.action.lock().unwrap_or_else(PoisonError::into_inner) = Some((part, action));
     }
 
     /// Runs the action now, unless it ran before.
     pub fn run(&self) {
         let action = self.action.lock().unwrap_or_else(PoisonError::into_inner).take();
-        if let Some(action) = action {
+        if let Some((_, action)) = action {
             action();
         }
+    }
+
+    fn waits_for(&self, path: &Path) -> bool {
+        let action = self.action.lock().unwrap_or_else(PoisonError::into_inner);
+        action.as_ref().is_some_and(|(part, _)| path.to_string_lossy().contains(part))
     }
 }
 
@@ -47,7 +55,7 @@ impl Watch for Hook {
         perform: &mut dyn FnMut() -> io::Result<()>,
     ) -> io::Result<()> {
         if let Change::Create { path } = change
-            && path.to_string_lossy().contains("/checkpoints/")
+            && self.waits_for(path)
         {
             self.run();
         }

@@ -4,6 +4,7 @@
 //! was asked and answered. [`crash`] then crashes the disk at each of its operations, recovers what
 //! is left, and checks the [`invariants`]. Invariant: every run is a function of its seed.
 
+pub mod backups;
 pub mod corruption;
 pub mod crash;
 pub mod effect;

@@ -35,6 +35,8 @@ pub struct Asked {
     pub effects: Vec<(u64, Effect)>,
     /// The last version when it was answered.
     pub version: u64,
+    /// The last position that was durable then; 0 while the store was closed.
+    pub position: u64,
     /// The last version that was promised to last; in strict mode the same.
     pub durable: u64,
 }
@@ -73,7 +75,9 @@ impl Oracle {
     pub fn begin(&mut self, disk: &SimulatedDisk, request: Request, begun: Moment) {
         disk.mark(self.asked.len() as u64 * 2);
         let (answer, effects) = (None, vec![]);
-        self.asked.push(Asked { request, begun, answer, effects, version: 0, durable: 0 });
+        let (position, version, durable) = (0, 0, 0);
+        let asked = Asked { request, begun, answer, effects, version, position, durable };
+        self.asked.push(asked);
     }
 
     /// The last request is answered.

@@ -68,6 +68,9 @@ impl Planner {
             let lazy = self.length.durability != DurabilityMode::Strict;
             return Some((self.pause(), Request::Stop(self.random.bool() || lazy)));
         }
+        if self.asked.is_multiple_of(self.length.backup_every) {
+            return Some((self.pause(), Request::Backup(self.changes())));
+        }
         if self.asked.is_multiple_of(self.length.checkpoint_every) {
             return Some((self.pause(), Request::Checkpoint(self.changes())));
         }

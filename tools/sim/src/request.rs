@@ -117,6 +117,8 @@ pub enum Request {
     Idle,
     /// A checkpoint, with a transaction in the middle of it.
     Checkpoint(Vec<Change>),
+    /// A backup, with a transaction in the middle of it.
+    Backup(Vec<Change>),
     /// Everything is synced.
     Flush,
     /// The store is closed, or (false) dropped as if its process had died.
@@ -193,6 +195,19 @@ pub struct Held {
     pub key: String,
 }
 
+/// A backup, as whoever took it knows it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Taken {
+    /// Its number.
+    pub number: u64,
+    /// The last version in it.
+    pub version: u64,
+    /// The last position in it.
+    pub position: u64,
+    /// Whether it goes on from the one before without a gap.
+    pub continuous: bool,
+}
+
 /// What was answered.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Answer {
@@ -210,6 +225,8 @@ pub enum Answer {
     Passed(u64, u64),
     /// A checkpoint: the transaction in its middle, and whether the checkpoint failed.
     Checkpointed(Option<u64>, Option<Refusal>),
+    /// A backup: the transaction in its middle, and what it is.
+    BackedUp(Option<u64>, Result<Taken, Refusal>),
     /// Nothing was done.
     Refused(Refusal),
 }
@@ -222,7 +239,9 @@ impl Answer {
             Self::Each(each) => each.iter().filter_map(|one| one.as_ref().err()).collect(),
             Self::Sent(each) => each.iter().filter_map(|one| one.as_ref().err()).collect(),
             Self::Settled(_, each) => each.iter().filter_map(|one| one.as_ref().err()).collect(),
-            Self::Checkpointed(_, Some(refusal)) | Self::Refused(refusal) => vec![refusal],
+            Self::Checkpointed(_, Some(refusal))
+            | Self::BackedUp(_, Err(refusal))
+            | Self::Refused(refusal) => vec![refusal],
             _ => vec![],
         };
         refusals.into_iter().find(|refusal| refusal.is_fatal())

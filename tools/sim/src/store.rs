@@ -16,6 +16,9 @@ use crate::history::{History, Rows};
 /// Where the store lives on its disk.
 pub const DIR: &str = "store";
 
+/// Where its backups are, on the same disk.
+pub const BACKUPS: &str = "/backups";
+
 /// Small segments, so that a short run rotates often.
 pub const SEGMENT_BYTES: u64 = 16 * 1024;
 
@@ -80,6 +83,15 @@ impl Machine {
     /// What opening answers.
     pub fn open(&self) -> Result<Database, rekindle_database::Error> {
         Database::open_with(DIR, self.options(), self.env())
+    }
+
+    /// Opens another store that is there.
+    ///
+    /// # Errors
+    /// What opening answers.
+    pub fn open_at(&self, dir: &str) -> Result<Database, rekindle_database::Error> {
+        let options = Options { create: false, ..self.options() };
+        Database::open_with(dir, options, self.env())
     }
 
     /// Opens all of it; the history follows what is committed from now on.

@@ -30,6 +30,8 @@ pub struct Length {
     pub checkpoint_every: usize,
     /// Requests between two stops of the store.
     pub stop_every: usize,
+    /// Requests between two backups (0: none is taken).
+    pub backup_every: usize,
     /// What an acknowledgement promises.
     pub durability: DurabilityMode,
 }
@@ -38,7 +40,14 @@ impl Length {
     /// So many strict requests, with a checkpoint and a stop every so many.
     #[must_use]
     pub fn strict(requests: usize, checkpoint_every: usize, stop_every: usize) -> Self {
-        Self { requests, checkpoint_every, stop_every, durability: DurabilityMode::Strict }
+        let durability = DurabilityMode::Strict;
+        Self { requests, checkpoint_every, stop_every, backup_every: 0, durability }
+    }
+
+    /// The same with backups.
+    #[must_use]
+    pub fn with_backups(self, backup_every: usize) -> Self {
+        Self { backup_every, ..self }
     }
 }
 
@@ -57,6 +66,8 @@ pub struct Run {
     pub store: Option<Store>,
     /// What its acknowledgements promised.
     pub durability: DurabilityMode,
+    /// Whether it took backups.
+    pub backups: bool,
     /// The clock, as it stands.
     pub wall_ms: u64,
     /// What a client believes at the end.
@@ -111,8 +122,9 @@ pub fn run(disk: &SimulatedDisk, seed: u64, length: Length) -> Result<Run, Strin
         }
     }
     let Client { oracle, history, store, wall_ms, model, .. } = client;
-    let durability = length.durability;
-    Ok(Run { disk: disk.clone(), oracle, history, ended, store, durability, wall_ms, model })
+    let (durability, backups) = (length.durability, length.backup_every > 0);
+    let disk = disk.clone();
+    Ok(Run { disk, oracle, history, ended, store, durability, backups, wall_ms, model })
 }
 
 impl Client {
@@ -158,8 +170,17 @@ impl Client {
             Request::Flush | Request::Stop(true) => answer == Answer::Done(0),
             _ => self.strict,
         };
-        let durable = if synced { version } else { durable };
+        let durable = match &answer {
+            _ if synced => version,
+            // What is in a backup never goes from the store: the next one builds on it.
+            Answer::BackedUp(_, Ok(taken)) => durable.max(taken.version),
+            _ => durable,
+        };
+        let position = self.store.as_ref().map(|store| store.database.stats().durable_position);
         self.oracle.end(&self.disk, answer.clone(), effects, (version, durable));
+        if let (Some(asked), Some(position)) = (self.oracle.asked.last_mut(), position) {
+            asked.position = position;
+        }
         Ok(answer)
     }
 

@@ -7,6 +7,7 @@
     clippy::print_stdout
 )]
 
+mod backups;
 mod corruption;
 mod crash;
 mod faults;
