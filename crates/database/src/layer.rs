@@ -110,7 +110,9 @@ impl Layer for DatabaseLayer<'_> {
             Ok(())
         });
         self.meter.advance(0, records);
+        let last = self.journal.last_position();
         match told {
+            Ok(()) => seen.refused = seen.replay.short(expected, last),
             Err(Failure::Config(text)) if text == ENOUGH => {}
             // A record that contradicts its frame: the report names it like any other damage.
             Err(Failure::Refused(found)) => {
@@ -118,10 +120,10 @@ impl Layer for DatabaseLayer<'_> {
                 let place = Place::default();
                 seen.refused = Some(refusal(label, &place, "records as their frame says", &found));
             }
-            other => other?,
+            Err(other) => return Err(other),
         }
         if seen.refused.is_none() {
-            seen.refused = seen.replay.end(self.journal.last_position());
+            seen.refused = seen.replay.end(last);
         }
         seen.nanos = self.clock.boot_ns().saturating_sub(started);
         Ok(seen)

@@ -75,7 +75,9 @@ pub use rekindle_engine::{KeyspaceId, Operation, Row};
 pub use rekindle_env::Env;
 pub use rekindle_journal::Outcome;
 pub use rekindle_recovery::Report;
-pub use repair::{PlannedLoss, Repair, RepairOptions, plan_repair, repair};
+pub use repair::{
+    PlannedLoss, REASON_BYTES_MAX, Repair, RepairOptions, is_range, plan_repair, repair,
+};
 pub use replay::{NOTES_MAX, OPEN_BYTES_MAX};
 pub use restore::{Moment, Restored, restore, rfc3339};
 pub use salvage::{Salvage, SalvagedFile, salvage};

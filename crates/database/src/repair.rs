@@ -97,6 +97,9 @@ pub fn plan_repair(
     Ok(Scene::scan(dir, env)?.plan(options)?.1)
 }
 
+/// Longest name and longest reason that are kept with a repair, bytes each.
+pub const REASON_BYTES_MAX: usize = 1_024;
+
 /// A corrupt store that was looked at.
 struct Scene<'a> {
     env: &'a Env,
@@ -139,6 +142,10 @@ impl<'a> Scene<'a> {
 
     /// Plans, and checks the plan by replaying what it leads to.
     fn plan(&self, options: &RepairOptions) -> Result<(Plan, Repair), Error> {
+        if [&options.who, &options.reason].iter().any(|text| text.len() > REASON_BYTES_MAX) {
+            let text = format!("who accepts it and why: at most {REASON_BYTES_MAX} bytes each");
+            return Err(Error::Invalid(text));
+        }
         let wall_ms = self.env.clock.wall_ms();
         let audit = audit::text(options, wall_ms, &self.facts.findings);
         let plan = Plan::new(&self.facts, &options.accept, audit)?;
@@ -212,15 +219,18 @@ fn corrupt(report: &LayerReport) -> impl Iterator<Item = &Finding> {
     report.findings.iter().filter(|finding| finding.verdict == Some(Verdict::Corrupt))
 }
 
+/// Whether a corrupt finding is a range of the journal whose loss can be accepted.
+#[must_use]
+pub fn is_range(finding: &Finding) -> bool {
+    finding.place.to > finding.place.from && finding.label != Label("journal-14")
+}
+
 /// Whether nothing but ranges of the journal stands in the way.
 fn passable(below: &Below, dir: &Path) -> Result<(), Error> {
     let others = [below.meta.1.refusal(), below.engine.1.refusal()];
     let journal = &below.journal.1;
-    let ranged = |finding: &Finding| {
-        finding.place.to > finding.place.from && finding.label != Label("journal-14")
-    };
     let newer = journal.report.findings.iter().any(|it| it.label == Label("journal-16"));
-    let whole = corrupt(&journal.report).all(ranged);
+    let whole = corrupt(&journal.report).all(is_range);
     if others.iter().any(Option::is_some) || newer || !whole {
         let mut report = Report::default();
         for layer in [&below.meta.1.report, &below.engine.1.report, &journal.report] {

@@ -167,6 +167,16 @@ impl Replay {
         })
     }
 
+    /// Refuses an end in front of the last record that the journal was seen to hold: the disk gave
+    /// other bytes than when they were judged.
+    pub(crate) fn short(&self, expected: u64, last: u64) -> Option<Finding> {
+        (expected <= last).then(|| {
+            let (wanted, found) =
+                (format!("position {expected}"), "nothing, where it was read before".to_owned());
+            refusal(Label("database-10"), &Place::default(), &wanted, &found)
+        })
+    }
+
     /// The position that must follow a record that was just taken.
     pub(crate) fn position_after(&self, record: &Record<'_>) -> u64 {
         self.losses.resume_behind(record.position).unwrap_or(record.position + 1)

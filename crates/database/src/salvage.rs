@@ -16,7 +16,8 @@ mod state;
 
 use std::path::Path;
 
-use rekindle_env::{Env, LockMode};
+use rekindle_env::{Env, LockMode, ReadDisk};
+use rekindle_recovery::store::COPIES;
 
 use crate::error::Error;
 use crate::recovery::lock_directory;
@@ -59,13 +60,26 @@ pub struct SalvagedFile {
 /// lies inside of the store; `Locked`, `Io`.
 pub fn salvage(path: impl AsRef<Path>, out: impl AsRef<Path>, env: &Env) -> Result<Salvage, Error> {
     let (dir, out) = (path.as_ref(), out.as_ref());
-    if out.starts_with(dir) {
-        let (out, dir) = (out.display(), dir.display());
-        return Err(Error::Invalid(format!("{out} lies inside of {dir}, which stays as it is")));
-    }
+    outside(&*env.disk, dir, out)?;
     let _lock = lock_directory(dir, false, LockMode::Shared, env)?;
     export::check(&*env.disk, out)?;
     let sources = sources::read(dir, env)?;
     let state = state::build(sources, env)?;
     export::write(&state, out, env)
+}
+
+/// Refuses a folder inside of this store, or of any other: by its path, and by what lies above it.
+fn outside(disk: &(dyn ReadDisk + 'static), dir: &Path, out: &Path) -> Result<(), Error> {
+    let context = |error| Error::io(format!("looking above {}", out.display()), error);
+    for above in out.ancestors() {
+        // Whether the folder itself is one shows when it is looked into.
+        let is_store =
+            above != out && disk.stat(&above.join(COPIES[0])).map_err(context)?.is_some();
+        if above == dir || is_store {
+            let (out, store) = (out.display(), above.display());
+            let text = format!("{out} lies inside of the store {store}, which stays as it is");
+            return Err(Error::Invalid(text));
+        }
+    }
+    Ok(())
 }

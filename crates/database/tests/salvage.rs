@@ -241,6 +241,10 @@ fn only_an_empty_folder_is_written_to() {
         assert_eq!(error.exit_code(), 1, "{error}");
     };
     refused(&image, "/store/out");
+    let mut another = image.clone();
+    another.create_dir_all("/another/shards").unwrap();
+    another.write_file("/another/store.a", b"whatever").unwrap();
+    refused(&another, "/another/shards/out");
     let mut used = image.clone();
     used.create_dir_all(OUT).unwrap();
     used.write_file(Path::new(OUT).join("mine.jsonl"), b"mine").unwrap();

@@ -274,6 +274,9 @@ impl SegmentWriter {
             assert_eq!(self.durable.lsn, self.end_lsn, "a clean end is synced");
             return Ok(self.end_lsn);
         }
+        // Recovery takes the last position from here where frames in front of it are damaged.
+        let synced = self.durable == Durable { lsn: self.end_lsn, position: self.position };
+        assert!(synced, "a clean end stands behind what is synced");
         let header = FrameHeader {
             body_len: 0,
             kind: FrameKind::Seal,

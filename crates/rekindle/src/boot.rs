@@ -18,11 +18,12 @@ use std::path::Path;
 
 use rekindle_database::{Database, Error as DatabaseError, Options};
 use rekindle_env::Env;
-use rekindle_recovery::{LayerReport, Meter, Report, Verdict, exit};
+use rekindle_recovery::{LayerReport, Meter, Report, exit};
 use rekindle_services::{Options as ServiceOptions, Services};
 
 use crate::config::Config;
 use crate::progress::{Progress, Stage};
+use crate::repaired::ranges;
 use crate::reports::{self, Writing};
 
 /// Everything that a start recovered.
@@ -160,15 +161,11 @@ fn repair(error: &DatabaseError, data: &str) -> String {
     let (DatabaseError::Corrupt(report) | DatabaseError::Refused { report, .. }) = error else {
         return String::new();
     };
-    let corrupt = report.findings().filter(|it| it.verdict == Some(Verdict::Corrupt));
-    let mut ranges: Vec<(u64, u64)> =
-        corrupt.map(|finding| (finding.place.from, finding.place.to)).collect();
-    ranges.sort_unstable();
-    ranges.dedup();
-    if ranges.is_empty() || ranges.iter().any(|(from, to)| from >= to) {
+    let ranges = ranges(report);
+    if ranges.is_empty() {
         return String::new();
     }
-    let flags = ranges.iter().map(|(from, to)| format!(" --accept-loss {from}..{to}"));
+    let flags = ranges.iter().map(|it| format!(" --accept-loss {}..{}", it.start, it.end));
     let flags: String = flags.collect();
     format!(
         "  rekindle repair --data {data}{flags}    gives up what stood there for good, and goes on \

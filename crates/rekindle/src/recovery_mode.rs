@@ -7,18 +7,18 @@
 //! on the directory, but for the moment in which a decision takes it for itself.
 
 use std::ops::Range;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError, RwLock};
 
-use rekindle_database::{Error as DatabaseError, Repair, RepairOptions};
+use rekindle_database::{Error as DatabaseError, RepairOptions, Salvage};
 use rekindle_env::{DirectoryLock, Env, LockMode};
-use rekindle_recovery::{Finding, Report, Verdict, exit};
+use rekindle_recovery::{Report, exit};
 use rekindle_services::{Options as ServiceOptions, Services};
 
 use crate::boot::{self, Recovered, Refused};
 use crate::config::Config;
 use crate::overlay;
-use crate::repaired::PROGRAM;
+use crate::repaired::{self, PROGRAM, Repaired};
 use crate::reports::Writing;
 use crate::state::Server;
 
@@ -28,13 +28,27 @@ pub struct RecoveryMode {
     data: PathBuf,
     /// None while a decision has the directory, or when another process took it right then.
     held: Mutex<Option<Box<dyn DirectoryLock>>>,
-    report: RwLock<Report>,
+    seen: RwLock<Seen>,
+}
+
+/// What is known of the directory.
+#[derive(Clone, Debug)]
+pub struct Seen {
+    /// What every byte of it says, as `verify` would.
+    pub report: Report,
+    /// The ranges whose loss a repair must accept; none where a repair cannot pass what is damaged.
+    pub ranges: Vec<Range<u64>>,
+    /// What a repair would do; why it cannot, where there is something to repair.
+    pub plan: Option<Result<Repaired, String>>,
+    /// What was decided here last, for people.
+    pub decided: Option<Vec<String>>,
+    /// Why all this is of before that decision, where it is.
+    pub outdated: Option<String>,
 }
 
 /// What a look at the directory gives.
 struct Look {
-    /// As `verify` says it.
-    report: Report,
+    seen: Seen,
     /// What can be read, as the next start would have it; nothing where that is refused.
     recovered: Option<Recovered>,
 }
@@ -48,49 +62,93 @@ impl RecoveryMode {
         let mode = Self {
             data: config.data.clone(),
             held: Mutex::new(Some(held)),
-            report: RwLock::new(look.report),
+            seen: RwLock::new(look.seen),
         };
         server.look(mode, look.recovered);
         Ok(())
     }
 
+    /// What is known of the directory.
+    #[must_use]
+    pub fn seen(&self) -> Seen {
+        self.seen.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
     /// What every byte of the directory says, as `verify` would.
     #[must_use]
     pub fn report(&self) -> Report {
-        self.report.read().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-
-    /// The ranges whose loss a repair must accept, as `--accept-loss` takes them.
-    #[must_use]
-    pub fn ranges(&self) -> Vec<String> {
-        let report = self.report.read().unwrap_or_else(PoisonError::into_inner);
-        let corrupt = |it: &&Finding| it.verdict == Some(Verdict::Corrupt);
-        let ranged = |it: &&Finding| it.place.to > it.place.from;
-        let findings = report.findings().filter(corrupt).filter(ranged);
-        findings.map(|it| format!("{}..{}", it.place.from, it.place.to)).collect()
+        self.seen.read().unwrap_or_else(PoisonError::into_inner).report.clone()
     }
 
     /// An operator accepts losses: the store is repaired, and looked at again. One decision at a
-    /// time; blocking.
+    /// time; blocking. A repair that was done is answered as such whatever becomes of the look.
     pub(crate) fn repair(
         &self,
         server: &Server,
         accept: Vec<Range<u64>>,
         reason: String,
-    ) -> Result<Repair, DatabaseError> {
+        who: String,
+    ) -> Result<Repaired, DatabaseError> {
         let (config, env) = (&server.config, &server.env);
-        let who = "local".to_owned();
         let options = RepairOptions { accept, who, reason, program: PROGRAM.to_owned() };
         let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
         // A repair takes the directory for itself.
         *held = None;
         let repaired = rekindle_database::repair(&self.data, &options, env);
-        *held = Some(hold(config, env)?);
-        let repaired = repaired?;
-        let look = look(config, env)?;
-        *self.report.write().unwrap_or_else(PoisonError::into_inner) = look.report;
-        server.looked_again(look.recovered);
+        let looked = hold(config, env).and_then(|lock| {
+            *held = Some(lock);
+            if repaired.is_ok() { look(config, env).map(Some) } else { Ok(None) }
+        });
+        let mut repaired = match (repaired, &looked) {
+            (Ok(done), _) => Repaired::new(done, false),
+            (Err(error), Ok(_)) => return Err(error),
+            (Err(error), Err(lost)) => {
+                self.outdate(lost);
+                return Err(error);
+            }
+        };
+        match looked {
+            Ok(None) => {}
+            Ok(Some(Look { seen, recovered })) => {
+                self.replace(Seen { decided: Some(repaired.text()), ..seen });
+                server.looked_again(recovered);
+            }
+            Err(error) => {
+                let said = self.outdate(&error);
+                repaired.warning = Some(said);
+                let decided = Some(repaired.text());
+                self.replace(Seen { decided, ..self.seen() });
+            }
+        }
         Ok(repaired)
+    }
+
+    /// An operator has everything that can be read written out. One decision at a time; blocking.
+    pub(crate) fn salvage(&self, server: &Server, out: &Path) -> Result<Salvage, DatabaseError> {
+        let _held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
+        let done = rekindle_database::salvage(&self.data, out, &server.env)?;
+        let (files, rows) =
+            (done.files.len(), done.files.iter().map(|file| file.rows).sum::<u64>());
+        let whole = if done.whole { "all of the store" } else { "what can be read of the store" };
+        let out = out.display();
+        let line = format!("{whole} is in {out}: {rows} rows in {files} files");
+        tracing::warn!(target: "rekindle::audit", %out, whole = done.whole, rows, "salvaged");
+        self.replace(Seen { decided: Some(vec![line]), ..self.seen() });
+        Ok(done)
+    }
+
+    fn replace(&self, seen: Seen) {
+        *self.seen.write().unwrap_or_else(PoisonError::into_inner) = seen;
+    }
+
+    /// Notes that what is known is of before the last decision; says why.
+    fn outdate(&self, error: &DatabaseError) -> String {
+        let said = format!(
+            "the directory could not be looked at again ({error}): end this server, and ask \
+             'rekindle verify'"
+        );
+        self.replace(Seen { outdated: Some(said.clone()), ..self.seen() });
+        said
     }
 }
 
@@ -111,19 +169,37 @@ fn hold(config: &Config, env: &Env) -> Result<Box<dyn DirectoryLock>, DatabaseEr
 fn look(config: &Config, env: &Env) -> Result<Look, DatabaseError> {
     let mut report = rekindle_database::verify(&config.data, env)?;
     if report.refusal().is_some() {
-        return Ok(Look { report, recovered: None });
+        return Ok(Look { seen: damaged(report, config, env), recovered: None });
     }
     match over(config, env) {
         Ok((recovered, layers)) => {
             layers.into_iter().for_each(|layer| report.add(layer));
-            Ok(Look { report, recovered: Some(recovered) })
+            Ok(Look { seen: seen(report), recovered: Some(recovered) })
         }
         // What a start refuses is the verdict, whatever was found before.
         Err(DatabaseError::Corrupt(report) | DatabaseError::Refused { report, .. }) => {
-            Ok(Look { report: *report, recovered: None })
+            Ok(Look { seen: damaged(*report, config, env), recovered: None })
         }
         Err(error) => Err(error),
     }
+}
+
+/// A report, with nothing to decide.
+fn seen(report: Report) -> Seen {
+    Seen { report, ranges: vec![], plan: None, decided: None, outdated: None }
+}
+
+/// A report of a store that is refused, with what a repair would make of it.
+fn damaged(report: Report, config: &Config, env: &Env) -> Seen {
+    let ranges = repaired::ranges(&report);
+    let plan = (!ranges.is_empty()).then(|| {
+        let accept = ranges.clone();
+        let (who, reason) = (String::new(), String::new());
+        let options = RepairOptions { accept, who, reason, program: PROGRAM.to_owned() };
+        let plan = rekindle_database::plan_repair(&config.data, &options, env);
+        plan.map(|plan| Repaired::new(plan, true)).map_err(|error| error.to_string())
+    });
+    Seen { ranges, plan, ..seen(report) }
 }
 
 /// A start over an overlay, whose changes end with it.
@@ -144,18 +220,18 @@ fn over(
 
 /// What a person reads on the terminal: what there is, and the next command.
 pub(crate) fn announcement(server: &Server, mode: &RecoveryMode) -> String {
-    let report = mode.report();
+    let Seen { report, ranges, .. } = mode.seen();
     let data = std::path::absolute(&mode.data).unwrap_or_else(|_| mode.data.clone());
     let data = data.display();
     let http = server.addresses().map_or_else(String::new, |it| it.http.to_string());
-    let next = match (report.code, mode.ranges().as_slice()) {
+    let next = match (report.code, ranges.as_slice()) {
         (exit::CLEAN | exit::TORN | exit::HEALED, _) => {
             "nothing stands in the way: end this one and start without --recovery-mode".to_owned()
         }
         (_, []) => "bring the named file back from a copy, or restore a backup".to_owned(),
         (_, ranges) => {
             let accepted: Vec<String> =
-                ranges.iter().map(|range| format!("--accept-loss {range}")).collect();
+                ranges.iter().map(|it| format!("--accept-loss {}..{}", it.start, it.end)).collect();
             format!("rekindle repair --http {http} {} --reason TEXT", accepted.join(" "))
         }
     };

@@ -2,7 +2,8 @@
 
 use std::ops::Range;
 
-use rekindle_database::{PlannedLoss, Repair};
+use rekindle_database::{PlannedLoss, Repair, is_range};
+use rekindle_recovery::{Report, Verdict};
 use serde::{Deserialize, Serialize};
 
 /// What a repair says of the program that did it.
@@ -16,8 +17,25 @@ pub fn parse_range(text: &str) -> Option<Range<u64>> {
     (range.start < range.end).then_some(range)
 }
 
+/// The ranges whose loss a repair of this store must accept, in order. None where something is
+/// damaged that is no range of the journal: a repair cannot pass that.
+#[must_use]
+pub fn ranges(report: &Report) -> Vec<Range<u64>> {
+    let corrupt = report.findings().filter(|it| it.verdict == Some(Verdict::Corrupt));
+    let mut places = Vec::new();
+    for finding in corrupt {
+        if !is_range(finding) {
+            return vec![];
+        }
+        places.push((finding.place.from, finding.place.to));
+    }
+    places.sort_unstable();
+    places.dedup();
+    places.into_iter().map(|(from, to)| from..to).collect()
+}
+
 /// A repair, as scripts read it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Repaired {
     /// Nothing was changed: it would be so.
     pub planned: bool,
@@ -37,6 +55,9 @@ pub struct Repaired {
     pub records: u64,
     /// Where the originals are, relative to the store; empty for a plan.
     pub kept: String,
+    /// What did not go well after it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub warning: Option<String>,
 }
 
 /// An accepted finding.
@@ -105,6 +126,7 @@ impl Repaired {
             segments: done.segments,
             records: done.records,
             kept: done.kept,
+            warning: None,
         }
     }
 
@@ -138,6 +160,7 @@ impl Repaired {
             lines
                 .push(format!("{} records kept; the originals are in {}", self.records, self.kept));
         }
+        lines.extend(self.warning.iter().map(|warning| format!("warning: {warning}")));
         lines
     }
 }

@@ -13,6 +13,7 @@ use super::harness::{
     rekindle, run, serve, wait,
 };
 use super::server_damage::{find, killed_store, segment};
+use super::server_page::submit;
 
 /// A server in recovery mode.
 struct Limited {
@@ -171,4 +172,112 @@ fn what_is_no_store_is_refused() {
     assert!(!absent.exists());
     let both = rekindle(&["repair", "--data", "x", "--http", "127.0.0.1:1"]).output().unwrap();
     assert_eq!(both.status.code(), Some(2), "{both:?}");
+}
+
+/// A page in recovery mode.
+fn page(limited: &Limited) -> String {
+    let answer = limited.get("/ui/recovery");
+    assert_eq!(answer.status, 200, "{}", answer.body);
+    answer.body
+}
+
+/// The page of recovery mode shows what is damaged and what a repair would lose; its form repairs,
+/// with a reason, a name and the box ticked, and shows what was done.
+///
+/// proves: L12
+/// fault: S7
+#[test]
+fn a_person_repairs_on_the_page() {
+    let dir = tempfile::tempdir().unwrap();
+    let data = dir.path();
+    killed_store(data);
+    damage(data);
+    let before = contents(data);
+    let limited = Limited::start(data);
+    let look = limited.look();
+    let range = look["accept_loss"][0].as_str().unwrap();
+    assert_eq!((&look["plan"]["planned"], &look["plan_refused"]), (&json!(true), &Value::Null));
+    let text = page(&limited);
+    for shown in
+        ["The store as it is", "journal-", range, "would be lost: positions", "/ui/salvage"]
+    {
+        assert!(text.contains(shown), "{shown}: {text}");
+    }
+    assert_eq!(limited.get("/ui/queues").status, 503);
+    let token = text.split("name=\"token\" value=\"").nth(1).unwrap().split('"').next().unwrap();
+    let ask = |token: &str, accepted: &str, reason: &str| {
+        let fields = [
+            ("token", token),
+            ("accept_loss", range),
+            ("accepted", accepted),
+            ("reason", reason),
+            ("by", "ada"),
+        ];
+        submit(limited.http, "/ui/repair", &fields)
+    };
+    for (token, accepted, reason, status) in
+        [("x", "yes", "why", 403), (token, "", "why", 409), (token, "yes", " ", 400)]
+    {
+        let refused = ask(token, accepted, reason);
+        assert_eq!(refused.status, status, "{refused:?}");
+        assert!(refused.body.starts_with("<!DOCTYPE html>"), "{refused:?}");
+    }
+    assert_eq!(changed(&before, &contents(data)), Vec::<std::path::PathBuf>::new());
+    let done = ask(token, "yes", "the disk is replaced");
+    assert_eq!(done.status, 303, "{done:?}");
+    let text = page(&limited);
+    assert!(text.contains("accepted: journal-") && text.contains("Nothing stands in the way"));
+    assert!(!text.contains("/ui/repair"), "{text}");
+    assert_eq!(limited.get("/ui/queues/q").status, 200, "what is read now");
+    assert_eq!(limited.stop(), 0);
+
+    let server = Server::start(data);
+    let audit: Value = serde_json::from_str(&server.get("/v1/audit").body).unwrap();
+    let told = &audit["records"][1];
+    assert_eq!(told["action"], json!("repair.accept_loss"), "{audit}");
+    assert_eq!(told["who"], json!("ada (page) (repair)"), "{audit}");
+    assert_eq!(told["why"], json!("the disk is replaced"), "{audit}");
+    assert_eq!(server.stop(), 0);
+}
+
+/// What can be read of a refused store is written out by its server in recovery mode: asked at a
+/// terminal, over HTTP, on the page. The store stays as it is.
+#[test]
+fn a_refused_store_is_written_out() {
+    let dir = tempfile::tempdir().unwrap();
+    let (data, exports) = (&dir.path().join("data"), dir.path().join("exports"));
+    std::fs::create_dir(&exports).unwrap();
+    killed_store(data);
+    damage(data);
+    let before = contents(data);
+    let limited = Limited::start(data);
+    let http = limited.http.to_string();
+    let out = |name: &str| exports.join(name).to_str().unwrap().to_owned();
+    let cli = run(&["salvage", "--http", &http, "--export", &out("cli"), "--json"]);
+    assert_eq!(cli.status.code(), Some(1), "{cli:?}");
+    let said: Value = serde_json::from_slice(&cli.stdout).unwrap();
+    assert_eq!(said["whole"], json!(false), "{said}");
+    let lines = run(&["salvage", "--http", &http, "--export", &out("lines")]);
+    let text = String::from_utf8_lossy(&lines.stdout).into_owned();
+    assert!(text.contains("rows of keyspace messages"), "{text}");
+    let direct = run(&["salvage", "--data", data.to_str().unwrap(), "--export", &out("direct")]);
+    assert_eq!(String::from_utf8_lossy(&direct.stdout), text, "beside the server");
+    let kept = std::fs::read_to_string(exports.join("cli/salvage.json")).unwrap();
+    assert_eq!(serde_json::from_str::<Value>(&kept).unwrap(), said);
+
+    let inside = data.join("out").to_str().unwrap().to_owned();
+    for (export, status) in [("relative", 400), (out("cli").as_str(), 409), (inside.as_str(), 409)]
+    {
+        let answer = post(limited.http, "/v1/salvage", &json!({ "export": export }));
+        assert_eq!(answer.status, status, "{export}: {}", answer.body);
+    }
+    let text = page(&limited);
+    let token = text.split("name=\"token\" value=\"").nth(1).unwrap().split('"').next().unwrap();
+    let export = out("page");
+    let done = submit(limited.http, "/ui/salvage", &[("token", token), ("export", &export)]);
+    assert_eq!(done.status, 303, "{done:?}");
+    assert!(page(&limited).contains("what can be read of the store is in"));
+    assert!(exports.join("page/salvage.json").exists());
+    assert_eq!(limited.stop(), 0);
+    assert_eq!(changed(&before, &contents(data)), Vec::<std::path::PathBuf>::new());
 }

@@ -97,6 +97,9 @@ fn a_journal_that_begins_behind_the_checkpoint_is_refused() {
     let gap = bench.replay.gap(11, &record, &Place::default()).unwrap();
     assert_eq!((gap.label.0, gap.found.as_str()), ("database-10", "position 12"));
     assert_eq!(bench.replay.gap(12, &record, &Place::default()), None);
+    let short = bench.replay.short(11, 12).unwrap();
+    assert_eq!((short.label.0, short.expected.as_str()), ("database-10", "position 11"));
+    assert_eq!(bench.replay.short(13, 12), None, "all of it was told");
 }
 
 /// Memory is bounded by what is open, and that has a limit.

@@ -197,6 +197,8 @@ impl JournalLayer {
         } else {
             proved.lsn
         };
+        let position = proved.position;
+        debug_assert!(position.is_some() || last.is_none(), "what is damaged in front is refused");
         SegmentHeader {
             store_id: self.store_id,
             node: self.node,
@@ -205,7 +207,7 @@ impl JournalLayer {
             base_lsn: last.map_or(0, |last| last.header.end_lsn()),
             file_size: self.config.segment_bytes.max(2 * HEADER_LEN + carried),
             nonce: self.env.random.next_u64(),
-            first_position: proved.position.unwrap_or(1),
+            first_position: position.unwrap_or(1),
             prev_seq: last.map_or(0, |last| last.header.seq),
             prev_end_lsn,
             prev_chain: proved.chain.unwrap_or(0),

@@ -6,6 +6,7 @@
 use std::io;
 
 use rekindle_env::ReadFile;
+use rekindle_recovery::numbers::NUMBER_MAX;
 
 use crate::codec::frame::{FRAME_HEADER_LEN, FRAME_MAGIC, FrameHeader, FrameKind};
 use crate::codec::record::decode_record;
@@ -216,7 +217,7 @@ impl Walker<'_> {
             || self.declared_end.unwrap_or(garbage_end.max(joint.lsn + ALIGN)),
             |place| place.header.lsn,
         );
-        let later_position = next.as_ref().map(|p| p.header.first_position).filter(|p| *p > 0);
+        let later_position = next.as_ref().and_then(|place| first_behind(&place.header));
         let before = *joint;
         walk.bad.push(BadRange { before, to, later_durable: 0, later_position, bad });
         let follow = next.map(|place| Joint { lsn: place.header.lsn, chain: None, position: None });
@@ -243,7 +244,7 @@ impl Walker<'_> {
             let to = next.as_ref().map_or(garbage_end, |place| place.header.lsn);
             if let Some(last) = walk.bad.last_mut() {
                 last.to = last.to.max(to);
-                last.later_position = next.as_ref().map(|place| place.header.first_position);
+                last.later_position = next.as_ref().and_then(|place| first_behind(&place.header));
             }
             let Some(place) = next else { return Ok(None) };
             at = Joint { lsn: place.header.lsn, chain: None, position: None };
@@ -319,9 +320,21 @@ fn behind(place: &FramePlace, before: &Joint) -> Joint {
     let header = &place.header;
     let position = match header.kind {
         FrameKind::Entries => Some(header.first_position + u64::from(header.records)),
-        _ => before.position,
+        _ => before.position.or_else(|| first_behind(header)),
     };
     Joint { lsn: header.end_lsn(), chain: Some(place.crc), position }
+}
+
+/// The position of the first record behind the start of a valid frame, as far as the frame says it.
+/// A clean end says it where everything in front of it was synced: what was committed is the last.
+fn first_behind(header: &FrameHeader) -> Option<u64> {
+    match header.kind {
+        FrameKind::Entries => Some(header.first_position),
+        FrameKind::Seal if header.durable_lsn == header.lsn => {
+            header.committed_position.checked_add(1).filter(|position| *position <= NUMBER_MAX)
+        }
+        _ => None,
+    }
 }
 
 /// Body checksum, padding and, where asked, each record.

@@ -92,21 +92,8 @@ pub(super) fn run(args: &BackupArgs) -> Outcome {
 }
 
 fn take(address: &str, to: &Path, json: bool) -> Outcome {
-    let to = std::path::absolute(to)
-        .map_err(|error| Failure::io(&format!("the path {}", to.display()), &error))?;
-    // Without `..`, as far as that can be told from the path alone.
-    let mut plain = PathBuf::new();
-    for part in to.components() {
-        match part {
-            std::path::Component::ParentDir => drop(plain.pop()),
-            part => plain.push(part),
-        }
-    }
-    let Some(path) = plain.to_str() else {
-        let message = format!("{} is no UTF-8 and cannot be told to the server", plain.display());
-        return Err(Failure::new(exit::USAGE, message));
-    };
-    let value = http::post_within(address, "/v1/backups", &json!({ "to": path }), TAKING)?;
+    let value =
+        http::post_within(address, "/v1/backups", &json!({ "to": http::absolute(to)? }), TAKING)?;
     let mut out = Out::new();
     if json {
         out.json(&value)?;

@@ -6,6 +6,7 @@
 
 use std::io::{self, Read, Write};
 use std::net::{TcpStream, ToSocketAddrs};
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::Args;
@@ -51,6 +52,24 @@ impl Admin {
     pub(super) fn set(&mut self, address: String) {
         self.http = Some(address);
     }
+}
+
+/// A path as a server on the same machine is told it: absolute, and without `..` as far as that can
+/// be told from the path alone.
+pub(super) fn absolute(path: &Path) -> Result<String, Failure> {
+    let whole = std::path::absolute(path)
+        .map_err(|error| Failure::io(&format!("the path {}", path.display()), &error))?;
+    let mut plain = PathBuf::new();
+    for part in whole.components() {
+        match part {
+            std::path::Component::ParentDir => drop(plain.pop()),
+            part => plain.push(part),
+        }
+    }
+    plain.to_str().map(str::to_owned).ok_or_else(|| {
+        let message = format!("{} is no UTF-8 and cannot be told to a server", plain.display());
+        Failure::new(exit::USAGE, message)
+    })
 }
 
 /// An answer: status and body, and who gave it.

@@ -138,6 +138,7 @@ impl Command {
         match self {
             Self::Recovery(args) => args.reads_directory(),
             Self::Repair(args) => args.data.is_some(),
+            Self::Salvage(args) => args.data.is_some(),
             _ => false,
         }
     }
@@ -151,6 +152,7 @@ impl Command {
             (Self::Recovery(args), "http") => Some(Place::Admin(&mut args.admin)),
             (Self::Report(args), "http") => Some(Place::Admin(&mut args.admin)),
             (Self::Repair(args), "http") => Some(Place::Admin(&mut args.admin)),
+            (Self::Salvage(args), "http") => Some(Place::Admin(&mut args.admin)),
             (Self::Backup(args), "http") => Some(Place::Admin(&mut args.admin)),
             (Self::Store(args), "http") => Some(Place::Admin(&mut args.admin)),
             (Self::Health(args), "http") => Some(Place::Admin(&mut args.admin)),

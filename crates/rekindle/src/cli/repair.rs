@@ -66,6 +66,7 @@ pub(super) fn run(args: &RepairArgs) -> Outcome {
             say("repaired; 'rekindle verify' checks it, 'rekindle serve' goes on with it");
         }
         (None, false) => {
+            done.warning.iter().for_each(|warning| say(warning));
             say("repaired; end that server and start it without --recovery-mode");
         }
     }
@@ -93,7 +94,11 @@ fn here(data: &Path, args: &RepairArgs) -> Result<Repaired, Failure> {
 fn there(args: &RepairArgs) -> Result<Repaired, Failure> {
     let ranges = args.accept_loss.iter();
     let ranges: Vec<String> = ranges.map(|it| format!("{}..{}", it.start, it.end)).collect();
-    let asked = json!({ "accept_loss": ranges, "reason": args.reason });
+    let reason = match args.reason.trim() {
+        "" => "no reason was given",
+        reason => reason,
+    };
+    let asked = json!({ "accept_loss": ranges, "reason": reason, "by": who() });
     let address = args.admin.address();
     let done = http::post_within(address, "/v1/repair", &asked, REPAIR_TIMEOUT)?;
     serde_json::from_value(done).map_err(|error| {

@@ -161,3 +161,39 @@ fn damaged_bodies_in_a_row_are_one_range_up_to_the_next_whole_frame() {
     let [bad] = &damaged.bad[..] else { panic!("one bad range: {damaged:?}") };
     assert_eq!((bad.before.lsn, bad.later_durable, damaged.frames), (places[1], places[4], 1));
 }
+
+/// A clean end has no records: damage in front of it is told to end at the position that it
+/// carries, whether one frame is damaged or several, and at none where it does not know.
+///
+/// proves: D12
+#[test]
+fn a_clean_end_says_which_position_comes_next() {
+    for (damaged, durable) in [(1, true), (2, true), (3, true), (1, false), (2, false)] {
+        let mut file = vec![0; usize::try_from(SIZE).unwrap()];
+        let (mut lsn, mut prev, mut places) = (FIRST, CHAIN, vec![]);
+        for position in 10..13 {
+            let bytes = body(&[position]);
+            let frame = frame(lsn, prev, position, 1, &bytes);
+            prev = put(&mut file, &frame, &bytes);
+            places.push(lsn);
+            lsn = frame.end_lsn();
+        }
+        let durable_lsn = if durable { lsn } else { lsn - 8 };
+        let seal = FrameHeader {
+            kind: FrameKind::Seal,
+            flags: 0,
+            committed_position: 12,
+            durable_lsn,
+            ..frame(lsn, prev, 0, 0, &[])
+        };
+        put(&mut file, &seal, &[]);
+        for place in places.iter().rev().take(damaged) {
+            file[usize::try_from(place - BASE).unwrap() + FRAME_HEADER_LEN + 33] ^= 1;
+        }
+        let walk = walk(&file, None);
+        let [bad] = &walk.bad[..] else { panic!("one bad range: {walk:?}") };
+        let next = durable.then_some(13);
+        assert_eq!((bad.to, bad.later_position), (lsn, next), "{damaged} damaged");
+        assert_eq!(walk.end.and_then(|end| end.position), next, "{damaged} damaged");
+    }
+}

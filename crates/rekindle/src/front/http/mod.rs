@@ -9,7 +9,7 @@ mod backups;
 mod health;
 mod listener;
 pub(super) mod recoveries;
-mod recovery_mode;
+pub(super) mod recovery_mode;
 pub mod reply;
 pub mod request;
 mod reviews;

@@ -251,6 +251,7 @@ pub static ROUTES: &[Route] = &[
     Route::post("/v1/reviews/{id}/{decision}", MANAGE_QUEUE, When::Ready, reviews::decide),
     Route::get("/v1/recovery-mode", READ_SERVER, When::RecoveryMode, recovery_mode::show),
     Route::post("/v1/repair", MANAGE_SERVER, When::RecoveryMode, recovery_mode::repair),
+    Route::post("/v1/salvage", MANAGE_SERVER, When::RecoveryMode, recovery_mode::salvage),
     Route::get("/v1/stats", READ_SERVER, When::Readable, answers::stats),
     Route::get("/v1/queues", READ_QUEUE, When::Readable, answers::queues),
     Route::get("/v1/queues/{name}", READ_QUEUE, When::Readable, answers::queue),

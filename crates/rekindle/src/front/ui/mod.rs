@@ -12,6 +12,7 @@ mod chart;
 mod findings;
 mod frame;
 mod history;
+mod limited;
 mod live;
 mod overview;
 mod progress;
@@ -65,6 +66,7 @@ impl Board {
 }
 
 const READ: Permission = Permission::Needs(Subject::Server, Verb::Read);
+const MANAGE: Permission = Permission::Needs(Subject::Server, Verb::Manage);
 const MANAGE_QUEUE: Permission = Permission::Needs(Subject::Queue, Verb::Manage);
 const READ_QUEUE: Permission = Permission::Needs(Subject::Queue, Verb::Read);
 
@@ -84,6 +86,8 @@ pub static ROUTES: &[Route] = &[
         .for_people(),
     Route::form("/ui/reviews/{id}", MANAGE_QUEUE, When::Ready, screens::reviews::decide)
         .for_people(),
+    Route::form("/ui/repair", MANAGE, When::RecoveryMode, screens::limited::repair).for_people(),
+    Route::form("/ui/salvage", MANAGE, When::RecoveryMode, screens::limited::salvage).for_people(),
     Route::get("/ui/alerts", READ, When::Always, screens::alerts::show).for_people(),
     Route::read("/ui/audit", READ, When::Readable, screens::audit::list).for_people(),
     Route::events("/ui/live", READ, When::Always, live::live),

@@ -8,6 +8,7 @@ use rekindle_recovery::report::{Before, Ended, StoredReport};
 use super::findings::{actions, figures, findings};
 use super::frame::{badge, nothing, part};
 use super::history::{self, Past};
+use super::limited::{LimitedView, limited};
 use super::progress::{ProgressView, progress};
 use super::report::{self, outcome};
 use super::text;
@@ -18,6 +19,8 @@ use super::timeline::timeline;
 pub(super) struct RecoveryScreen {
     /// A start that is in progress.
     pub(super) progress: Option<ProgressView>,
+    /// What recovery mode shows.
+    pub(super) limited: Option<LimitedView>,
     /// The recovery that is shown, with its number.
     pub(super) shown: Option<(u64, StoredReport)>,
     /// Whether that is the one of this run.
@@ -53,6 +56,7 @@ pub(super) fn in_progress(view: &ProgressView) -> Markup {
 pub(super) fn screen(view: &RecoveryScreen) -> Markup {
     html! {
         @if let Some(progress) = &view.progress { (in_progress(progress)) }
+        @if let Some(view) = &view.limited { (limited(view)) }
         @match &view.shown {
             Some((number, report)) => (one(*number, report, view)),
             None => {

@@ -116,7 +116,7 @@ pub(super) fn one(
     item: &ReviewItem,
     evidence: &Evidence,
     now_ms: u64,
-    token: &FormToken,
+    token: Option<&FormToken>,
 ) -> Markup {
     html! {
         section.card.wide.headline.warn aria-labelledby="h-item" {
@@ -149,7 +149,13 @@ pub(super) fn one(
         }
         section.card aria-labelledby="h-decide" {
             h2 #h-decide { "Decide" }
-            (form(item, token))
+            @match token {
+                Some(token) => (form(item, token)),
+                None => (nothing(
+                    "The server is in recovery mode: this is decided once it serves.",
+                    None,
+                )),
+            }
         }
         section.card.wide aria-labelledby="h-attempts" {
             h2 #h-attempts { "Attempts that ended" }
@@ -278,13 +284,15 @@ mod tests {
             decision: None,
         };
         let token = FormToken::draw(&OsRandom);
-        let text = one(&item, &evidence, 62_000, &token).into_string();
+        let text = one(&item, &evidence, 62_000, Some(&token)).into_string();
         assert!(text.contains(token.as_str()) && text.contains("1 m 1 s"), "{text}");
         assert!(text.contains("value=\"fail\"") && !text.contains("value=\"retry\""), "{text}");
         assert!(text.contains("&lt;script&gt;") && !text.contains("<script"), "{text}");
         assert!(text.contains("&lt;/td&gt;&lt;b&gt;"), "{text}");
         let none = ReviewItem { decisions: vec![], ..item };
-        let text = one(&none, &evidence, 0, &token).into_string();
+        let text = one(&none, &evidence, 0, Some(&token)).into_string();
         assert!(!text.contains("<form") && text.contains("Nothing can be decided"), "{text}");
+        let text = one(&none, &evidence, 0, None).into_string();
+        assert!(!text.contains("<form") && text.contains("once it serves"), "{text}");
     }
 }

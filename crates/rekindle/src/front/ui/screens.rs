@@ -5,6 +5,7 @@
 
 pub(super) mod alerts;
 pub(super) mod audit;
+pub(super) mod limited;
 pub(super) mod overview;
 pub(super) mod queues;
 pub(super) mod recovery;
@@ -39,7 +40,7 @@ pub(super) fn facts(server: &Server) -> Facts {
         (Some(reason), ..) => State::Failed(reason),
         (None, Some(Outcome::Ready), _) => State::Serving,
         (None, Some(Outcome::Stopped), _) => State::Ending,
-        (None, Some(Outcome::RecoveryMode), _) => limited(server),
+        (None, Some(Outcome::RecoveryMode), _) => recovery_mode(server),
         (None, Some(Outcome::Refused { code, message }), _) => State::Refused(code, message),
         (None, None, stage) => State::Starting(word(&stage)),
     };
@@ -60,12 +61,10 @@ pub(super) fn facts(server: &Server) -> Facts {
 }
 
 /// Recovery mode, with what the look at the directory found.
-fn limited(server: &Server) -> State {
+fn recovery_mode(server: &Server) -> State {
     let Some(mode) = server.recovery_mode() else { return State::Ending };
-    let report = mode.report();
-    let ranges = mode.ranges().join(", ");
-    let decide = if ranges.is_empty() { String::new() } else { format!("; to accept: {ranges}") };
-    let message = format!("no work is served: {}{decide}", report.verdict_line());
+    let verdict = mode.report().verdict_line();
+    let message = format!("no work is served: {verdict}");
     State::RecoveryMode(message)
 }
 
@@ -120,6 +119,19 @@ fn page(server: &Server, status: StatusCode, page: &Page<'_>) -> Response {
 /// What is recovered, while work is accepted.
 fn serving(server: &Server) -> Result<&Recovered, Refusal> {
     server.serving().ok_or(Refusal::NotNow)
+}
+
+/// What can be read: the same, and in recovery mode.
+fn readable(server: &Server) -> Result<&Recovered, Refusal> {
+    server.readable().ok_or(Refusal::NotNow)
+}
+
+/// Who decides on a page, by their own account.
+fn by(name: &str) -> String {
+    match name {
+        "" => "page".to_owned(),
+        name => format!("{name} (page)"),
+    }
 }
 
 /// What makes a first queue, as it is typed on this machine.

@@ -2,7 +2,7 @@
 
 use axum::http::StatusCode;
 
-use super::{page, serving};
+use super::{page, readable};
 use crate::front::http::reply::Answered;
 use crate::front::http::request::Asked;
 use crate::front::ui::audit::{AUDIT_PAGE, AuditScreen, screen};
@@ -15,7 +15,7 @@ pub(in crate::front::ui) fn list(server: &Server, asked: &Asked) -> Answered {
         Some(_) => Some(asked.number("after", 0..=u64::MAX, 0)?),
         None => None,
     };
-    let found = serving(server)?.services.audit().list(after, AUDIT_PAGE)?;
+    let found = readable(server)?.services.audit().list(after, AUDIT_PAGE)?;
     let view = AuditScreen { records: found.records, unreadable: found.unreadable };
     let page_of = Page {
         screen: Some(Screen::Audit),

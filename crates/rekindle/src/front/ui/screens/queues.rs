@@ -3,7 +3,7 @@
 use axum::http::StatusCode;
 use maud::{Markup, html};
 
-use super::{address_flag, first_command, page, serving};
+use super::{address_flag, first_command, page, readable};
 use crate::boot::Recovered;
 use crate::front::http::reply::{Answered, Refusal};
 use crate::front::http::request::Asked;
@@ -13,7 +13,7 @@ use crate::state::Server;
 
 /// `/ui/queues?prefix=P&after=NAME`
 pub(in crate::front::ui) fn list(server: &Server, asked: &Asked) -> Answered {
-    let view = gather(server, serving(server)?, asked)?;
+    let view = gather(server, readable(server)?, asked)?;
     let query = [("screen", "queues"), ("prefix", &*view.prefix), ("after", &*view.after)];
     let live = path("/ui/live", &query);
     let page_of = Page {
@@ -64,7 +64,7 @@ fn gather(server: &Server, recovered: &Recovered, asked: &Asked) -> Result<Queue
 /// `/ui/queues/{name}`
 pub(in crate::front::ui) fn one(server: &Server, asked: &Asked) -> Answered {
     let name = asked.text("name").unwrap_or("");
-    let queue = serving(server)?.services.queues().show(name)?;
+    let queue = readable(server)?.services.queues().show(name)?;
     let live = path("/ui/live", &[("screen", "queue"), ("name", &queue.name)]);
     let title = format!("Queue {}", queue.name);
     let page_of = Page {

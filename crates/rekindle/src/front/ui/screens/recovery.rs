@@ -65,6 +65,7 @@ fn show(server: &Server, asked: Option<u64>) -> Answered {
         shown.as_ref().is_some_and(|(_, report)| Some(report.incarnation) == this_run);
     let view = RecoveryScreen {
         progress: progress_view(server),
+        limited: super::limited::view(server).filter(|_| asked.is_none()),
         shown,
         of_this_run,
         history,

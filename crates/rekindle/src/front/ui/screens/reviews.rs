@@ -4,7 +4,7 @@ use axum::http::StatusCode;
 use maud::{Markup, html};
 use rekindle_services::queues::{Decision, ReviewId};
 
-use super::{page, serving};
+use super::{by, page, readable, serving};
 use crate::boot::Recovered;
 use crate::front::http::reply::{self, Answered, Refusal};
 use crate::front::http::request::Asked;
@@ -15,7 +15,7 @@ use crate::state::Server;
 
 /// `/ui/reviews?after=ID`
 pub(in crate::front::ui) fn list(server: &Server, asked: &Asked) -> Answered {
-    let view = gather(serving(server)?, asked)?;
+    let view = gather(readable(server)?, asked)?;
     let query = [("screen", "reviews"), ("after", asked.text("after").unwrap_or(""))];
     let live = path("/ui/live", &query);
     let page_of = Page {
@@ -56,16 +56,18 @@ fn told(recovered: &Recovered, number: u64) -> Result<Option<(String, u64)>, Ref
 
 /// `/ui/reviews/{id}`
 pub(in crate::front::ui) fn show(server: &Server, asked: &Asked) -> Answered {
-    let recovered = serving(server)?;
+    let recovered = readable(server)?;
     let (item, evidence) = recovered.services.reviews().show(id(asked)?)?;
     let title = format!("Review {}", item.id);
+    // In recovery mode it is looked at only.
+    let decides = server.serving().map(|_| server.form_token.clone());
     let now_ms = recovered.database.log_time_ms();
     let page_of = Page {
         screen: Some(Screen::Reviews),
         title: &title,
         live: Some("/ui/live?screen=review"),
         reload_s: None,
-        body: html! { (one(&item, &evidence, now_ms, &server.form_token)) },
+        body: html! { (one(&item, &evidence, now_ms, decides.as_ref())) },
     };
     Ok(page(server, StatusCode::OK, &page_of))
 }
@@ -75,10 +77,7 @@ pub(in crate::front::ui) fn decide(server: &Server, asked: &Asked) -> Answered {
     let recovered = serving(server)?;
     let field = |name| asked.field(name).unwrap_or("").trim();
     let decision: Decision = field("decision").parse()?;
-    let who = match field("by") {
-        "" => "page".to_owned(),
-        by => format!("{by} (page)"),
-    };
+    let who = by(field("by"));
     let reviews = recovered.services.reviews();
     let decided = reviews.decide(id(asked)?, decision, field("reason"), &who)?;
     reply::see_other(&format!("/ui/reviews?decided={}", decided.value.audit))
