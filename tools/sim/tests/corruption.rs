@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use rekindle_env::SimulatedDisk;
 use rekindle_sim::corruption::{
-    Damage, Fate, bits, flip, judge, of_files, of_names, truncations, zeroed,
+    Damage, Fate, bits, flip, judge, of_files, of_names, pair, truncations, zeroed,
 };
 use rekindle_sim::labels;
 use rekindle_sim::seed::{mix, seed};
@@ -70,6 +70,25 @@ fn a_damage_is_named_or_harmless() {
     }
 }
 
+/// Two bits at once, near each other or anywhere: the second must not hide what the first did.
+///
+/// fault: S7, S8, R4
+#[test]
+fn two_damages_are_named_or_harmless() {
+    let seed = seed(6);
+    for ending in [Ending::Closed, Ending::Idle, Ending::Killed] {
+        judge_pairs(&specimen(ending), seed, 1_500);
+    }
+}
+
+fn judge_pairs(specimen: &Specimen, seed: u64, count: u64) {
+    let two = |number: u64| {
+        let (first, second) = (mix(seed, 2 * number), mix(seed, 2 * number + 1));
+        pair(&specimen.image, first, second)
+    };
+    judge_all(specimen, &two, count);
+}
+
 /// Every file and directory missing, every file empty, any two files swapped, and files under names
 /// that no program of ours gave.
 ///
@@ -107,6 +126,7 @@ fn campaign_corruption_every_bit() {
         judge_all(&specimen, &every, bits(&specimen.image));
         judge_list(&specimen, &truncations(&specimen.image, 1));
         judge_list(&specimen, &zeroed(&specimen.image, 8));
+        judge_pairs(&specimen, seed(7), 100_000);
     }
 }
 
