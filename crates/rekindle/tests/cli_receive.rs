@@ -3,6 +3,7 @@
 use std::io::{BufRead, BufReader};
 use std::process::Stdio;
 
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::json;
 
 use super::cli_harness::{Talking, cli, command, ok, send_lines};
@@ -77,6 +78,49 @@ fn nothing_stays_leased_that_was_not_printed() {
     let (ready, leased) = (shown["ready"].as_u64().unwrap(), shown["leased"].as_u64().unwrap());
     assert_eq!(ready + leased, 200);
     assert!(leased < 100 && ready > 100, "{shown}");
+}
+
+/// A signal gives back what was not printed, also while nobody takes the output; what was printed
+/// is acked where that was asked for.
+#[test]
+fn a_signal_gives_back_what_was_not_printed() {
+    for (arguments, acks) in [(&["--all"][..], false), (&["--all", "--ack"][..], true)] {
+        let dir = tempfile::tempdir().unwrap();
+        let server = Server::start(dir.path());
+        let body = "x".repeat(4_000);
+        let input: String = (0..200).map(|_| format!("{body}\n")).collect();
+        assert_eq!(send_lines(&server, "q", input.as_bytes()).code, 0);
+        let arguments = [&["queue", "receive", "q"], arguments].concat();
+        let mut receiving = Talking::start(command(&server, &arguments));
+        receiving.line();
+        // The pipe holds fewer than all lines: it is in the middle of its output.
+        kill_process(Pid::from_child(&receiving.child), Signal::TERM).unwrap();
+        assert_eq!(receiving.child.wait().unwrap().code(), Some(143));
+        let shown = &ok(&server, &["queue", "show", "q", "--json"]).lines()[0];
+        let (ready, leased) = (shown["ready"].as_u64().unwrap(), shown["leased"].as_u64().unwrap());
+        assert!(ready > 100, "{shown}");
+        match acks {
+            // What was being printed.
+            true => assert!(leased <= 1 && ready < 200, "{shown}"),
+            false => assert!(leased < 100 && ready + leased == 200, "{shown}"),
+        }
+        assert_eq!(server.stop(), 0);
+    }
+}
+
+/// `--all` with `--wait` waits anew after each message, and ends when nothing came for so long.
+#[test]
+fn all_waits_for_each_further_message() {
+    let dir = tempfile::tempdir().unwrap();
+    let server = Server::start(dir.path());
+    ok(&server, &["queue", "create", "q"]);
+    let arguments = ["queue", "receive", "q", "--all", "--wait", "3s"];
+    let mut waiting = Talking::start(command(&server, &arguments));
+    for body in ["one", "two", "three"] {
+        assert_eq!(send_lines(&server, "q", body.as_bytes()).code, 0);
+        assert_eq!(waiting.line()["body"], body, "a receive without --all ends after the first");
+    }
+    assert_eq!(waiting.end(), (vec![], 0));
 }
 
 #[test]

@@ -182,7 +182,10 @@ impl Services {
         core.closing.store(true, Ordering::Release);
         core.index.wake_all();
         self.running.stop_timer();
-        tick::release_abandoned(core, Event::Withdrawn)?;
+        // A full disk may refuse it; the leases run out all the same, and the end goes on.
+        if let Err(error) = tick::release_abandoned(core, Event::Withdrawn) {
+            tracing::warn!(%error, "what was granted and not handed out is kept until it expires");
+        }
         core.database.flush()?;
         Ok(())
     }

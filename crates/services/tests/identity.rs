@@ -102,6 +102,26 @@ fn repeated_acks_and_creates_are_answered_as_before() {
     assert!(fresh.iter().all(|one| one.as_ref().unwrap_err().kind() == Kind::Fenced));
 }
 
+/// The answer was lost, the queue is gone: the retry is told what came of it all the same; who asks
+/// for the first time is told that there is no queue.
+///
+/// fault: T6
+#[test]
+fn a_repeated_ack_is_answered_when_its_queue_is_gone() {
+    let store = Store::new();
+    store.create("q");
+    store.send("q", "one");
+    let token = store.receive("q", 1).remove(0).token;
+    let first = store.queues().ack(Some("q"), &[token], id(7)).unwrap();
+    store.queues().delete("q", None).unwrap();
+    let again = store.queues().ack(Some("q"), &[token], id(7)).unwrap();
+    assert_eq!(first.value, again.value);
+    let late = store.queues().ack(Some("q"), &[token], id(8)).unwrap_err();
+    assert_eq!(late.kind(), Kind::NotFound, "{late}");
+    let late = store.queues().ack(Some("q"), &[token], None).unwrap_err();
+    assert_eq!(late.kind(), Kind::NotFound, "{late}");
+}
+
 #[test]
 fn a_repeated_put_keeps_the_version_of_its_value() {
     let store = Store::new();

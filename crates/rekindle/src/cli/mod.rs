@@ -20,6 +20,7 @@ mod report;
 mod review;
 mod runs;
 mod salvage;
+mod signals;
 mod store;
 
 use std::ffi::OsString;

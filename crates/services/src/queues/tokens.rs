@@ -89,7 +89,8 @@ impl<'a> Action<'a> {
 
 /// Does the same with several tokens.
 pub(crate) struct Tokens<'a> {
-    queue: Option<Arc<Definition>>,
+    /// The queue that was named; why there is none, which a known request is not told.
+    queue: Result<Option<Arc<Definition>>, Error>,
     tokens: &'a [Token],
     action: Action<'a>,
     identity: Option<Identity>,
@@ -105,18 +106,15 @@ impl<'a> Tokens<'a> {
         identity: Option<Identity>,
     ) -> Result<Self, Error> {
         check_count("tokens", tokens.len(), TOKENS_MAX)?;
-        let named = |name: &str| {
-            check_name(name)?;
-            core.definition(name)
-        };
-        let queue = queue.map(named).transpose()?;
+        queue.map(check_name).transpose()?;
+        let queue = queue.map(|name| core.definition(name)).transpose();
         Ok(Self { queue, tokens, action, identity })
     }
 
     fn one(&self, core: &Core, txn: &mut Transaction, token: Token, now_ms: u64) -> Done {
         let id = token.message;
-        if self.queue.as_ref().is_some_and(|queue| queue.id != id.queue) {
-            let name = self.queue.as_ref().map_or("", |queue| queue.name.as_str());
+        let named = self.queue.as_ref().map_err(|error| Stop::Refused(error.clone()))?;
+        if let Some(Definition { name, .. }) = named.as_deref().filter(|it| it.id != id.queue) {
             return Ok(Err(Error::invalid(format!(
                 "token {token} is not of queue \"{name}\"; name the queue that it was received from"
             ))));

@@ -1,10 +1,11 @@
 //! `queue receive`: leased messages as JSON lines.
 //!
-//! Invariants: what was leased and could not be printed is given back; `--ack` acks a message only
-//! after its line was written and flushed.
+//! Invariants: what was leased and could not be printed is given back, also when a signal ends it;
+//! `--ack` acks a message only after its line was written and flushed.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::io;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use clap::Args;
@@ -15,10 +16,13 @@ use serde::Serialize;
 use super::admin::summary;
 use crate::cli::failure::{code, worse};
 use crate::cli::output::{Out, Text, say};
+use crate::cli::signals::Signals;
 use crate::cli::{Outcome, durations};
 
 /// Messages per call: few enough that little is to be given back when standard output closes.
 const PAGE: u64 = 256;
+/// How long a signal waits for the server to take back what was not printed.
+const END_TIMEOUT: Duration = Duration::from_secs(2);
 
 #[derive(Args, Debug)]
 pub(super) struct ReceiveArgs {
@@ -91,7 +95,51 @@ pub(super) fn headers_json(delivery: &Delivery) -> String {
     serde_json::to_string(&headers(&delivery.headers)).unwrap_or_default()
 }
 
+/// The leases of the page that is being printed.
+#[derive(Debug, Default)]
+struct Page {
+    /// Of lines that were written and flushed, and are not acked yet.
+    printed: Vec<String>,
+    /// Of lines that were not begun.
+    rest: VecDeque<String>,
+    /// A signal puts this in order and ends the program.
+    ending: bool,
+}
+
+type Open = Arc<Mutex<Page>>;
+
+fn lock(open: &Open) -> MutexGuard<'_, Page> {
+    open.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Until a signal: then acks what was printed, where that is wanted, gives back what was not, and
+/// ends the program, also while nobody takes its output.
+async fn end_in_order(mut signals: Signals, client: Client, queue: String, open: Open, acks: bool) {
+    let code = signals.next().await;
+    let printed = {
+        let mut page = lock(&open);
+        page.ending = true;
+        std::mem::take(&mut page.printed)
+    };
+    let rest = || std::mem::take(&mut lock(&open).rest);
+    let in_order = async {
+        give_back(&client, &queue, rest().into()).await;
+        if acks {
+            ack(&client, &queue, printed).await;
+        }
+        // A page that came at the same moment.
+        give_back(&client, &queue, rest().into()).await;
+    };
+    if tokio::time::timeout(END_TIMEOUT, in_order).await.is_err() {
+        say("the server does not answer: what was not printed stays leased until that runs out");
+    }
+    std::process::exit(code);
+}
+
 pub(super) async fn run(client: &Client, args: &ReceiveArgs) -> Outcome {
+    let open = Open::default();
+    let (signals, name) = (Signals::new()?, args.name.clone());
+    tokio::spawn(end_in_order(signals, client.clone(), name, Arc::clone(&open), args.ack));
     let mut left = args.max.unwrap_or(if args.all { u64::MAX } else { 1 });
     let mut receive = Receive {
         wait: args.wait,
@@ -106,12 +154,17 @@ pub(super) async fn run(client: &Client, args: &ReceiveArgs) -> Outcome {
             break;
         }
         let count = u64::try_from(deliveries.len()).unwrap_or(u64::MAX);
-        let written = write(&mut out, &deliveries);
-        if args.ack {
-            exit_code = worse(exit_code, ack(client, &args.name, written.lines).await);
+        let written = write(&mut out, &deliveries, &open);
+        if lock(&open).ending {
+            std::future::pending::<()>().await;
         }
-        if let Some(error) = written.error {
-            give_back(client, &args.name, written.rest).await;
+        if args.ack {
+            let tokens = std::mem::take(&mut lock(&open).printed);
+            exit_code = worse(exit_code, ack(client, &args.name, tokens).await);
+        }
+        if let Err(error) = written {
+            let rest = std::mem::take(&mut lock(&open).rest);
+            give_back(client, &args.name, rest.into()).await;
             say(&format!("cannot write to standard output: {error}"));
             return Ok(worse(exit_code, exit::REFUSED));
         }
@@ -130,24 +183,30 @@ pub(super) async fn run(client: &Client, args: &ReceiveArgs) -> Outcome {
     Ok(exit_code)
 }
 
-/// Which tokens' lines were written and flushed, and which were not.
-struct Written {
-    lines: Vec<String>,
-    rest: Vec<String>,
-    error: Option<io::Error>,
-}
-
-fn write(out: &mut Out, deliveries: &[Delivery]) -> Written {
-    let mut written = Written { lines: vec![], rest: vec![], error: None };
-    for delivery in deliveries {
-        if written.error.is_none() {
-            let result = out.json(&DeliveryLine::from(delivery)).and_then(|()| out.flush());
-            written.error = result.err();
+/// Prints a page; what cannot be printed is among the rest again.
+fn write(out: &mut Out, deliveries: &[Delivery], open: &Open) -> io::Result<()> {
+    let tokens = deliveries.iter().map(|delivery| delivery.token.clone()).collect();
+    {
+        let mut page = lock(open);
+        if page.ending {
+            page.rest = tokens;
+            return Ok(());
         }
-        let tokens = if written.error.is_none() { &mut written.lines } else { &mut written.rest };
-        tokens.push(delivery.token.clone());
+        (page.printed, page.rest) = (vec![], tokens);
     }
-    written
+    for delivery in deliveries {
+        let Some(token) = lock(open).rest.pop_front() else { return Ok(()) };
+        let written = out.json(&DeliveryLine::from(delivery)).and_then(|()| out.flush());
+        let mut page = lock(open);
+        match written {
+            Ok(()) => page.printed.push(token),
+            Err(error) => {
+                page.rest.push_front(token);
+                return Err(error);
+            }
+        }
+    }
+    Ok(())
 }
 
 /// Acks messages; gives the exit code and says what was not acked.
@@ -165,6 +224,9 @@ async fn ack(client: &Client, queue: &str, tokens: Vec<String>) -> i32 {
 
 /// Gives back what nobody saw. Where that fails, the leases run out.
 async fn give_back(client: &Client, queue: &str, tokens: Vec<String>) {
+    if tokens.is_empty() {
+        return;
+    }
     for result in client.release(queue, &tokens).await {
         if let Err(error) = result {
             say(&format!("a message was not given back, its lease runs out: {error}"));

@@ -17,13 +17,13 @@ use rekindle_recovery::exit;
 use rustix::process::{Pid, Signal, kill_process_group};
 use tokio::io::AsyncWriteExt as _;
 use tokio::process::Command;
-use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::Notify;
 
 use super::receive::headers_json;
 use crate::cli::Outcome;
 use crate::cli::failure::Failure;
 use crate::cli::output::say;
+use crate::cli::signals::Signals;
 
 /// The call deadline of a worker: a short one only means more attempts.
 const TIMEOUT: Duration = Duration::from_secs(5);
@@ -132,7 +132,7 @@ pub(super) async fn run(client: &Client, args: WorkArgs) -> Outcome {
     let mut failed = false;
     let stop = async {
         tokio::select! {
-            () = signals.next() => say("finishing what runs; a second signal kills it"),
+            _ = signals.next() => say("finishing what runs; a second signal kills it"),
             () = job.broken.notified() => failed = true,
         }
         // Whoever is impatient sends the signal again.
@@ -165,29 +165,6 @@ pub(super) async fn run(client: &Client, args: WorkArgs) -> Outcome {
     };
     result?;
     Ok(if failed { exit::REFUSED } else { 0 })
-}
-
-/// SIGTERM and SIGINT.
-struct Signals {
-    terminate: tokio::signal::unix::Signal,
-    interrupt: tokio::signal::unix::Signal,
-}
-
-impl Signals {
-    fn new() -> Result<Self, Failure> {
-        let listen =
-            |kind| signal(kind).map_err(|error| Failure::io("cannot listen for signals", &error));
-        let (terminate, interrupt) =
-            (listen(SignalKind::terminate())?, listen(SignalKind::interrupt())?);
-        Ok(Self { terminate, interrupt })
-    }
-
-    async fn next(&mut self) {
-        tokio::select! {
-            _ = self.terminate.recv() => {}
-            _ = self.interrupt.recv() => {}
-        }
-    }
 }
 
 /// Runs the command for one message.

@@ -42,6 +42,7 @@ impl v1::kv_server::Kv for Service {
     ) -> Result<Response<v1::GetResponse>, Status> {
         let request = request.into_inner();
         let scope = convert::scope(request.scope)?;
+        self.kv.settled().await.map_err(|e| refuse(&e))?;
         let entry = self.kv.get(&scope, &request.key, request.at_version);
         let entry = entry.map_err(|e| refuse(&e))?;
         let version = entry.as_ref().map_or(0, |entry| entry.version);
@@ -91,6 +92,7 @@ impl v1::kv_server::Kv for Service {
             at_version: request.at_version,
             keys_only: request.keys_only,
         };
+        self.kv.settled().await.map_err(|e| refuse(&e))?;
         let page = self.kv.scan(&scope, &asked).map_err(|e| refuse(&e))?;
         let row = |entry: rekindle_services::kv::Entry| v1::Row {
             key: entry.key.into(),
