@@ -87,6 +87,21 @@ pub(crate) struct Found {
     pub(crate) policy: Policy,
     /// Bytes that were replayed.
     pub(crate) replayed_bytes: u64,
+    /// How long checking and replaying the journal took.
+    pub(crate) replay_ns: u64,
+}
+
+/// How long things took, or would take, microseconds.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Times {
+    /// The last checkpoint.
+    pub(crate) checkpoint_micros: u64,
+    /// A start now.
+    pub(crate) predicted_recovery_micros: u64,
+    /// Of it the replay.
+    pub(crate) predicted_replay_micros: u64,
+    /// The replay of this start.
+    pub(crate) replay_micros: u64,
 }
 
 /// The checkpoints of a shard.
@@ -109,6 +124,8 @@ pub(crate) struct Checkpoints {
     failed: AtomicU64,
     /// Time of the last one.
     micros: AtomicU64,
+    /// Time that the replay of this start took.
+    replay_micros: u64,
 }
 
 impl Checkpoints {
@@ -136,6 +153,7 @@ impl Checkpoints {
             written: AtomicU64::new(0),
             failed: AtomicU64::new(0),
             micros: AtomicU64::new(0),
+            replay_micros: found.replay_ns / 1_000,
         }
     }
 
@@ -158,15 +176,19 @@ impl Checkpoints {
         (self.written.load(Ordering::Relaxed), self.failed.load(Ordering::Relaxed))
     }
 
-    /// How long the last one took, and how long a start would probably take now, microseconds.
-    pub(crate) fn times(&self, state: &State) -> (u64, u64) {
+    /// How long the last one took, this start's replay, and a start that would begin now.
+    pub(crate) fn times(&self, state: &State) -> Times {
         let since = self.since(state);
         let known = lock(&self.known);
         let [newest, _] = known.named;
         let predicted = known.policy.predict(since, newest.bytes);
-        let predicted = (predicted.load + predicted.replay).as_micros();
-        let micros = self.micros.load(Ordering::Relaxed);
-        (micros, u64::try_from(predicted).unwrap_or(u64::MAX))
+        let micros = |time: Duration| u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
+        Times {
+            checkpoint_micros: self.micros.load(Ordering::Relaxed),
+            predicted_recovery_micros: micros(predicted.total()),
+            predicted_replay_micros: micros(predicted.replay),
+            replay_micros: self.replay_micros,
+        }
     }
 
     /// Makes a running one give up.

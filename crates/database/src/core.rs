@@ -246,8 +246,7 @@ impl Core {
         };
         let (checkpoints, checkpoints_failed) =
             self.checkpoints.as_ref().map_or((0, 0), Checkpoints::counts);
-        let (checkpoint_micros, predicted_recovery_micros) =
-            self.checkpoints.as_ref().map_or((0, 0), |it| it.times(&self.state));
+        let times = self.checkpoints.as_ref().map(|it| it.times(&self.state)).unwrap_or_default();
         let mut sequencer = self.state.sequencer();
         Stats {
             visible_version: self.state.visible(),
@@ -264,8 +263,10 @@ impl Core {
             readers_expired: sequencer.readers.expired() + snapshots_expired,
             checkpoints,
             checkpoints_failed,
-            checkpoint_micros,
-            predicted_recovery_micros,
+            checkpoint_micros: times.checkpoint_micros,
+            predicted_recovery_micros: times.predicted_recovery_micros,
+            predicted_replay_micros: times.predicted_replay_micros,
+            replay_micros: times.replay_micros,
             wall_jumps: sequencer.clock.jumps(),
             log_time_ms: sequencer.clock.now_ms(),
             durable_position: self.journal.durable().position,

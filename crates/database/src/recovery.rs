@@ -349,6 +349,7 @@ impl<'a> Examination<'a> {
             next_id: checkpoints.next_id,
             policy: policy(options, &checkpoints, load, (since, replay_ns)),
             replayed_bytes,
+            replay_ns,
         };
         let (engine, replayed) = (layers.memory, layers.replayed);
         Ok(Recovered { engine, replayed, journal, found, report: self.report })

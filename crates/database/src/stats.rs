@@ -79,6 +79,10 @@ pub struct Stats {
     pub checkpoint_micros: u64,
     /// How long a start would probably take now (loading and replay), microseconds.
     pub predicted_recovery_micros: u64,
+    /// Of that the replay, which is what `max_recovery` bounds, microseconds.
+    pub predicted_replay_micros: u64,
+    /// How long this start took to check and replay the journal, microseconds.
+    pub replay_micros: u64,
     /// Times the wall clock jumped while running.
     pub wall_jumps: u64,
     /// Log time, milliseconds.

@@ -21,6 +21,7 @@ use rekindle_env::Env;
 use rekindle_recovery::{LayerReport, Meter, Report, exit};
 use rekindle_services::{Options as ServiceOptions, Services};
 
+use crate::alerts::Damage;
 use crate::config::Config;
 use crate::progress::{Progress, Stage};
 use crate::repaired::ranges;
@@ -47,13 +48,21 @@ pub struct Refused {
     pub code: i32,
     /// The reason, and the ways on.
     pub message: String,
+    /// The damage that it is for, where it is for any.
+    pub damage: Damage,
 }
 
 impl Refused {
     /// What was asked for cannot be: exit 78.
     #[must_use]
     pub fn configuration(message: impl Into<String>) -> Self {
-        Self { code: exit::CONFIG, message: message.into() }
+        Self::new(exit::CONFIG, message)
+    }
+
+    /// For a reason that is no damage.
+    #[must_use]
+    pub fn new(code: i32, message: impl Into<String>) -> Self {
+        Self { code, message: message.into(), damage: Damage::default() }
     }
 }
 
@@ -107,7 +116,9 @@ fn lead(
             _ => exit::IO,
         };
         let data = config.data.display();
-        Refused { code, message: format!("the services of {data} cannot start: {error}") }
+        let count = u64::from(code == exit::CORRUPT);
+        let damage = Damage { count, example: error.to_string() };
+        Refused { code, message: format!("the services of {data} cannot start: {error}"), damage }
     })
 }
 
@@ -201,5 +212,6 @@ pub(crate) fn refuse(error: &DatabaseError, data: &Path) -> Refused {
         }
         _ => String::new(),
     };
-    Refused { code, message: format!("{error}{ways_on}") }
+    let damage = Damage::of_refusal(error);
+    Refused { code, message: format!("{error}{ways_on}"), damage }
 }

@@ -4,6 +4,7 @@
 
 use std::collections::BTreeMap;
 
+use rekindle_recovery::{Report, exit};
 use serde::Serialize;
 
 use crate::progress::Stage;
@@ -80,7 +81,7 @@ pub struct SystemHealth {
 /// One thing that is the matter.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Reason {
-    /// `not_ready`, `poisoned`, or the name of an alert.
+    /// `not_ready`, `recovery_mode`, `poisoned`, or the name of an alert.
     pub reason: String,
     /// How bad it is.
     pub status: Status,
@@ -122,7 +123,9 @@ fn system(server: &Server) -> SystemHealth {
         });
     }
     let stage = server.progress.stage();
-    if stage != Stage::Ready {
+    if let (Stage::RecoveryMode, Some(mode)) = (stage, server.recovery_mode()) {
+        reasons.push(limited(&mode.report()));
+    } else if stage != Stage::Ready {
         let (summary, next_step) = match stage {
             Stage::Shutdown => ("it ends", "ask again once it was started"),
             _ => ("it starts", "wait; /readyz says how far it is and how long it will take"),
@@ -142,6 +145,26 @@ fn system(server: &Server) -> SystemHealth {
     }));
     let status = reasons.iter().map(|reason| reason.status).max().unwrap_or(Status::Ok);
     SystemHealth { status, reasons }
+}
+
+/// A server that looks at its directory and serves no work: what it found, and what to do.
+fn limited(report: &Report) -> Reason {
+    let next_step = match report.code {
+        exit::CLEAN | exit::TORN | exit::HEALED => {
+            "nothing stands in the way: end this one and start without --recovery-mode"
+        }
+        _ => {
+            "decide: /ui/recovery and /v1/recovery-mode name what 'rekindle repair --http \
+             HOST:PORT --accept-loss FROM..TO --reason TEXT' would give up; where they name \
+             nothing, restore a backup; 'rekindle salvage' writes out what can be read"
+        }
+    };
+    Reason {
+        reason: "recovery_mode".to_owned(),
+        status: Status::Failing,
+        summary: format!("it is in recovery mode and serves no work; {}", report.verdict_line()),
+        next_step: next_step.to_owned(),
+    }
 }
 
 /// The share of starts that came to serve. A start that goes on is not counted, and neither is one

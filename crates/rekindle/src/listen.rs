@@ -71,9 +71,8 @@ pub(crate) fn local(listener: &TcpListener) -> Result<SocketAddr, Refused> {
 }
 
 fn own(address: io::Result<SocketAddr>) -> Result<SocketAddr, Refused> {
-    address.map_err(|error| Refused {
-        code: exit::IO,
-        message: format!("a listener does not know its own address: {error}"),
+    address.map_err(|error| {
+        Refused::new(exit::IO, format!("a listener does not know its own address: {error}"))
     })
 }
 
@@ -89,7 +88,7 @@ fn not_bound(config: &Config, flag: &str, address: SocketAddr, error: &io::Error
             "{data} is locked by another process, which serves it already; stop that one first, or \
              use another directory (--data) and other addresses"
         );
-        return Refused { code: exit::LOCKED, message };
+        return Refused::new(exit::LOCKED, message);
     }
     Refused::configuration(format!(
         "{address} is in use by another process. Choose another address with {flag} (port 0 picks \

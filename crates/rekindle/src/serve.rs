@@ -13,7 +13,7 @@ use rekindle_env::Env;
 use rekindle_recovery::exit;
 use tokio::net::TcpListener;
 
-use crate::alerts;
+use crate::alerts::Watching;
 use crate::bar;
 use crate::boot::{self, Recovered, Refused};
 use crate::config::Config;
@@ -92,13 +92,12 @@ pub fn run_in(args: &ServeArgs, env: &Env) -> i32 {
         Ok(runtime) => runtime,
         Err(error) => {
             let message = format!("the network runtime cannot start: {error}");
-            return complain(&Refused { code: exit::IO, message });
+            return complain(&Refused::new(exit::IO, message));
         }
     };
     let result = runtime.block_on(async {
-        let signals = Signals::listen().map_err(|error| Refused {
-            code: exit::IO,
-            message: format!("signals cannot be listened to: {error}"),
+        let signals = Signals::listen().map_err(|error| {
+            Refused::new(exit::IO, format!("signals cannot be listened to: {error}"))
         })?;
         tokio::select! {
             ended = serve(&server) => ended,
@@ -135,7 +134,7 @@ async fn watch_signals(server: Arc<Server>, mut signals: Signals) -> Refused {
     server.run.note(End::SecondSignal, "ended by a second signal");
     let message = "ended by a second signal, before everything was synced and closed; the next \
                    start recovers";
-    Refused { code: exit::IO, message: message.to_owned() }
+    Refused::new(exit::IO, message)
 }
 
 /// A start, a life and an end. It ends when [`Stage::Shutdown`] is entered, or when the store
@@ -155,7 +154,7 @@ pub async fn serve(server: &Arc<Server>) -> Result<(), Refused> {
     tokio::spawn(ui::remember(Arc::clone(server)));
     tracing::info!(http = %addresses.http, "recovery begins");
 
-    tokio::spawn(alerts::watch(Arc::clone(server)));
+    let watching = Watching::start(server);
 
     let starting = Arc::clone(server);
     let start = tokio::task::spawn_blocking(move || {
@@ -175,7 +174,7 @@ pub async fn serve(server: &Arc<Server>) -> Result<(), Refused> {
     bar::erase();
     let recovered = match started {
         None => return Ok(()),
-        Some(Err(refused)) => return Err(tell_refusal(server, refused).await),
+        Some(Err(refused)) => return Err(tell_refusal(server, refused, watching).await),
         Some(Ok(recovered)) => server.recover(recovered),
     };
 
@@ -202,9 +201,15 @@ async fn limited(server: &Arc<Server>, http_listener: TcpListener) -> Result<(),
     server.bind(Addresses { grpc: server.config.grpc, http });
     let router = http::router(server, Principal::Local);
     tokio::spawn(http::serve(http_listener, router, Arc::clone(server)));
+    let _watching = Watching::start(server);
     server.progress.enter(Stage::Open);
     let looking = Arc::clone(server);
-    let looked = tokio::task::spawn_blocking(move || RecoveryMode::begin(&looking));
+    let looked = tokio::task::spawn_blocking(move || {
+        RecoveryMode::begin(&looking)?;
+        let mode = looking.recovery_mode().expect("a look was taken");
+        looking.run.look(&mode.report());
+        Ok(())
+    });
     tokio::select! {
         looked = looked => looked.map_err(|error| failed(&error))??,
         () = server.progress.reached(Stage::Shutdown) => return Ok(()),
@@ -218,23 +223,29 @@ async fn limited(server: &Arc<Server>, http_listener: TcpListener) -> Result<(),
     Ok(())
 }
 
-/// Whoever watches the start hears why it is refused before the process ends.
-async fn tell_refusal(server: &Server, refused: Refused) -> Refused {
+/// Whoever watches the start, and the webhook, hears why it is refused before the process ends.
+async fn tell_refusal(server: &Server, refused: Refused, watching: Watching) -> Refused {
     server.progress.refuse(refused.code, &refused.message);
     let told = async {
         server.progress.unwatched().await;
         // The last event is on its way to the socket.
         tokio::time::sleep(LAST_EVENT).await;
     };
-    if server.progress.is_watched() {
-        let _ = tokio::time::timeout(LAST_ANSWERS, told).await;
+    let told = async {
+        if server.progress.is_watched() {
+            let _ = tokio::time::timeout(LAST_ANSWERS, told).await;
+        }
+    };
+    tokio::select! {
+        _ = async { tokio::join!(told, watching.refused(&refused)) } => {}
+        () = server.progress.reached(Stage::Shutdown) => {}
     }
     refused
 }
 
 /// A start that panicked; the panic hook has ended the process unless a test replaced it.
 fn failed(error: &tokio::task::JoinError) -> Refused {
-    Refused { code: exit::IO, message: format!("the start failed: {error}") }
+    Refused::new(exit::IO, format!("the start failed: {error}"))
 }
 
 /// Announces the start once its report is written: who reads the announcement finds it.
@@ -314,5 +325,5 @@ async fn poison(reason: String) -> Refused {
         "the store failed: {reason}\nWrites that were not answered have an unknown outcome. Check \
          the disk, then start again: recovery keeps everything that was acknowledged"
     );
-    Refused { code: exit::IO, message }
+    Refused::new(exit::IO, message)
 }

@@ -92,17 +92,17 @@ pub(crate) async fn gracefully(
             tracing::info!("everything is synced; the server ends");
             Ok(())
         }
-        Ok(Err(message)) => Err(Refused {
-            code: exit::IO,
-            message: format!("the shutdown failed: {message}; the next start recovers"),
-        }),
-        Err(_) => Err(Refused {
-            code: exit::IO,
-            message: format!(
+        Ok(Err(message)) => {
+            let message = format!("the shutdown failed: {message}; the next start recovers");
+            Err(Refused::new(exit::IO, message))
+        }
+        Err(_) => {
+            let message = format!(
                 "the shutdown took longer than server.shutdown_timeout ({timeout:?}) and was \
                  ended; the next start recovers"
-            ),
-        }),
+            );
+            Err(Refused::new(exit::IO, message))
+        }
     }
 }
 

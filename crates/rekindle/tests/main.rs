@@ -28,6 +28,7 @@ mod kill_loop;
 mod kill_oracle;
 mod page_browser;
 mod reports_crash;
+mod server_alerts;
 mod server_damage;
 mod server_health;
 mod server_http;

@@ -133,7 +133,7 @@ fn a_refusal_is_the_last_event() {
 }
 
 /// A store whose next start replays this many keys, as a crash leaves it.
-fn fill(data: &Path, transactions: u64) {
+pub fn fill(data: &Path, transactions: u64) {
     let max_recovery = Duration::from_secs(3_600);
     let durability = DurabilityMode::Relaxed;
     let options = Options { durability, max_recovery, ..Options::default() };

@@ -3,7 +3,7 @@
 use std::io::{BufRead as _, BufReader};
 use std::net::SocketAddr;
 use std::path::Path;
-use std::process::Stdio;
+use std::process::{Command, Stdio};
 
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
@@ -16,15 +16,18 @@ use super::server_damage::{find, killed_store, segment};
 use super::server_page::submit;
 
 /// A server in recovery mode.
-struct Limited {
+pub struct Limited {
     child: Dropped,
     announced: String,
-    http: SocketAddr,
+    pub http: SocketAddr,
 }
 
 impl Limited {
-    fn start(data: &Path) -> Self {
-        let mut command = serve(data, &["--recovery-mode"]);
+    pub fn start(data: &Path) -> Self {
+        Self::spawn(serve(data, &["--recovery-mode"]))
+    }
+
+    pub fn spawn(mut command: Command) -> Self {
         let child = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
         let mut child = Dropped(child);
         let lines = BufReader::new(child.0.stdout.take().unwrap()).lines();
@@ -42,11 +45,11 @@ impl Limited {
         Self { child, announced, http }
     }
 
-    fn get(&self, path: &str) -> Answer {
+    pub fn get(&self, path: &str) -> Answer {
         get(self.http, path, &[("Host", &self.http.to_string())]).unwrap()
     }
 
-    fn look(&self) -> Value {
+    pub fn look(&self) -> Value {
         let answer = self.get("/v1/recovery-mode");
         assert_eq!(answer.status, 200, "{}", answer.body);
         serde_json::from_str(&answer.body).unwrap()
@@ -56,14 +59,14 @@ impl Limited {
         post(self.http, "/v1/repair", &json!({ "accept_loss": ranges, "reason": reason }))
     }
 
-    fn stop(mut self) -> i32 {
+    pub fn stop(mut self) -> i32 {
         kill_process(Pid::from_child(&self.child.0), Signal::TERM).unwrap();
         wait(&mut self.child.0).code().unwrap()
     }
 }
 
 /// Flips a used bit in the journal; `serve` refuses this store from now on.
-fn damage(data: &Path) {
+pub fn damage(data: &Path) {
     let path = segment(data);
     let mut bytes = std::fs::read(&path).unwrap();
     let place = find(&bytes, "message 7");

@@ -12,10 +12,14 @@ pub struct Figures {
     pub unclean_ends: Option<u64>,
     /// How the last of them ended, in words.
     pub last_end: String,
-    /// Seconds that the start took (within `alerts.window` of it), or that one would take now.
-    pub recovery_seconds: Option<f64>,
-    /// Damages that the start found, torn ends not counted.
+    /// Seconds that the start's replay took (within `alerts.window` of it), or that one would take
+    /// now: what `recovery.max_time` bounds.
+    pub replay_seconds: Option<f64>,
+    /// Damages that the start found or that were met since, torn ends and what somebody took note
+    /// of not counted.
     pub damages: Option<u64>,
+    /// One of them, in words.
+    pub damage: String,
     /// Reviews.
     pub review_items: Option<u64>,
     /// How long the oldest of them waits.
@@ -32,6 +36,8 @@ pub struct Figures {
     pub backlog: Vec<Backlog>,
     /// Bytes that can still be written.
     pub disk_free_bytes: Option<u64>,
+    /// Growth is refused: what is free and held back is less than the mark of the store.
+    pub disk_low: bool,
     /// The mean time of a sync since the last look, or the time that one takes by now.
     pub sync_seconds: Option<f64>,
 }
@@ -43,6 +49,11 @@ pub(super) struct Window {
 }
 
 impl Window {
+    /// Whether nothing was ever added.
+    pub(super) fn is_empty(&self) -> bool {
+        self.seen.is_empty()
+    }
+
     /// Adds a number at this boot time, and lets go of what is older than `keep`.
     pub(super) fn add(&mut self, now_ms: u64, value: u64, keep: Duration) {
         let keep_ms = u64::try_from(keep.as_millis()).unwrap_or(u64::MAX);

@@ -4,6 +4,7 @@
 //! rule changes its state only at a look, and each change is told once: in the log, to the webhook,
 //! and by what `/v1/alerts` and the metrics show.
 
+mod damage;
 pub mod figures;
 pub mod rules;
 mod watch;
@@ -13,9 +14,10 @@ use std::sync::{Mutex, PoisonError};
 
 use serde::Serialize;
 
+pub use damage::{Damage, Damages};
 pub use figures::Figures;
-pub use rules::{RULES, Rule, Thresholds};
-pub use watch::watch;
+pub use rules::{DAMAGE, RULES, Rule, Thresholds};
+pub use watch::Watching;
 pub use webhook::{Delivered, Target};
 
 /// Looks in a row that must be good before a rule that fires is resolved.
@@ -85,6 +87,8 @@ struct Seen {
 pub struct Alerts {
     seen: Mutex<Seen>,
     thresholds: Thresholds,
+    /// Damage that was met while serving.
+    pub damages: Damages,
     /// What became of what the webhook was sent.
     pub delivered: Delivered,
 }
@@ -95,7 +99,8 @@ impl Alerts {
     pub fn new(thresholds: Thresholds) -> Self {
         let memories = vec![Memory::default(); RULES.len()];
         let seen = Mutex::new(Seen { figures: Figures::default(), memories });
-        Self { seen, thresholds, delivered: Delivered::default() }
+        let (damages, delivered) = (Damages::default(), Delivered::default());
+        Self { seen, thresholds, damages, delivered }
     }
 
     /// Judges these figures at this wall time; answers the rules whose state changed.

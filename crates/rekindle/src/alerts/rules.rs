@@ -70,6 +70,9 @@ fn count(number: Option<u64>) -> Option<f64> {
     number.map(float)
 }
 
+/// The rule that a person must take note of: what it counts does not go away by itself.
+pub const DAMAGE: &str = "corruption_found";
+
 /// All rules, in the order of the documents.
 pub static RULES: &[Rule] = &[
     Rule {
@@ -100,23 +103,26 @@ pub static RULES: &[Rule] = &[
         unit: "seconds",
         bad: Bad::High,
         looks: 1,
-        value: |f| f.recovery_seconds,
+        value: |f| f.replay_seconds,
         threshold: |t| t.recovery.as_secs_f64(),
         summary: |f| {
-            format!("a start takes {:.1} s, which is above its bound", seconds(f.recovery_seconds))
+            let time = seconds(f.replay_seconds);
+            format!("the replay of a start takes {time:.1} s, which is above its bound")
         },
         next_step: "see whether checkpoints fail (the log, rekindle_checkpoints_failed), or raise \
                     recovery.max_time",
     },
     Rule {
-        name: "corruption_found",
+        name: DAMAGE,
         unit: "findings",
         bad: Bad::High,
         looks: 1,
         value: |f| count(f.damages),
         threshold: |_| 1.0,
-        summary: |f| format!("the start found {} damages", f.damages.unwrap_or(0)),
-        next_step: "look at 'rekindle report', check the disk, take a backup",
+        summary: |f| format!("damages: {}, one of them: {}", f.damages.unwrap_or(0), f.damage),
+        next_step: "check the disk; where it serves: 'rekindle recovery show', take a backup, then \
+                    'rekindle alerts acknowledge corruption_found --reason TEXT'; where it is \
+                    refused: 'rekindle verify --data DIR' names the ways on",
     },
     Rule {
         name: "review_waiting",
@@ -172,10 +178,16 @@ pub static RULES: &[Rule] = &[
         unit: "bytes",
         bad: Bad::Low,
         looks: 1,
-        value: |f| count(f.disk_free_bytes),
-        threshold: |t| float(t.disk_free),
-        summary: |f| format!("{} bytes are free on the disk", f.disk_free_bytes.unwrap_or(0)),
-        next_step: "give the disk more space; below what a checkpoint needs, growth is refused",
+        // What growth may take: nothing while it is refused, whatever is free.
+        value: |f| if f.disk_low { Some(0.0) } else { count(f.disk_free_bytes) },
+        threshold: |t| float(t.disk_free.max(1)),
+        summary: |f| {
+            let free = f.disk_free_bytes.unwrap_or(0);
+            let refused = if f.disk_low { ", and growth is refused" } else { "" };
+            format!("{free} bytes are free on the disk{refused}")
+        },
+        next_step: "give the disk more space; below what a checkpoint needs, growth is refused \
+                    (rekindle_disk_low), and goes on by itself once there is room",
     },
     Rule {
         name: "sync_slow",

@@ -16,7 +16,7 @@ type Spoil = fn(&mut Figures);
 fn well() -> Figures {
     Figures {
         unclean_ends: Some(0),
-        recovery_seconds: Some(0.1),
+        replay_seconds: Some(0.1),
         damages: Some(0),
         review_items: Some(0),
         most_attempts: Some(1),
@@ -41,7 +41,7 @@ fn each_rule_fires_for_its_figure() {
     let cases: [(&str, Spoil); 10] = [
         ("recovery_failed", |f| f.unclean_ends = Some(1)),
         ("crash_loop", |f| f.unclean_ends = Some(3)),
-        ("recovery_slow", |f| f.recovery_seconds = Some(5.0)),
+        ("recovery_slow", |f| f.replay_seconds = Some(5.0)),
         ("corruption_found", |f| f.damages = Some(1)),
         ("review_waiting", |f| f.review_items = Some(1)),
         ("poison_item", |f| f.most_attempts = Some(10)),

@@ -7,15 +7,15 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use rekindle_recovery::Verdict;
 use rekindle_services::queues::Backlog;
+use tokio::sync::mpsc::{Receiver, Sender, channel};
 use tokio::task::JoinHandle;
 use tokio::time::{MissedTickBehavior, interval, timeout};
 
 use super::figures::{Figures, Window};
 use super::webhook::Webhook;
-use super::{Alert, State};
-use crate::boot::Recovered;
+use super::{Alert, Damage, State};
+use crate::boot::{Recovered, Refused};
 use crate::metrics::disk::Syncs;
 use crate::progress::Stage;
 use crate::state::Server;
@@ -24,6 +24,8 @@ use crate::state::Server;
 const QUEUES: usize = 1_000;
 /// How long a look waits for what may hang.
 const PATIENCE: Duration = Duration::from_secs(2);
+/// How long the process of a refused start stays for the webhook: one try that hangs.
+const LAST_NOTICES: Duration = Duration::from_secs(5);
 
 /// What may wait for the disk.
 #[derive(Clone, Debug, Default)]
@@ -43,8 +45,31 @@ struct Past {
     dead_letters: Window,
 }
 
-/// Watches until shutdown begins.
-pub async fn watch(server: Arc<Server>) {
+/// Watches on a task of its own, until shutdown begins or the start is refused.
+#[derive(Debug)]
+pub struct Watching {
+    refused: Sender<Refused>,
+    task: JoinHandle<()>,
+}
+
+impl Watching {
+    /// Begins.
+    #[must_use]
+    pub fn start(server: &Arc<Server>) -> Self {
+        let (refused, last) = channel(1);
+        Self { refused, task: tokio::spawn(watch(Arc::clone(server), last)) }
+    }
+
+    /// The start was refused: the rules are looked at once more, and what fires has a moment to
+    /// reach the webhook before the process ends.
+    pub async fn refused(self, refused: &Refused) {
+        // Whoever watches is gone once shutdown began.
+        let _ = self.refused.try_send(refused.clone());
+        let _ = timeout(LAST_NOTICES, self.task).await;
+    }
+}
+
+async fn watch(server: Arc<Server>, mut last: Receiver<Refused>) {
     let settings = &server.config.alerts;
     let target = settings.webhook.clone();
     let webhook = target.map(|target| Webhook::start(target, server.alerts.delivered.clone()));
@@ -53,16 +78,29 @@ pub async fn watch(server: Arc<Server>) {
     let mut past = Past::default();
     let mut served = false;
     loop {
-        tokio::select! {
-            _ = ticks.tick() => {}
+        let refused = tokio::select! {
+            _ = ticks.tick() => None,
             // What the start found is told at once.
-            () = server.progress.reached(Stage::Ready), if !served => served = true,
+            () = server.progress.reached(Stage::RecoveryMode), if !served => {
+                served = true;
+                None
+            }
+            Some(refused) = last.recv() => Some(refused),
             () = server.progress.reached(Stage::Shutdown) => return,
-        }
+        };
         past.slow(&server).await;
-        let figures = past.look(&server);
+        let mut figures = past.look(&server);
+        if let Some(refused) = &refused {
+            of_refusal(&server, refused, &mut figures);
+        }
         let changed = server.alerts.judge(figures, server.env.clock.wall_ms());
         changed.iter().for_each(|alert| tell(alert, webhook.as_ref()));
+        if refused.is_some() {
+            if let Some(webhook) = webhook {
+                webhook.finish().await;
+            }
+            return;
+        }
     }
 }
 
@@ -122,7 +160,10 @@ impl Past {
             figures.backlog_queue = oldest.map(|it| it.queue.clone()).unwrap_or_default();
             figures.backlog.clone_from(backlog);
         }
-        if let Some(recovered) = server.recovered() {
+        if let Some(mode) = server.recovery_mode() {
+            // What can be read there is of an overlay: only what was found is true of the store.
+            found(server.alerts.damages.open(Damage::of(&mode.report())), &mut figures);
+        } else if let Some(recovered) = server.recovered() {
             self.of_store(server, recovered, &mut figures);
         }
         figures
@@ -132,13 +173,13 @@ impl Past {
         let window = server.config.alerts.thresholds.window;
         let now_ms = server.env.clock.boot_ms();
         let report = &recovered.report;
-        let predicted = recovered.database.stats().predicted_recovery_micros;
+        let stats = recovered.database.stats();
+        let predicted = stats.predicted_replay_micros;
         let recent = Duration::from_millis(server.progress.elapsed_ms()) < window;
-        let micros = if recent { predicted.max(report.micros) } else { predicted };
-        figures.recovery_seconds = Some(Duration::from_micros(micros).as_secs_f64());
-        let damage = |verdict| matches!(verdict, Some(Verdict::Healed | Verdict::Corrupt));
-        let damages = report.findings().filter(|finding| damage(finding.verdict)).count();
-        figures.damages = Some(damages as u64);
+        let micros = if recent { predicted.max(stats.replay_micros) } else { predicted };
+        figures.replay_seconds = Some(Duration::from_micros(micros).as_secs_f64());
+        figures.disk_low = stats.disk.low;
+        found(server.alerts.damages.open(Damage::of(report)), figures);
         let reviews = recovered.services.reviews().figures();
         figures.review_items = Some(reviews.count);
         let now = recovered.database.log_time_ms();
@@ -150,7 +191,12 @@ impl Past {
         figures.most_attempts = Some(self.attempts.most());
         let expired = recovered.services.ticked().dead_lettered;
         let dead = expired + counters.dead_lettered.load(Ordering::Relaxed);
-        self.dead_letters.add(now_ms, dead, window);
+        let of_start = report.figure("dead_lettered");
+        if self.dead_letters.is_empty() {
+            // What the start itself dead-lettered happened within the window, too.
+            self.dead_letters.add(now_ms, 0, window);
+        }
+        self.dead_letters.add(now_ms, dead.saturating_add(of_start), window);
         figures.dead_letters = Some(self.dead_letters.growth());
     }
 
@@ -163,6 +209,25 @@ impl Past {
         let mean_ns = total_ns.checked_div(count).unwrap_or(0);
         Duration::from_nanos(mean_ns.max(now.running_ns)).as_secs_f64()
     }
+}
+
+/// The figures of a start that was refused.
+fn of_refusal(server: &Server, refused: &Refused, figures: &mut Figures) {
+    // One that has no record (somebody else holds the directory) is no failure of this store.
+    if let Some(number) = server.run.number_of_this() {
+        let before = figures.unclean_ends.unwrap_or(0);
+        figures.unclean_ends = Some(before.saturating_add(1));
+        let reason = refused.message.lines().next().unwrap_or_default();
+        figures.last_end = format!("run {number} refused ({reason})");
+    }
+    if refused.damage.count > 0 {
+        found(refused.damage.clone(), figures);
+    }
+}
+
+fn found(damage: Damage, figures: &mut Figures) {
+    figures.damages = Some(damage.count);
+    figures.damage = damage.example;
 }
 
 /// How the last unclean run ended, in words.

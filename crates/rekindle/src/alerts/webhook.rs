@@ -13,6 +13,7 @@ use hyper::{Request, header};
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 use tokio::sync::mpsc::{Receiver, Sender, channel};
+use tokio::task::JoinHandle;
 
 /// Notices that wait to be sent.
 const WAITING_MAX: usize = 64;
@@ -97,6 +98,7 @@ impl Delivered {
 pub(super) struct Webhook {
     sender: Sender<String>,
     delivered: Delivered,
+    task: JoinHandle<()>,
 }
 
 impl Webhook {
@@ -107,8 +109,14 @@ impl Webhook {
 
     fn start_with(target: Target, delivered: Delivered, pause: Duration) -> Self {
         let (sender, receiver) = channel(WAITING_MAX);
-        tokio::spawn(deliver_all(receiver, target, delivered.clone(), pause));
-        Self { sender, delivered }
+        let task = tokio::spawn(deliver_all(receiver, target, delivered.clone(), pause));
+        Self { sender, delivered, task }
+    }
+
+    /// Takes no more, and waits until everything that waits was tried.
+    pub(super) async fn finish(self) {
+        drop(self.sender);
+        let _ = self.task.await;
     }
 
     /// Puts a notice behind those that wait; never waits itself.

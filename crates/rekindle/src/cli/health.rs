@@ -2,10 +2,10 @@
 
 use std::fmt::Write as _;
 
-use clap::Args;
+use clap::{Args, Subcommand};
 use rekindle_recovery::exit;
 use rekindle_recovery::report::utc;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::Outcome;
 use super::audit::{ask, list, word};
@@ -26,9 +26,29 @@ pub(super) struct HealthArgs {
 pub(super) struct AlertsArgs {
     #[command(flatten)]
     pub(super) admin: Admin,
-    /// One line of JSON for each rule
-    #[arg(long)]
+    /// One line of JSON for each rule, or of what was acknowledged
+    #[arg(long, global = true)]
     json: bool,
+    #[command(subcommand)]
+    command: Option<AlertsCommand>,
+}
+
+#[derive(Debug, Subcommand)]
+enum AlertsCommand {
+    /// Take note of damage that was found, so that it is not told any more
+    Acknowledge(Acknowledges),
+}
+
+#[derive(Args, Debug)]
+struct Acknowledges {
+    /// The rule: corruption_found
+    rule: String,
+    /// What was looked at and done, for the audit log
+    #[arg(long, value_name = "TEXT")]
+    reason: String,
+    /// Who says so, for the audit log [default: the user of this session]
+    #[arg(long, value_name = "NAME", env = "USER")]
+    by: Option<String>,
 }
 
 /// Exit 0 when it is well, 1 when somebody should look, 69 when it does not serve, 70 when its
@@ -98,14 +118,36 @@ fn text(health: &Value) -> String {
     text
 }
 
-/// All rules; exit 0, whatever fires.
+/// All rules; exit 0, whatever fires. Or: takes note of damage.
 pub(super) fn alerts(args: &AlertsArgs) -> Outcome {
+    if let Some(AlertsCommand::Acknowledge(one)) = &args.command {
+        return acknowledge(args, one);
+    }
     let alerts = list(&ask(&args.admin, "/v1/alerts")?, "alerts");
     let mut out = Out::new();
     if args.json {
         alerts.iter().try_for_each(|alert| out.json(alert))?;
     } else {
         out.line(&rules(&alerts))?;
+    }
+    out.flush()?;
+    Ok(0)
+}
+
+fn acknowledge(all: &AlertsArgs, args: &Acknowledges) -> Outcome {
+    // What is no name of a rule is refused by the server, not understood as another path.
+    let plain = |it: char| if it.is_ascii_alphanumeric() { it } else { '_' };
+    let rule: String = args.rule.chars().map(plain).collect();
+    let by = args.by.as_deref().unwrap_or_default();
+    let body = json!({ "reason": args.reason, "by": by });
+    let path = format!("/v1/alerts/{rule}/acknowledge");
+    let done = http::post(all.admin.address(), &path, &body)?;
+    let mut out = Out::new();
+    if all.json {
+        out.json(&done)?;
+    } else {
+        let (result, audit) = (word(&done, "result"), word(&done, "audit"));
+        out.line(&format!("{rule}: {result}; audit record {audit}"))?;
     }
     out.flush()?;
     Ok(0)
@@ -132,7 +174,6 @@ fn rules(alerts: &[Value]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::json;
 
     #[test]
     fn a_health_is_an_exit_code_and_says_what_to_do() {

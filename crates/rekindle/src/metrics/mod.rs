@@ -181,6 +181,10 @@ fn database(registry: &mut Registry, recovered: &Recovered) {
     seconds(registry, "checkpoint", "Time of the last checkpoint", stats.checkpoint_micros);
     let help = "Time that a start would probably take now";
     seconds(registry, "predicted_recovery", help, stats.predicted_recovery_micros);
+    let help = "Of that the replay, which recovery.max_time bounds";
+    seconds(registry, "predicted_replay", help, stats.predicted_replay_micros);
+    let help = "Time that this start took to check and replay the journal";
+    seconds(registry, "replay", help, stats.replay_micros);
     let disk = stats.disk;
     bytes(registry, "disk_available", "Free on the store's file system", disk.available_bytes);
     bytes(registry, "disk_reserve", "Held back for when the disk is full", disk.reserve_bytes);

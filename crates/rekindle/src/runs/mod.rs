@@ -94,11 +94,7 @@ impl RunLog {
         if !numbered {
             self.tell(self.number());
         }
-        let clean = report.before.filter(|before| before.ended == Ended::Clean);
-        self.close_running(|old| {
-            let closed = clean.is_some_and(|before| old.incarnation == Some(before.incarnation));
-            Some(if closed { End::Clean } else { End::Killed })
-        });
+        self.close_running(end_of_others(report));
         {
             let mut state = self.lock();
             state.own.incarnation = Some(report.incarnation);
@@ -107,6 +103,17 @@ impl RunLog {
         }
         self.write_own();
         self.tell(files::trim(&self.env, &self.data));
+    }
+
+    /// The directory is looked at and not changed: reads how the runs before this one ended. This
+    /// one is not recorded.
+    pub fn look(&self, report: &Report) {
+        match files::last(&self.env, &self.data, REMEMBERED) {
+            Ok((before, _)) => self.lock().before = before,
+            Err(error) => tracing::warn!(%error, "the records of runs could not be read"),
+        }
+        // Nobody else holds the directory: whoever is said to run is over.
+        self.close(end_of_others(report));
     }
 
     /// It is asked to end.
@@ -185,6 +192,12 @@ impl RunLog {
         own.into_iter().chain(state.before.iter().rev().cloned()).collect()
     }
 
+    /// The number of this run; `None` where it has no record.
+    #[must_use]
+    pub fn number_of_this(&self) -> Option<u64> {
+        Some(self.lock().own.number).filter(|number| *number > 0)
+    }
+
     /// The run before this one.
     #[must_use]
     pub fn previous(&self) -> Option<RunRecord> {
@@ -216,8 +229,19 @@ impl RunLog {
         Ok(())
     }
 
-    /// Closes runs before this one that could not say how they ended.
+    /// Closes runs before this one that could not say how they ended, and writes that down.
     fn close_running(&self, how: impl Fn(&RunRecord) -> Option<End>) {
+        for old in self.close(how) {
+            if old.end == End::Killed {
+                let (number, incarnation, reason) = (old.number, old.incarnation, &old.reason);
+                tracing::warn!(number, incarnation, reason, "the run before did not end cleanly");
+            }
+            self.tell(self.write(&old));
+        }
+    }
+
+    /// Closes runs before this one that could not say how they ended; answers them.
+    fn close(&self, how: impl Fn(&RunRecord) -> Option<End>) -> Vec<RunRecord> {
         let now = self.env.clock.wall_ms();
         let mut closed = Vec::new();
         for old in &mut self.lock().before {
@@ -233,13 +257,7 @@ impl RunLog {
             }
             closed.push(old.clone());
         }
-        for old in &closed {
-            if old.end == End::Killed {
-                let (number, incarnation, reason) = (old.number, old.incarnation, &old.reason);
-                tracing::warn!(number, incarnation, reason, "the run before did not end cleanly");
-            }
-            self.tell(self.write(old));
-        }
+        closed
     }
 
     fn write_own(&self) {
@@ -274,6 +292,15 @@ impl RunLog {
         if let Err(error) = done {
             tracing::warn!(%error, "the record of this run could not be written");
         }
+    }
+}
+
+/// How a run ended that did not say so, as the journal tells.
+fn end_of_others(report: &Report) -> impl Fn(&RunRecord) -> Option<End> {
+    let clean = report.before.filter(|before| before.ended == Ended::Clean);
+    move |old| {
+        let closed = clean.is_some_and(|before| old.incarnation == Some(before.incarnation));
+        Some(if closed { End::Clean } else { End::Killed })
     }
 }
 

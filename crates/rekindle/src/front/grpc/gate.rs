@@ -106,12 +106,17 @@ where
         let counted = Arc::clone(&flight);
         let request = request.map(|body| Body::new(Counted::new(body, counted, in_time)));
         let answer = self.inner.call(request);
+        let server = Arc::clone(&self.gate.server);
         Box::pin(async move {
             let answer = answer.await;
             // A single request is answered now; a stream's handler holds a share of its own.
             drop(flight);
             answer.map(|answer| match Status::from_header_map(answer.headers()) {
                 Some(refused) if is_malformed(&refused) => invalid(&refused).into_http(),
+                Some(refused) if refused.code() == Code::DataLoss => {
+                    server.alerts.damages.met(refused.message());
+                    answer
+                }
                 _ => answer,
             })
         })

@@ -72,6 +72,8 @@ pub(super) fn stats(server: &Server, _: &Asked) -> Answered {
         "checkpoints_failed": stats.checkpoints_failed,
         "checkpoint_micros": stats.checkpoint_micros,
         "predicted_recovery_micros": stats.predicted_recovery_micros,
+        "predicted_replay_micros": stats.predicted_replay_micros,
+        "replay_micros": stats.replay_micros,
         "log_time_ms": stats.log_time_ms,
         "durable_position": stats.durable_position,
         "disk_available_bytes": stats.disk.available_bytes,

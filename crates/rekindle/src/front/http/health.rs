@@ -1,11 +1,14 @@
 //! `/healthz` and `/v1/alerts`: how the server stands, and why.
 
 use axum::http::StatusCode;
-use serde::Serialize;
+use rekindle_services::NewAudit;
+use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-use super::reply::{Answered, json, ok};
+use super::reply::{Answered, Refusal, json, ok};
 use super::request::Asked;
+use super::reviews::who;
+use crate::alerts::{DAMAGE, Damage, RULES};
 use crate::health::{self, HealthStatus, Status};
 use crate::state::Server;
 
@@ -47,4 +50,53 @@ pub(super) fn health(server: &Server, _: &Asked) -> Answered {
 /// `/v1/alerts`: all rules.
 pub(super) fn alerts(server: &Server, _: &Asked) -> Answered {
     ok(&json!({ "alerts": server.alerts.all() }))
+}
+
+/// What an acknowledgement is sent with.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Acknowledges {
+    /// What was looked at, and what became of it.
+    reason: String,
+    /// Who says so, by their own account.
+    #[serde(default)]
+    by: String,
+}
+
+/// POST `/v1/alerts/{rule}/acknowledge`: somebody took note of the damage that there is by now. It
+/// is written into the audit log first, and counts no more then.
+pub(super) fn acknowledge(server: &Server, asked: &Asked) -> Answered {
+    let recovered = server.serving().ok_or(Refusal::NotNow)?;
+    let name = asked.text("rule").unwrap_or_default();
+    let Acknowledges { reason, by } = asked.json()?;
+    let refuse = |status, message: String| Err(Refusal::new(status, message));
+    let Some(rule) = RULES.iter().find(|rule| rule.name == name) else {
+        return refuse(StatusCode::NOT_FOUND, format!("there is no alert rule {name:?}"));
+    };
+    if rule.name != DAMAGE {
+        let message = format!("{name} is resolved by itself; only {DAMAGE} is acknowledged");
+        return refuse(StatusCode::CONFLICT, message);
+    }
+    if reason.trim().is_empty() {
+        let message = "an acknowledgement needs a reason: what was looked at";
+        return refuse(StatusCode::BAD_REQUEST, message.to_owned());
+    }
+    let damages = &server.alerts.damages;
+    let (open, met) = (damages.open(Damage::of(&recovered.report)), damages.met_by_now());
+    if open.count == 0 {
+        let message = "there is no damage that nobody took note of".to_owned();
+        return refuse(StatusCode::CONFLICT, message);
+    }
+    let (who, result) = (who(&by), format!("{} damages taken note of", open.count));
+    let (why, result) = (reason.trim(), result.as_str());
+    let entry = NewAudit { who: &who, action: "alert.acknowledge", target: rule.name, why, result };
+    let recorded = recovered.services.audit().record(&entry)?;
+    damages.take_note(&met);
+    ok(&json!({
+        "alert": rule.name,
+        "result": result,
+        "audit": recorded.value,
+        "version": recorded.version,
+        "durability": recorded.durability.as_str(),
+    }))
 }

@@ -9,6 +9,7 @@ use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::sse::{Event, KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
 use futures::Stream;
+use rekindle_recovery::exit;
 use serde_json::json;
 
 use crate::state::Server;
@@ -50,6 +51,15 @@ impl Refusal {
         Self::Because { status, message: message.into(), code: Some(code) }
     }
 
+    /// The damage that was met, where that is why a server that serves cannot answer.
+    pub(super) fn damage(&self) -> Option<&str> {
+        const STATUS: StatusCode = StatusCode::INTERNAL_SERVER_ERROR;
+        match self {
+            Self::Because { status: STATUS, message, code: Some(exit::CORRUPT) } => Some(message),
+            _ => None,
+        }
+    }
+
     /// As an answer of this server.
     #[must_use]
     pub fn response(self, server: &Server) -> Response {
@@ -66,7 +76,6 @@ impl Refusal {
 /// A service's refusal as HTTP.
 impl From<rekindle_services::Error> for Refusal {
     fn from(fault: rekindle_services::Error) -> Self {
-        use rekindle_recovery::exit;
         use rekindle_services::Kind;
         let (status, code) = match fault.kind() {
             Kind::NotFound => (StatusCode::NOT_FOUND, None),

@@ -235,6 +235,7 @@ pub static ROUTES: &[Route] = &[
     Route::get("/readyz", Permission::Probe, When::Always, answers::ready),
     Route::get("/healthz", READ_SERVER, When::Always, health::health),
     Route::get("/v1/alerts", READ_SERVER, When::Always, health::alerts),
+    Route::post("/v1/alerts/{rule}/acknowledge", MANAGE_SERVER, When::Ready, health::acknowledge),
     Route::get("/metrics", READ_SERVER, When::Always, answers::metrics),
     Route::get("/v1/limits", READ_SERVER, When::Always, answers::limits),
     Route::read("/v1/store", READ_SERVER, When::Always, store::store),
@@ -276,7 +277,12 @@ pub(super) fn router_of(routes: &[Route], server: &Arc<Server>, principal: Princ
                 parameters.entry(name).or_insert(value);
             }
             let answered = serve(route, &server, principal, parameters, request).await;
-            answered.unwrap_or_else(|refusal| route.refused(refusal, &server))
+            answered.unwrap_or_else(|refusal| {
+                if let Some(damage) = refusal.damage() {
+                    server.alerts.damages.met(damage);
+                }
+                route.refused(refusal, &server)
+            })
         };
         let by_method = if route.method() == Method::GET { get(handler) } else { post(handler) };
         router = router.route(route.path, by_method);
