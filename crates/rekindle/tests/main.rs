@@ -10,6 +10,7 @@
     unreachable_pub
 )]
 
+mod asking;
 mod browser;
 mod cli_backup;
 mod cli_harness;
@@ -42,4 +43,5 @@ mod server_recovery_mode;
 mod server_reviews;
 mod server_runs;
 mod server_start;
+mod server_walk;
 mod strace;

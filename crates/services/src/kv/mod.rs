@@ -128,8 +128,9 @@ impl Kv {
         Self { core }
     }
 
-    /// Waits until everything that was acknowledged before is known to [`Kv::get`] and [`Kv::scan`]:
-    /// at once, but in the mode that acknowledges from memory, where they would block for a sync.
+    /// Waits until everything that was acknowledged before is known to [`Kv::get`] and
+    /// [`Kv::scan`]: at once, but in the mode that acknowledges from memory, where they would block
+    /// for a sync.
     pub async fn settled(&self) -> Result<(), Error> {
         self.core.settled().await
     }

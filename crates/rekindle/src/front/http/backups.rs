@@ -1,13 +1,13 @@
 //! `POST /v1/backups`: takes a backup into a directory of the server's machine.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use axum::http::StatusCode;
 use rekindle_database::Kind;
 use rekindle_recovery::exit;
 use serde::Deserialize;
 
-use super::reply::{Answered, Refusal, ok};
+use super::reply::{Answered, Refusal, about_place, ok};
 use super::request::Asked;
 use crate::backups;
 use crate::state::Server;
@@ -26,11 +26,14 @@ pub(super) fn take(server: &Server, asked: &Asked) -> Answered {
     let wanted: Wanted = asked.json()?;
     match recovered.database.backup(&wanted.to) {
         Ok(backup) => ok(&backups::taken(&backup)),
-        Err(error) => Err(refusal(&error)),
+        Err(error) => Err(refusal(&error, &wanted.to)),
     }
 }
 
-fn refusal(error: &rekindle_database::Error) -> Refusal {
+fn refusal(error: &rekindle_database::Error, to: &Path) -> Refusal {
+    if let Some(status) = about_place(error, to) {
+        return Refusal::with_code(status, error.exit_code(), error.to_string());
+    }
     let (status, code) = match error.kind() {
         Kind::Invalid => (StatusCode::BAD_REQUEST, exit::REFUSED),
         Kind::Conflict => (StatusCode::CONFLICT, exit::REFUSED),

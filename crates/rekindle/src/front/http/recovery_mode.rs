@@ -11,7 +11,7 @@ use rekindle_database::{Error as DatabaseError, REASON_BYTES_MAX, Salvage};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::reply::{Answered, Refusal, ok};
+use super::reply::{Answered, Refusal, about_place, ok};
 use super::request::Asked;
 use super::reviews;
 use crate::recovery_mode::RecoveryMode;
@@ -103,7 +103,10 @@ pub(in crate::front) fn write_out(server: &Server, export: &Path) -> Result<Salv
         let message = "where to export to: an absolute path of the server's machine";
         return Err(Refusal::new(StatusCode::BAD_REQUEST, message));
     }
-    mode(server)?.salvage(server, export).map_err(|error| refused(&error))
+    mode(server)?.salvage(server, export).map_err(|error| match about_place(&error, export) {
+        Some(status) => Refusal::with_code(status, error.exit_code(), error.to_string()),
+        None => refused(&error),
+    })
 }
 
 fn mode(server: &Server) -> Result<&RecoveryMode, Refusal> {

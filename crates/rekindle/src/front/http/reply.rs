@@ -4,11 +4,14 @@
 //! with another code than the status means, it carries that as `code`.
 
 use std::convert::Infallible;
+use std::io::ErrorKind;
+use std::path::Path;
 
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::sse::{Event, KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
 use futures::Stream;
+use rekindle_database::Error as DatabaseError;
 use rekindle_recovery::exit;
 use serde_json::json;
 
@@ -71,6 +74,19 @@ impl Refusal {
             Self::NotNow => unavailable(server),
         }
     }
+}
+
+/// The status of what a machine refused about a place that the caller named: it is the caller's to
+/// name another, or to make room. `None` where it is about anything else.
+pub(super) fn about_place(error: &DatabaseError, place: &Path) -> Option<StatusCode> {
+    let DatabaseError::Io { context, source } = error else { return None };
+    if !context.contains(&*place.to_string_lossy()) {
+        return None;
+    }
+    Some(match source.kind() {
+        ErrorKind::StorageFull | ErrorKind::QuotaExceeded => StatusCode::INSUFFICIENT_STORAGE,
+        _ => StatusCode::BAD_REQUEST,
+    })
 }
 
 /// A service's refusal as HTTP.

@@ -7,6 +7,7 @@
 use std::sync::Arc;
 
 use axum::Router;
+use axum::extract::rejection::{PathRejection, QueryRejection};
 use axum::extract::{Path, Query, Request, State};
 use axum::http::{Method, StatusCode};
 use axum::response::Response;
@@ -269,14 +270,13 @@ pub(super) fn router_of(routes: &[Route], server: &Arc<Server>, principal: Princ
     let mut router = Router::new();
     for &route in routes {
         let handler = move |State(server): State<Arc<Server>>,
-                            Path(mut parameters): Path<Parameters>,
-                            Query(query): Query<Parameters>,
+                            path: Result<Path<Parameters>, PathRejection>,
+                            query: Result<Query<Parameters>, QueryRejection>,
                             request: Request| async move {
-            // What the path says wins over a parameter of the same name.
-            for (name, value) in query {
-                parameters.entry(name).or_insert(value);
-            }
-            let answered = serve(route, &server, principal, parameters, request).await;
+            let answered = match parameters(path, query) {
+                Ok(parameters) => serve(route, &server, principal, parameters, request).await,
+                Err(refusal) => Err(refusal),
+            };
             answered.unwrap_or_else(|refusal| {
                 if let Some(damage) = refusal.damage() {
                     server.alerts.damages.met(damage);
@@ -293,6 +293,21 @@ pub(super) fn router_of(routes: &[Route], server: &Arc<Server>, principal: Princ
         error(StatusCode::METHOD_NOT_ALLOWED, &message)
     };
     router.fallback(nothing).method_not_allowed_fallback(not_so).with_state(Arc::clone(server))
+}
+
+/// The parameters of the path and the query, which must be text.
+fn parameters(
+    path: Result<Path<Parameters>, PathRejection>,
+    query: Result<Query<Parameters>, QueryRejection>,
+) -> Result<Parameters, Refusal> {
+    let Path(mut parameters) =
+        path.map_err(|error| Refusal::new(error.status(), error.body_text()))?;
+    let Query(query) = query.map_err(|error| Refusal::new(error.status(), error.body_text()))?;
+    // What the path says wins over a parameter of the same name.
+    for (name, value) in query {
+        parameters.entry(name).or_insert(value);
+    }
+    Ok(parameters)
 }
 
 /// Checks what a route needs, reads what it takes, then answers.
