@@ -1,4 +1,5 @@
-//! Torn or corrupt: images whose truth is known from the simulation, each with its label.
+//! Torn or corrupt: images whose truth is known from the simulation, each with its label; and what
+//! a repair makes of each that is corrupt.
 //!
 //! A frame that was synced, and that a later synced frame, a header or `tip` proves, must never be
 //! cut; bytes that were never synced must never be called lost. Invariant: labels come from the
@@ -10,6 +11,7 @@ use std::path::{Path, PathBuf};
 use rekindle_env::{Image, OperationKind, SimulatedDisk, Survival};
 
 use crate::invariants::{nothing_lost, prefix, verdicts};
+use crate::mended::Corrupt;
 use crate::oracle::{Bounds, Known};
 use crate::recovered::{Failed, Recovered};
 use crate::request::Request;
@@ -33,6 +35,21 @@ pub struct Labelled {
     pub idle: u64,
     /// Damage in bytes that were never synced.
     pub unsynced: u64,
+    /// Transactions that the repairs of all refused ones cost.
+    pub given_up: u64,
+}
+
+impl Labelled {
+    /// All images.
+    #[must_use]
+    pub fn images(&self) -> u64 {
+        self.proved + self.idle + self.unsynced
+    }
+
+    fn note(&mut self, lost: Option<u64>) {
+        self.refused += u64::from(lost.is_some());
+        self.given_up += lost.unwrap_or(0);
+    }
 }
 
 /// A write into a segment.
@@ -107,7 +124,7 @@ pub fn check(run: &Run, seed: u64, step: usize) -> Result<Labelled, String> {
         let wrong = |broken: String| format!("{at}: {broken}");
         if rested && let Some(frame) = frames.synced.last() {
             let image = points.survivors(Survival::None, judge.seed);
-            judge.proved(image, frame).map_err(wrong)?;
+            labelled.note(judge.proved(&image, frame, 0).map_err(wrong)?);
             labelled.idle += 1;
         }
         if position.is_multiple_of(step) {
@@ -118,7 +135,7 @@ pub fn check(run: &Run, seed: u64, step: usize) -> Result<Labelled, String> {
                 let index = proved - 1 - usize::try_from(back).unwrap_or(0);
                 let Some(frame) = frames.synced.get(index) else { continue };
                 let image = points.survivors(Survival::None, judge.seed);
-                labelled.refused += u64::from(judge.proved(image, frame).map_err(wrong)?);
+                labelled.note(judge.proved(&image, frame, number).map_err(wrong)?);
                 labelled.proved += 1;
             }
         }
@@ -138,17 +155,27 @@ struct Judge<'a> {
 }
 
 impl Judge<'_> {
-    fn damage(&self, image: &mut Image, frame: &Frame) -> Result<bool, String> {
+    /// Turns a bit of a frame, or (of the second frame of a moment) does worse.
+    fn damage(&self, image: &mut Image, frame: &Frame, worse: bool) -> Result<bool, String> {
         let Ok(len) = image.read(&frame.path).map(|bytes| bytes.len() as u64) else {
             // Given back since: nothing to damage.
             return Ok(false);
         };
         let bit = mix(self.seed, 9) % (frame.len * 8);
         let at = frame.offset * 8 + bit;
-        if at >= len * 8 {
+        let end = frame.offset + frame.len;
+        if end > len {
             return Ok(false);
         }
-        image.flip(&frame.path, at).map_err(|error| error.to_string())?;
+        let sector = (at / 8 / 512 * 512).max(frame.offset);
+        let damaged = match (worse, mix(self.seed, 10) % 4) {
+            (true, 0) => image.zero(&frame.path, frame.offset..end),
+            (true, 1) => image.zero(&frame.path, sector..(sector / 512 * 512 + 512).min(end)),
+            (true, 2) => image.truncate(&frame.path, frame.offset + bit / 8),
+            (true, _) => image.remove(&frame.path),
+            (false, _) => image.flip(&frame.path, at),
+        };
+        damaged.map_err(|error| error.to_string())?;
         Ok(true)
     }
 
@@ -157,31 +184,37 @@ impl Judge<'_> {
         Recovered::of(disk, self.bounds.wall_ms, self.seed)
     }
 
-    /// Proved bytes are damaged; answers whether the start was refused.
-    fn proved(&self, mut image: Image, frame: &Frame) -> Result<bool, String> {
-        if !self.damage(&mut image, frame)? {
-            return Ok(false);
+    /// Proved bytes are damaged; where the start is refused a repair follows: answers what it cost.
+    fn proved(&self, whole: &Image, frame: &Frame, which: u64) -> Result<Option<u64>, String> {
+        let mut damaged = whole.clone();
+        if !self.damage(&mut damaged, frame, which > 0)? {
+            return Ok(None);
         }
         let place = format!("{} offset {}", Path::new(&frame.path).display(), frame.offset);
-        match self.recover(image) {
+        let wrong = |broken: String| format!("{place}: {broken}");
+        match self.recover(damaged.clone()) {
             Ok(recovered) => {
                 let lost = nothing_lost::check(&self.bounds, recovered.version);
                 let rows = prefix::check(&self.run.history, recovered.version, &recovered.rows);
                 let whole = lost.is_ok() && rows.is_ok();
-                verdicts::proved(&recovered.report, whole)
-                    .map_err(|broken| format!("{place}: {broken}"))?;
+                verdicts::proved(&recovered.report, whole).map_err(wrong)?;
                 // A start is answered only when everything is there.
-                lost.and(rows).map_err(|broken| format!("{place}: {broken}"))?;
-                Ok(false)
+                lost.and(rows).map_err(wrong)?;
+                Ok(None)
             }
-            Err(Failed::Open(rekindle_database::Error::Corrupt(_))) => Ok(true),
-            Err(other) => Err(format!("{place}: {other}")),
+            Err(Failed::Open(rekindle_database::Error::Corrupt(_))) => {
+                let (history, wall_ms) = (&self.run.history, self.bounds.wall_ms);
+                let damaged = &damaged;
+                let corrupt = Corrupt { history, whole, damaged, wall_ms, seed: self.seed };
+                corrupt.repair().map(Some).map_err(wrong)
+            }
+            Err(other) => Err(wrong(other.to_string())),
         }
     }
 
     /// Bytes that nobody had synced are damaged.
     fn unsynced(&self, mut image: Image, frame: &Frame) -> Result<(), String> {
-        if !self.damage(&mut image, frame)? {
+        if !self.damage(&mut image, frame, false)? {
             return Ok(());
         }
         let recovered = self.recover(image).map_err(|failed| failed.to_string())?;

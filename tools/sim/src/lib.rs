@@ -4,6 +4,7 @@
 //! was asked and answered. [`crash`] then crashes the disk at each of its operations, recovers what
 //! is left, and checks the [`invariants`]. Invariant: every run is a function of its seed.
 
+pub mod backup_damage;
 pub mod backups;
 pub mod corruption;
 pub mod crash;
@@ -14,6 +15,7 @@ pub mod history;
 pub mod hook;
 pub mod invariants;
 pub mod labels;
+pub mod mended;
 pub mod model;
 pub mod oracle;
 pub mod plan;

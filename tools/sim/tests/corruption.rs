@@ -114,6 +114,7 @@ fn torn_and_corrupt_are_told_apart() {
     let labelled = labels::check(&run, seed, 2).unwrap();
     println!("{labelled:?}");
     assert!(labelled.refused > 200 && labelled.idle > 5 && labelled.unsynced > 300);
+    assert!(labelled.images() > 1_000 && labelled.given_up > labelled.refused / 2);
 }
 
 /// Every single bit, every length, every 512 bytes.

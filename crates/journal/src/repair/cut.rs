@@ -118,7 +118,8 @@ impl JournalLayer {
         };
         let others = match beyond || unknown_bytes > 0 {
             true if clean > file_end => (clean - file_end).saturating_sub(HEADER_LEN),
-            true if (end_lsn..=file_end).contains(&clean) => 0,
+            // 0: it was never closed, which says nothing.
+            true if clean > 0 && (end_lsn..=file_end).contains(&clean) => 0,
             true => unknown_bytes.max(UNKNOWN_SEGMENT_BYTES),
             false => 0,
         };
