@@ -14,6 +14,8 @@
 mod folder;
 mod manifest;
 mod prove;
+mod prune;
+mod summed;
 mod take;
 mod timeline;
 mod transfer;
@@ -31,6 +33,7 @@ pub(crate) use folder::Folder;
 pub use manifest::{CheckpointFile, Manifest, SegmentFile};
 pub(crate) use manifest::{decode_id, encode_id};
 pub(crate) use prove::{Prover, trusted};
+pub use prune::{Pruned, plan_prune, prune_backups};
 pub(crate) use timeline::{Choice, Timeline};
 pub use verify::{BackupFinding, BackupReport, verify_backup};
 

@@ -53,8 +53,8 @@ mod wakers;
 
 pub use apply::Observer;
 pub use backup::{
-    BACKUPS_MAX, Backup, BackupFinding, BackupReport, CheckpointFile, Manifest, SegmentFile,
-    list_backups, verify_backup,
+    BACKUPS_MAX, Backup, BackupFinding, BackupReport, CheckpointFile, Manifest, Pruned,
+    SegmentFile, list_backups, plan_prune, prune_backups, verify_backup,
 };
 pub use classify::FEATURE_LEVEL;
 pub use database::{Database, Parts};
@@ -79,7 +79,7 @@ pub use repair::{
     PlannedLoss, REASON_BYTES_MAX, Repair, RepairOptions, is_range, plan_repair, repair,
 };
 pub use replay::{NOTES_MAX, OPEN_BYTES_MAX};
-pub use restore::{Moment, Restored, restore, rfc3339};
+pub use restore::{Moment, RestoreNote, Restored, RestoredBy, restore, restore_as, rfc3339};
 pub use salvage::{Salvage, SalvagedFile, salvage};
 pub use shown::Settled;
 pub use snapshot::Snapshot;

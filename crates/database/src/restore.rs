@@ -7,6 +7,7 @@
 //! its own and uses no position, version, run or number again that a backup knows.
 
 pub(crate) mod moment;
+mod note;
 mod write;
 
 use std::ops::Bound;
@@ -27,6 +28,7 @@ use crate::past::Past;
 use crate::stats::ReplayStats;
 
 pub use moment::{Moment, rfc3339};
+pub use note::{RestoreNote, RestoredBy};
 
 /// What a restored store holds.
 #[derive(Debug)]
@@ -96,6 +98,20 @@ impl Rebuilt {
 /// (nothing was written), `NotAStore` when there is no backup or `to` is not empty, `Locked`,
 /// `Busy`, `Full`, `Io`.
 pub fn restore(from: &Path, to: &Path, moment: Moment, env: &Env) -> Result<Restored, Error> {
+    restore_as(from, to, moment, &RestoredBy::default(), env)
+}
+
+/// The same; the store remembers who restored it and why, until that is told in its audit log.
+///
+/// # Errors
+/// As [`restore`].
+pub fn restore_as(
+    from: &Path,
+    to: &Path,
+    moment: Moment,
+    by: &RestoredBy,
+    env: &Env,
+) -> Result<Restored, Error> {
     if from.starts_with(to) || to.starts_with(from) {
         let (from, to) = (from.display(), to.display());
         return Err(Error::NotAStore(format!(
@@ -116,7 +132,20 @@ pub fn restore(from: &Path, to: &Path, moment: Moment, env: &Env) -> Result<Rest
     let (mark, replayed) = (rebuilt.mark(), rebuilt.stats.txns_applied);
     let (keyspaces, state_hash) = (census(&rebuilt.engine)?, rebuilt.engine.state_hash());
     let goes_on = write::GoesOn::behind(&manifests, mark);
-    let lineage = write::write(to, env, end, &rebuilt.engine, &goes_on)?;
+    let note = RestoreNote {
+        who: by.who.clone(),
+        reason: by.reason.clone(),
+        program: env!("CARGO_PKG_VERSION").to_owned(),
+        wall_ms: env.clock.wall_ms(),
+        from: from.display().to_string(),
+        moment: moment.to_string(),
+        backup: choice.backup,
+        position: mark.position,
+        version: mark.version,
+        of_lineage: end.lineage.clone(),
+        lineage: String::new(),
+    };
+    let lineage = write::write(to, env, (end, note), &rebuilt.engine, &goes_on)?;
     tracing::info!(
         version = mark.version,
         "restored {moment} of backup {} to {}",
@@ -141,7 +170,7 @@ pub fn restore(from: &Path, to: &Path, moment: Moment, env: &Env) -> Result<Rest
 }
 
 /// Manifests of two stores, or of two lineages, say nothing together.
-fn check_lineage(manifests: &[Manifest]) -> Result<(), Error> {
+pub(crate) fn check_lineage(manifests: &[Manifest]) -> Result<(), Error> {
     let who =
         |manifest: &Manifest| (manifest.store_id.clone(), manifest.lineage.clone(), manifest.node);
     let first = manifests.first().map(who);

@@ -2,7 +2,7 @@
 //!
 //! Invariant: one shape for a backup, whoever tells of it.
 
-use rekindle_database::{Backup, BackupReport, Manifest};
+use rekindle_database::{Backup, BackupReport, Manifest, Pruned};
 use serde_json::{Value, json};
 
 /// A backup by its manifest.
@@ -44,6 +44,30 @@ pub fn taken(backup: &Backup) -> Value {
         value.extend(more);
     }
     value
+}
+
+/// A backup in words, for the audit log.
+#[must_use]
+pub fn in_words(backup: &Backup) -> String {
+    let Backup { manifest, linked, copied, kept, continuous, .. } = backup;
+    let gap = if *continuous { "" } else { ", with a gap behind the one before" };
+    format!(
+        "backup {}: version {}, position {}; {linked} linked, {copied} copied, {kept} kept{gap}",
+        manifest.number, manifest.version, manifest.position
+    )
+}
+
+/// What `backup prune` did, or would do.
+#[must_use]
+pub fn pruned(pruned: &Pruned, dry_run: bool) -> Value {
+    let summaries = |list: &[Manifest]| list.iter().map(summary).collect::<Vec<_>>();
+    json!({
+        "kept": summaries(&pruned.kept),
+        "removed": summaries(&pruned.removed),
+        "files": pruned.files,
+        "bytes": pruned.bytes,
+        "dry_run": dry_run,
+    })
 }
 
 /// What `backup verify` found.

@@ -111,6 +111,51 @@ fn a_lost_directory_comes_back_as_of_any_time() {
     assert!(!dir.path().join("never").exists());
 }
 
+/// Backups that are no longer wanted go; who backed up and who restored, and why, is told.
+#[test]
+fn old_backups_are_removed_and_the_log_tells_the_rest() {
+    let dir = tempfile::tempdir().unwrap();
+    let (data, backups) = (dir.path().join("data"), dir.path().join("backups"));
+    let folder = backups.to_str().unwrap();
+    let server = Server::start(&data);
+    for line in [b"one\n", b"two\n", b"six\n"] {
+        assert_eq!(send_lines(&server, "q", line).code, 0);
+        ok(&server, &["backup", "--to", folder, "--reason", "nightly"]);
+    }
+    let listed = json_of(&command(&["backup", "list", "--to", folder, "--json"]));
+    assert_eq!(listed["backups"].as_array().unwrap().len(), 3);
+    let before = contents(&backups);
+    let prune = ["backup", "prune", "--to", folder, "--keep", "1"];
+    let plan = json_of(&command(&[&prune[..], &["--dry-run", "--json"]].concat()));
+    assert_eq!((&plan["dry_run"], &plan["kept"][0]["number"]), (&json!(true), &json!(3)));
+    assert_eq!((plan["removed"].as_array().unwrap().len(), contents(&backups)), (2, before));
+    let done = command(&prune);
+    assert!(done.code == 0 && done.out.contains("stays: backup 3"), "{done:?}");
+    assert!(done.out.contains("removed: backup 1:"), "{done:?}");
+    let again = json_of(&command(&[&prune[..], &["--json"]].concat()));
+    assert_eq!((&again["removed"], &again["files"]), (&json!([]), &json!([])));
+    assert_eq!(command(&["backup", "verify", folder]).code, 0);
+    assert_eq!(command(&["backup", "prune", folder, "--keep", "0"]).code, 2);
+    assert_eq!(command(&["backup", "prune", folder]).code, 2);
+    assert_eq!(command(&["backup", "prune", data.to_str().unwrap(), "--keep", "1"]).code, 78);
+
+    let audit = ok(&server, &["audit", "--json"]).out;
+    let taken = audit.matches("\"backup.take\"").count();
+    assert!(taken == 3 && audit.contains("nightly") && audit.contains(folder), "{audit}");
+    server.kill();
+    let to = dir.path().join("again");
+    let arguments = ["restore", "--from", folder, "--to", to.to_str().unwrap()];
+    let restored = command(&[&arguments[..], &["--reason", "a drill"]].concat());
+    assert_eq!(restored.code, 0, "{restored:?}");
+    let server = Server::start(&to);
+    assert_eq!(messages(&server, "q"), ["one", "two", "six"]);
+    let audit = ok(&server, &["audit", "--json"]).out;
+    assert!(audit.contains("store.restore") && audit.contains("a drill"), "{audit}");
+    // The backups before it are told of in what they hold; the last one is not in itself.
+    assert_eq!(audit.matches("\"backup.take\"").count(), 2, "{audit}");
+    assert_eq!(server.stop(), 0);
+}
+
 /// The arguments, and what the server refuses.
 #[test]
 fn what_cannot_be_backed_up_is_refused() {

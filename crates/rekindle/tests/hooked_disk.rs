@@ -2,7 +2,7 @@
 //! fail.
 
 use std::io;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
 
 use rekindle_env::{Change, Env, Watch};
@@ -11,6 +11,7 @@ use rekindle_env::{Change, Env, Watch};
 #[derive(Debug, Default)]
 pub struct Hooks {
     held: Mutex<bool>,
+    waiting: AtomicU64,
     released: Condvar,
     fail_syncs: AtomicBool,
 }
@@ -37,8 +38,14 @@ impl Hooks {
         self.fail_syncs.store(true, Ordering::SeqCst);
     }
 
+    /// How many have come to a lock so far, held or not.
+    pub fn at_locks(&self) -> u64 {
+        self.waiting.load(Ordering::SeqCst)
+    }
+
     fn pass(&self) {
         let held = self.held.lock().unwrap();
+        self.waiting.fetch_add(1, Ordering::SeqCst);
         drop(self.released.wait_while(held, |held| *held).unwrap());
     }
 }

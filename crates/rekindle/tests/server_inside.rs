@@ -14,11 +14,12 @@ use rekindle::state::Server;
 use rekindle_wire::error::kind;
 use rekindle_wire::v1::queues_client::QueuesClient;
 use rekindle_wire::v1::{Kind, SendBatch, SendRequest};
+use serde_json::json;
 use tokio::task::JoinHandle;
 use tokio_stream::StreamExt;
 use tokio_stream::wrappers::ReceiverStream;
 
-use super::harness::{Answer, DEADLINE, create, get, message};
+use super::harness::{Answer, DEADLINE, create, get, message, post};
 use super::hooked_disk::Hooks;
 
 /// A server that begins to start in this process.
@@ -51,6 +52,11 @@ impl Inside {
         let http = self.addresses.http;
         let ask = move || get(http, path, &[("Host", "localhost")]).unwrap();
         tokio::task::spawn_blocking(ask).await.unwrap()
+    }
+
+    pub async fn post(&self, path: &'static str, body: serde_json::Value) -> Answer {
+        let http = self.addresses.http;
+        tokio::task::spawn_blocking(move || post(http, path, &body)).await.unwrap()
     }
 
     async fn queues(&self) -> QueuesClient<tonic::transport::Channel> {
@@ -179,6 +185,57 @@ fn a_failed_sync_ends_the_server() {
         assert_eq!(ended.code, 70, "{ended}");
         assert!(ended.message.contains("injected"), "{ended}");
         assert!(began.elapsed() < Duration::from_secs(1), "{:?}", began.elapsed());
+    });
+}
+
+/// One backup at a time: another one is a conflict while the first is taken, and works behind it.
+/// What was taken, or failed, is in the audit log; what was refused is not.
+///
+/// proves: L11
+#[test]
+fn a_second_backup_meanwhile_is_a_conflict() {
+    run(async {
+        let hooks = Arc::new(Hooks::default());
+        let inside = Inside::start(&hooks, |_| {}).await;
+        let mut queues = inside.queues().await;
+        create(&mut queues, "q").await;
+        let folder = tempfile::tempdir().unwrap();
+        let to =
+            |name: &str| json!({ "to": folder.path().join(name), "reason": name, "by": "ada" });
+        let passed = hooks.at_locks();
+        hooks.hold();
+        let (http, body) = (inside.addresses.http, to("one"));
+        let first = tokio::task::spawn_blocking(move || post(http, "/v1/backups", &body));
+        while hooks.at_locks() == passed {
+            tokio::task::yield_now().await;
+        }
+        let mut meanwhile = Vec::new();
+        for name in ["one", "two"] {
+            meanwhile.push(inside.post("/v1/backups", to(name)).await);
+        }
+        hooks.release();
+        for second in meanwhile {
+            assert_eq!(second.status, 409, "{}", second.body);
+            let text = second.json()["error"].to_string();
+            assert!(text.contains("a backup is being taken"), "{text}");
+        }
+        let first = first.await.unwrap();
+        assert_eq!((first.status, first.json()["number"].as_u64()), (200, Some(1)));
+        assert_eq!(inside.post("/v1/backups", to("two")).await.status, 200);
+        assert_eq!(inside.post("/v1/backups", json!({ "to": "relative" })).await.status, 400);
+        let forged = json!({ "to": folder.path().join("three"), "reason": "one\ntwo" });
+        assert_eq!(inside.post("/v1/backups", forged).await.status, 400);
+        assert!(!folder.path().join("three").exists(), "refused before anything is done");
+        let audit = inside.get("/v1/audit").await.json();
+        let records = audit["records"].as_array().unwrap().iter();
+        let records: Vec<_> = records.filter(|it| it["action"] == "backup.take").collect();
+        assert_eq!(records.len(), 2, "{records:?}");
+        assert_eq!((&records[0]["who"], &records[0]["why"]), (&json!("ada (http)"), &json!("one")));
+        let target = folder.path().join("one").display().to_string();
+        assert_eq!(records[0]["target"], json!(target));
+        let result = records[0]["result"].as_str().unwrap();
+        assert!(result.starts_with("backup 1: version "), "{result}");
+        inside.stop().await;
     });
 }
 

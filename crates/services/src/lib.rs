@@ -21,7 +21,7 @@ pub mod services;
 mod tick;
 mod ticket;
 
-pub use audit::{Audit, AuditPage, AuditRecord, NewAudit};
+pub use audit::{Audit, AuditPage, AuditRecord, NewAudit, one_line};
 pub use bytes::Malformed;
 pub use error::{Error, Kind};
 pub use identity::Identity;

@@ -11,7 +11,7 @@ use rekindle_recovery::{
 };
 
 use crate::alarm::Alarm;
-use crate::audit::{Audit, record_losses};
+use crate::audit::{Audit, record_losses, record_restore};
 use crate::claims::Event;
 use crate::error::Error;
 use crate::exec::Core;
@@ -106,6 +106,7 @@ impl Services {
             running: Arc::new(running),
         };
         services.tell_losses();
+        services.tell_restore();
         Ok((services, reports))
     }
 
@@ -117,6 +118,15 @@ impl Services {
             Ok(0) => {}
             Ok(recorded) => tracing::info!(recorded, "accepted losses are in the audit log"),
             Err(error) => tracing::warn!(%error, "an accepted loss has no audit record yet"),
+        }
+    }
+
+    /// The restore that made this store is in its audit log, once.
+    fn tell_restore(&self) {
+        match record_restore(&self.audit, &self.running.core.database) {
+            Ok(false) => {}
+            Ok(true) => tracing::info!("the restore of this store is in the audit log"),
+            Err(error) => tracing::warn!(%error, "the restore of this store is not told yet"),
         }
     }
 

@@ -23,6 +23,7 @@ mod model;
 mod once;
 mod queues;
 mod recovery;
+mod restored;
 mod reviews;
 mod scripts;
 mod small_disk;

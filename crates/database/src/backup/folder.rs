@@ -40,6 +40,15 @@ pub(crate) struct Folder {
 impl Folder {
     /// For reading.
     pub(crate) fn open(dir: &Path, env: &Env) -> Result<Self, Error> {
+        Self::open_locked(dir, env, LockMode::Shared)
+    }
+
+    /// For removing backups.
+    pub(super) fn open_to_prune(dir: &Path, env: &Env) -> Result<Self, Error> {
+        Self::open_locked(dir, env, LockMode::Exclusive)
+    }
+
+    fn open_locked(dir: &Path, env: &Env, mode: LockMode) -> Result<Self, Error> {
         let none = || {
             let dir = dir.display();
             Error::NotAStore(format!(
@@ -52,7 +61,7 @@ impl Folder {
             Err(error) if is_no_place(&error) => return Err(none()),
             Err(error) => return Err(Error::io(format!("looking at {}", dir.display()), error)),
         }
-        let folder = Self::locked(dir, env, LockMode::Shared)?;
+        let folder = Self::locked(dir, env, mode)?;
         if folder.found.is_empty() { Err(none()) } else { Ok(folder) }
     }
 

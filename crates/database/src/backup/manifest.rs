@@ -105,6 +105,15 @@ pub struct SegmentFile {
     pub chain: u32,
 }
 
+/// All of the file.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Whole {
+    #[serde(rename = "crc32c")]
+    _crc32c: serde::de::IgnoredAny,
+    backup: Manifest,
+}
+
 /// Why bytes are no manifest.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Defect {
@@ -157,14 +166,18 @@ impl Manifest {
         check_crc(bytes)?;
         let value: serde_json::Value = serde_json::from_slice(bytes)
             .map_err(|error| Defect::new(0, "a manifest in JSON", error.to_string()))?;
-        let body = value.get("backup").cloned().unwrap_or_default();
-        let format = body.get("format").and_then(serde_json::Value::as_u64).unwrap_or(0);
+        let body = value.get("backup");
+        let format = body
+            .and_then(|body| body.get("format"))
+            .and_then(serde_json::Value::as_u64)
+            .unwrap_or(0);
         if format > u64::from(FORMAT) {
             let expected = format!("a manifest of format {FORMAT} or older");
             let found = format!("format {format}, of a newer program");
             return Err(Defect { newer: true, ..Defect::new(0, expected, found) });
         }
-        let manifest: Self = serde_json::from_value(body)
+        // Once more from the bytes: a field that stands twice is no manifest of ours.
+        let Whole { backup: manifest, .. } = serde_json::from_slice(bytes)
             .map_err(|error| Defect::new(0, "a manifest of format 1", error.to_string()))?;
         if manifest.number != number {
             let expected = format!("the manifest of backup {number}");
@@ -177,7 +190,7 @@ impl Manifest {
     }
 
     /// What in it contradicts the rest, or cannot be counted on from.
-    fn inconsistency(&self) -> Option<String> {
+    pub(super) fn inconsistency(&self) -> Option<String> {
         let checkpoint = &self.checkpoint;
         let times = [self.log_time_ms, self.until_ms, self.taken_ms, checkpoint.log_time_ms];
         let counted = [self.number, self.position, self.version, checkpoint.id];
@@ -200,6 +213,7 @@ impl Manifest {
         let ends =
             last.is_some_and(|last| last.next_position.checked_sub(1) == Some(self.position));
         let checks = [
+            (self.format == FORMAT, "a format that never was"),
             (bounded, "numbers out of range"),
             (hex, "identities that are none"),
             (ascends, "an end before its beginning"),
@@ -214,11 +228,12 @@ impl Manifest {
 }
 
 impl SegmentFile {
-    /// Whether it stands right behind this one.
+    /// Whether it stands right behind this one. A repair leaves out the addresses of what it
+    /// replaced; whether this is one the segment's own header says when it is read.
     pub(crate) fn follows(&self, before: &Self) -> bool {
         self.prev_seq == before.seq
             && self.first_position == before.next_position
-            && before.base_lsn.checked_add(before.bytes) == Some(self.base_lsn)
+            && before.base_lsn.checked_add(before.bytes).is_some_and(|end| end <= self.base_lsn)
     }
 
     /// The address behind its valid part.
@@ -375,6 +390,64 @@ mod tests {
         assert!(!Manifest::decode(&odd, 2).unwrap_err().newer);
         let elsewhere = forged(|text| text.replace("journal/", "../../etc/"));
         assert!(Manifest::decode(&elsewhere, 2).is_err(), "files have their own names only");
+    }
+
+    /// What a right checksum does not make right: names that lead elsewhere, files that stand
+    /// twice, lists that do not join, what is left out or cut off, depths that no manifest has.
+    #[test]
+    fn hostile_manifests_are_refused() {
+        let files = ["journal/0000000000000003", "checkpoints/0000000000000004.ckpt"];
+        let elsewhere = [
+            "/etc/passwd",
+            "../journal/0000000000000003",
+            "journal/../journal/0000000000000003",
+            "./journal/0000000000000003",
+            "journal//0000000000000003",
+            "journal/3",
+            "journal/0000000000000004",
+            "JOURNAL/0000000000000003",
+            "journal/0000000000000003\\u0000",
+            "",
+        ];
+        for (file, other) in files.iter().flat_map(|file| elsewhere.map(|other| (file, other))) {
+            let bytes = forged(|text| text.replace(file, other));
+            let defect = Manifest::decode(&bytes, 2).unwrap_err();
+            assert!(!defect.newer, "{file} as {other:?}: {defect:?}");
+        }
+        let whole = String::from_utf8(example().encode()).unwrap();
+        let (start, end) = (whole.find("\"segments\": [").unwrap(), whole.rfind(']').unwrap());
+        let list = whole.get(start + 13..end).unwrap();
+        for other in [
+            format!("{list},{list}"),
+            String::new(),
+            list.replace("\"seq\": 4", "\"seq\": 3"),
+            list.replace("\"bytes\": 8192", "\"bytes\": 18446744073709551616"),
+            list.replace("\"used\": 5000", "\"used\": -1"),
+            list.replace("\"used\": 5000", "\"used\": 5e3"),
+            list.replace("\"used\": 5000", "\"used\": 8193"),
+            list.replace("\"crc32c\": \"00000007\"", "\"crc32c\": \"7\""),
+            list.replacen("\"seq\": 3", "\"seq\": 3, \"seq\": 3", 1),
+            "[".repeat(100_000),
+            "{\"a\":".repeat(100_000),
+        ] {
+            assert_ne!(other, list);
+            let bytes = forged(|text| text.replace(list, &other));
+            let shown: String = other.chars().take(60).collect();
+            let defect = Manifest::decode(&bytes, 2).unwrap_err();
+            assert!(!defect.newer, "{shown}: {defect:?}");
+        }
+        for cut in (0..whole.len()).step_by(7) {
+            let kept = cut.max(HEAD.len() + DIGITS + BEHIND.len());
+            let bytes = forged(|text| text.get(..kept).unwrap().to_owned());
+            assert!(Manifest::decode(&bytes, 2).is_err(), "cut to {kept}");
+        }
+        let newer =
+            forged(|text| text.replace("\"format\": 1", "\"format\": 18446744073709551615"));
+        assert!(Manifest::decode(&newer, 2).unwrap_err().newer);
+        for odd in ["0", "-1", "1.5", "\"1\"", "null", "[]"] {
+            let bytes = forged(|text| text.replace("\"format\": 1", &format!("\"format\": {odd}")));
+            assert!(Manifest::decode(&bytes, 2).is_err(), "format {odd}");
+        }
     }
 
     proptest! {

@@ -1,7 +1,8 @@
 //! Reading the files of a backup, every byte of them: what they hold, or where they are damaged.
 //!
-//! Invariants: reads only, in pieces, and asks before each piece whether to go on; what is handed
-//! out was checked by its own structure (frames, records, blocks, state hash) and summed up.
+//! Invariants: reads only, in pieces, and asks before each file whether to go on; what is handed
+//! out was checked by its own structure (frames, records, blocks, state hash), and the same bytes
+//! were summed up.
 
 use std::path::Path;
 
@@ -14,12 +15,10 @@ use rekindle_journal::recovery::walk::Joint;
 use rekindle_journal::{Record, TrustedJournal};
 
 use super::manifest::{CheckpointFile, SegmentFile, checkpoint_file, segment_file};
+use super::summed::Summed;
 use super::verify::BackupFinding;
 use crate::error::Error;
 use crate::recovery::SHARD;
-
-/// How much is read at a time.
-const CHUNK_BYTES: u64 = 1 << 20;
 
 /// Whether to go on, asked with the bytes of the next piece.
 pub(crate) type GoOn<'a> = dyn Fn(u64) -> Result<(), Error> + 'a;
@@ -61,11 +60,14 @@ impl Prover<'_> {
             return Ok(Err(BackupFinding { file: name, offset: 0, expected, found }));
         }
         (self.go_on)(len)?;
-        if let Some(damage) = archive::check(&*file, &header, end, visit).map_err(context)? {
+        // An end outside of the segment is what the check refuses.
+        let used = end.lsn.saturating_sub(header.base_lsn).min(len);
+        let summed = Summed::new(&*file, used);
+        if let Some(damage) = archive::check(&summed, &header, end, visit).map_err(context)? {
             return Ok(Err(of_journal(&name, damage)));
         }
-        let used = end.lsn - header.base_lsn;
-        let crc32c = self.sum(&*file, used).map_err(context)??;
+        assert!(header.base_lsn + used == end.lsn, "a segment that is whole ends inside");
+        let crc32c = summed.finish().map_err(context)?;
         Ok(Ok(SegmentFile {
             file: name,
             seq,
@@ -91,7 +93,8 @@ impl Prover<'_> {
             |error| Error::io(format!("reading {}", self.dir.join(&name).display()), error);
         let bytes = file.len().map_err(context)?;
         (self.go_on)(bytes)?;
-        let header = match checkpoint::check(&*file, &self.store_id, id) {
+        let summed = Summed::new(&*file, bytes);
+        let header = match checkpoint::check(&summed, &self.store_id, id) {
             Ok(summary) => summary.header,
             Err(ReadError::Io { source, .. }) => return Err(context(source)),
             Err(ReadError::Damaged(damage) | ReadError::TooNew(damage)) => {
@@ -99,7 +102,7 @@ impl Prover<'_> {
                 return Ok(Err(BackupFinding { file: name, offset, expected, found }));
             }
         };
-        let crc32c = self.sum(&*file, bytes).map_err(context)??;
+        let crc32c = summed.finish().map_err(context)?;
         Ok(Ok(CheckpointFile {
             file: name,
             id,
@@ -169,23 +172,6 @@ impl Prover<'_> {
         }
         let expected = format!("{} bytes", header.file_size);
         (len != header.file_size).then(|| (expected, format!("{len} bytes")))
-    }
-
-    /// CRC-32C of the first `used` bytes.
-    fn sum(&self, file: &dyn ReadFile, used: u64) -> std::io::Result<Result<u32, Error>> {
-        let (mut crc, mut offset) = (0, 0);
-        let mut buffer = vec![0; usize::try_from(used.min(CHUNK_BYTES)).unwrap_or_default()];
-        while offset < used {
-            let want = usize::try_from(used - offset).unwrap_or(usize::MAX).min(buffer.len());
-            if let Err(stopped) = (self.go_on)(want as u64) {
-                return Ok(Err(stopped));
-            }
-            let piece = buffer.get_mut(..want).unwrap_or_default();
-            rekindle_env::durable::read_exact_at(file, piece, offset)?;
-            crc = crc32c::crc32c_append(crc, piece);
-            offset += want as u64;
-        }
-        Ok(Ok(crc))
     }
 }
 

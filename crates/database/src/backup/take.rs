@@ -206,6 +206,11 @@ impl Taking<'_> {
             checkpoint,
             segments: files,
         };
+        if let Some(what) = manifest.inconsistency() {
+            // Nobody could read it: better no backup than one that says that it is one.
+            let message = format!("the backup's manifest would have {what}; no backup was taken");
+            return Err(Error::Damaged(message));
+        }
         let path = self.folder.dir.join(manifest_file(manifest.number));
         durable::replace_file(disk, &path, &manifest.encode())
             .map_err(|error| Error::io(format!("writing {}", path.display()), error))?;

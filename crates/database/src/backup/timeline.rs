@@ -68,8 +68,11 @@ impl Span<'_> {
 impl<'a> Timeline<'a> {
     /// The timeline of these backups.
     pub(crate) fn new(manifests: &'a [Manifest]) -> Self {
-        let segments = manifests.iter().flat_map(|manifest| &manifest.segments);
-        let behind = segments.map(|segment| (segment.prev_seq, segment)).collect();
+        let mut behind = BTreeMap::new();
+        for segment in manifests.iter().flat_map(|manifest| &manifest.segments) {
+            // What was backed up first stays; a repair puts another one there.
+            behind.entry(segment.prev_seq).or_insert(segment);
+        }
         Self { manifests, behind }
     }
 
@@ -82,7 +85,10 @@ impl<'a> Timeline<'a> {
         }
         let spans = self.manifests.iter().map(|manifest| self.span(manifest));
         let covering = spans.filter(|span| span.covers(moment));
-        let best = covering.max_by_key(|span| (span.checkpoint.position, span.end.number));
+        // The first backup that reaches the moment: behind a repair a later one may hold the record
+        // of a loss in its place.
+        let best = covering
+            .max_by_key(|span| (span.checkpoint.position, std::cmp::Reverse(span.end.number)));
         best.map(|span| span.choice(moment.until())).ok_or_else(|| self.refusal(moment))
     }
 

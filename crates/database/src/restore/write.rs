@@ -19,6 +19,7 @@ use crate::classify::FEATURE_LEVEL;
 use crate::error::Error;
 use crate::options::SEGMENT_BYTES_MIN;
 use crate::recovery::{SHARD, lock_directory};
+use crate::restore::RestoreNote;
 
 /// The sequence of the identity of a store that has begun.
 const BEGUN: u64 = 2;
@@ -73,7 +74,7 @@ pub(super) fn check_empty(to: &Path, env: &Env) -> Result<(), Error> {
 pub(super) fn write(
     to: &Path,
     env: &Env,
-    of: &Manifest,
+    (of, note): (&Manifest, RestoreNote),
     engine: &MemoryEngine,
     goes_on: &GoesOn,
 ) -> Result<String, Error> {
@@ -109,8 +110,10 @@ pub(super) fn write(
         checkpoint: goes_on.checkpoint,
     };
     founding.make(env, &layout).map_err(making)?;
+    let note = RestoreNote { lineage: encode_id(lineage), ..note };
+    note.write(disk, to).map_err(making)?;
     restoring::commit(disk, to, &copy)?;
-    Ok(encode_id(lineage))
+    Ok(note.lineage)
 }
 
 fn write_checkpoint(

@@ -5,6 +5,8 @@ mod damage;
 mod history;
 mod load;
 mod places;
+mod prune;
+mod repaired;
 mod travel;
 
 use std::path::Path;

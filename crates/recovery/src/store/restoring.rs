@@ -16,6 +16,9 @@ use crate::identity::IdentityCopy;
 /// The file's name.
 pub const RESTORING: &str = "restoring";
 
+/// What a restore wrote down about itself, for the store's audit log.
+pub const NOTE: &str = "restored.json";
+
 /// What may stand in a directory that is as good as empty.
 const TOLERATED: &str = "lost+found";
 
@@ -72,6 +75,7 @@ fn clear(disk: &dyn Disk, dir: &Path) -> Result<(), Failure> {
     let context = |error| Failure::io(format!("clearing {}", dir.display()), error);
     let [_, b] = COPIES;
     remove(disk, &dir.join(b)).map_err(context)?;
+    remove(disk, &dir.join(NOTE)).map_err(context)?;
     for name in DIRECTORIES {
         let folder = dir.join(name);
         let entries = match disk.list(&folder) {

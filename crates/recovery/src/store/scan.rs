@@ -9,7 +9,7 @@ use std::path::Path;
 
 use rekindle_env::{Entry, EntryKind, ReadDisk};
 
-use super::restoring::RESTORING;
+use super::restoring::{NOTE, RESTORING};
 use super::table::Rest;
 use super::{COPIES, DIRECTORIES};
 use crate::driver::Failure;
@@ -58,6 +58,7 @@ pub(super) fn scan(disk: &dyn ReadDisk, dir: &Path) -> Result<Pieces, Failure> {
     let known: BTreeSet<&str> = COPIES.into_iter().chain(DIRECTORIES).chain(TOLERATED).collect();
     let is_known = |name: &str, kind: EntryKind| {
         known.contains(name) && (COPIES.contains(&name) || kind == EntryKind::Directory)
+            || name == NOTE && kind == EntryKind::File
     };
     let unknown: Vec<String> = top
         .iter()

@@ -1,14 +1,19 @@
-//! `backup`, `backup verify`, `backup list`, `restore`: taking, proving and using backups.
+//! `backup`, `backup verify`, `backup list`, `backup prune`, `restore`: taking, proving, removing
+//! and using backups.
 //!
 //! Invariants: the server takes a backup, because only it knows its journal's end; everything else
-//! needs no server and changes nothing but the directory that a restore is told to make.
+//! needs no server and changes nothing but the directory that a restore is told to make, and the
+//! backups that `backup prune` is told to remove.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::{Args, Subcommand};
 use rekindle::backups;
-use rekindle_database::{BackupReport, Moment, Restored, list_backups, restore, verify_backup};
+use rekindle_database::{
+    BackupReport, Moment, Restored, RestoredBy, list_backups, plan_prune, prune_backups,
+    restore_as, verify_backup,
+};
 use rekindle_env::Env;
 use rekindle_recovery::exit;
 use rekindle_services::queues::{QueueCount, census};
@@ -18,6 +23,7 @@ use super::Outcome;
 use super::failure::Failure;
 use super::http::{self, Admin};
 use super::output::{Out, say};
+use super::repair::who;
 
 /// However large the store is, and however slow the place: a day.
 const TAKING: Duration = Duration::from_secs(86_400);
@@ -30,6 +36,9 @@ pub(super) struct BackupArgs {
     /// Directory for the backups, on the server's machine; the same one each time
     #[arg(long, value_name = "DIR", required = true)]
     to: Option<PathBuf>,
+    /// Why; kept in the audit log
+    #[arg(long, value_name = "TEXT", default_value = "")]
+    reason: String,
     /// One line of JSON
     #[arg(long)]
     json: bool,
@@ -43,6 +52,8 @@ enum BackupCommand {
     Verify(FolderArgs),
     /// List the backups in a directory
     List(FolderArgs),
+    /// Remove the oldest backups of a directory, and the files that no other one needs
+    Prune(PruneArgs),
 }
 
 #[derive(Args, Debug)]
@@ -51,7 +62,7 @@ struct FolderArgs {
     #[arg(value_name = "DIR", required_unless_present = "from")]
     dir: Option<PathBuf>,
     /// The same as an option
-    #[arg(long, value_name = "DIR", conflicts_with = "dir")]
+    #[arg(long, visible_alias = "to", value_name = "DIR", conflicts_with = "dir")]
     from: Option<PathBuf>,
     /// One line of JSON
     #[arg(long)]
@@ -66,6 +77,18 @@ impl FolderArgs {
 }
 
 #[derive(Args, Debug)]
+struct PruneArgs {
+    #[command(flatten)]
+    folder: FolderArgs,
+    /// How many of the newest backups stay
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    keep: u64,
+    /// Say what would go; change nothing
+    #[arg(long)]
+    dry_run: bool,
+}
+
+#[derive(Args, Debug)]
 pub(super) struct RestoreArgs {
     /// The directory of the backups
     #[arg(long, value_name = "DIR")]
@@ -77,6 +100,9 @@ pub(super) struct RestoreArgs {
     /// [default: all of the newest backup]
     #[arg(long, value_name = "MOMENT")]
     at: Option<Moment>,
+    /// Why; kept in the audit log of the new store
+    #[arg(long, value_name = "TEXT", default_value = "")]
+    reason: String,
     /// One line of JSON
     #[arg(long)]
     json: bool,
@@ -86,16 +112,17 @@ pub(super) fn run(args: &BackupArgs) -> Outcome {
     match (&args.command, &args.to) {
         (Some(BackupCommand::Verify(folder)), _) => verify(folder),
         (Some(BackupCommand::List(folder)), _) => list(folder),
-        (None, Some(to)) => take(args.admin.address(), to, args.json),
+        (Some(BackupCommand::Prune(args)), _) => prune(args),
+        (None, Some(to)) => take(args, to),
         (None, None) => Err(Failure::new(exit::USAGE, "write where to: --to DIR")),
     }
 }
 
-fn take(address: &str, to: &Path, json: bool) -> Outcome {
-    let value =
-        http::post_within(address, "/v1/backups", &json!({ "to": http::absolute(to)? }), TAKING)?;
+fn take(args: &BackupArgs, to: &Path) -> Outcome {
+    let asked = json!({ "to": http::absolute(to)?, "reason": args.reason, "by": who() });
+    let value = http::post_within(args.admin.address(), "/v1/backups", &asked, TAKING)?;
     let mut out = Out::new();
-    if json {
+    if args.json {
         out.json(&value)?;
     } else {
         out.line(&line_of(&value))?;
@@ -122,6 +149,32 @@ fn list(args: &FolderArgs) -> Outcome {
         for backup in &backups {
             out.line(&line_of(backup))?;
         }
+    }
+    out.flush()?;
+    Ok(exit::CLEAN)
+}
+
+fn prune(args: &PruneArgs) -> Outcome {
+    let (dir, env) = (args.folder.dir(), Env::real());
+    let pruned = match args.dry_run {
+        true => plan_prune(dir, args.keep, &env)?,
+        false => prune_backups(dir, args.keep, &env)?,
+    };
+    let mut out = Out::new();
+    if args.folder.json {
+        out.json(&backups::pruned(&pruned, args.dry_run))?;
+    } else {
+        let (goes, stays) = match args.dry_run {
+            true => ("would be removed", "would stay"),
+            false => ("removed", "stays"),
+        };
+        for manifest in &pruned.removed {
+            out.line(&format!("{goes}: {}", line_of(&backups::summary(manifest))))?;
+        }
+        for manifest in &pruned.kept {
+            out.line(&format!("{stays}: {}", line_of(&backups::summary(manifest))))?;
+        }
+        out.line(&format!("{goes}: {} files, {} bytes", pruned.files.len(), pruned.bytes))?;
     }
     out.flush()?;
     Ok(exit::CLEAN)
@@ -177,7 +230,8 @@ pub(super) fn restore_to(args: &RestoreArgs) -> Outcome {
             .map_err(|error| Failure::io(&format!("the path {}", path.display()), &error))
     };
     let (from, to) = (absolute(&args.from)?, absolute(&args.to)?);
-    let restored = restore(&from, &to, args.at.unwrap_or_default(), &Env::real())?;
+    let by = RestoredBy { who: who(), reason: args.reason.clone() };
+    let restored = restore_as(&from, &to, args.at.unwrap_or_default(), &by, &Env::real())?;
     let queues = census(&restored.view).map_err(|error| {
         let message = format!("the store is restored, but its queues cannot be counted: {error}");
         Failure::new(exit::CORRUPT, message)

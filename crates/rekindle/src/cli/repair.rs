@@ -107,7 +107,7 @@ fn there(args: &RepairArgs) -> Result<Repaired, Failure> {
 }
 
 /// Who runs this, as far as the environment says.
-fn who() -> String {
+pub(super) fn who() -> String {
     let names =
         ["SUDO_USER", "USER", "LOGNAME"].into_iter().filter_map(|it| std::env::var(it).ok());
     names.into_iter().find(|name| !name.is_empty()).unwrap_or_else(|| "unknown".to_owned())

@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 use rekindle_database::AcceptedLoss;
 use serde::Deserialize;
 
-use crate::audit::{Audit, NewAudit};
+use crate::audit::{Audit, NewAudit, one_line};
 use crate::bytes::truncated;
 use crate::error::Error;
 use crate::limits::AUDIT_TEXT_BYTES_MAX;
@@ -39,7 +39,7 @@ pub(crate) fn record(audit: &Audit, losses: &[AcceptedLoss]) -> Result<u64, Erro
         }
         // What cannot be read is a record without words: the loss itself is told in any case.
         let said: Said = serde_json::from_slice(&loss.audit).unwrap_or_default();
-        let (who, why) = (line(&said.who), line(&said.reason));
+        let (who, why) = (one_line(&said.who), one_line(&said.reason));
         let result = format!(
             "positions {} to {} are given up, accepted at {} (wall_ms); version {} comes next",
             loss.from_position, loss.to_position, said.wall_ms, loss.next_version
@@ -58,12 +58,6 @@ pub(crate) fn record(audit: &Audit, losses: &[AcceptedLoss]) -> Result<u64, Erro
     Ok(recorded)
 }
 
-/// A text on one line, within the bound.
-fn line(text: &str) -> String {
-    let plain: String = text.chars().map(|it| if it.is_control() { ' ' } else { it }).collect();
-    truncated(&plain, AUDIT_TEXT_BYTES_MAX).to_owned()
-}
-
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
@@ -74,7 +68,7 @@ mod tests {
         let text = br#"{"who":"ada","reason":"disk\nreplaced","wall_ms":7,"findings":[]}"#;
         let said: Said = serde_json::from_slice(text).unwrap();
         assert_eq!((said.who.as_str(), said.wall_ms), ("ada", 7));
-        assert_eq!(line(&said.reason), "disk replaced");
-        assert_eq!(line(&"ü".repeat(2_000)).len(), AUDIT_TEXT_BYTES_MAX);
+        assert_eq!(one_line(&said.reason), "disk replaced");
+        assert_eq!(one_line(&"ü".repeat(2_000)).len(), AUDIT_TEXT_BYTES_MAX);
     }
 }

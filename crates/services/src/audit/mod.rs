@@ -6,6 +6,7 @@
 //! missing in front is never a secret. Nobody's payloads, tokens or secrets are in it.
 
 mod losses;
+mod restored;
 mod row;
 
 use std::collections::BTreeSet;
@@ -15,12 +16,14 @@ use std::sync::Arc;
 use rekindle_database::{Row, Snapshot, Transaction};
 
 pub(crate) use losses::record as record_losses;
+pub(crate) use restored::record as record_restore;
 pub use row::{AuditRecord, NewAudit};
 
+use crate::bytes::truncated;
 use crate::error::Error;
 use crate::exec::{Answer, Command, Core, Stop};
 use crate::keys::audit as key;
-use crate::limits::{AUDIT_BLOCK, AUDIT_LIST_MAX, AUDIT_MAX};
+use crate::limits::{AUDIT_BLOCK, AUDIT_LIST_MAX, AUDIT_MAX, AUDIT_TEXT_BYTES_MAX};
 use crate::ticket::{Acknowledged, Ticket};
 
 /// Behind every number that a store gives.
@@ -115,6 +118,13 @@ impl Audit {
             }
         }
     }
+}
+
+/// A text as a record can hold it: on one line, within the bound.
+#[must_use]
+pub fn one_line(text: &str) -> String {
+    let plain: String = text.chars().map(|it| if it.is_control() { ' ' } else { it }).collect();
+    truncated(&plain, AUDIT_TEXT_BYTES_MAX).to_owned()
 }
 
 /// Rows with numbers behind the first and before the second.

@@ -34,7 +34,10 @@ impl NewAudit<'_> {
     }
 
     /// Refuses what is too long, or would not stand on one line.
-    pub(crate) fn check(&self) -> Result<(), Error> {
+    ///
+    /// # Errors
+    /// `Invalid`, with the name of the text.
+    pub fn check(&self) -> Result<(), Error> {
         for (name, text) in self.texts() {
             if text.len() > AUDIT_TEXT_BYTES_MAX {
                 let found = text.len();

@@ -1,15 +1,21 @@
 //! `POST /v1/backups`: takes a backup into a directory of the server's machine.
+//!
+//! Invariant: a backup that was taken, or failed, is in the audit log; one that was refused because
+//! of what was asked for is not.
 
 use std::path::{Path, PathBuf};
 
 use axum::http::StatusCode;
 use rekindle_database::Kind;
 use rekindle_recovery::exit;
+use rekindle_services::{NewAudit, one_line};
 use serde::Deserialize;
 
 use super::reply::{Answered, Refusal, about_place, ok};
 use super::request::Asked;
+use super::reviews::who;
 use crate::backups;
+use crate::boot::Recovered;
 use crate::state::Server;
 
 /// What is asked for.
@@ -18,15 +24,45 @@ use crate::state::Server;
 struct Wanted {
     /// An absolute path.
     to: PathBuf,
+    /// Why.
+    #[serde(default)]
+    reason: String,
+    /// Who says so, by their own account.
+    #[serde(default)]
+    by: String,
 }
 
 /// Seals the journal, takes the backup, answers what it is.
 pub(super) fn take(server: &Server, asked: &Asked) -> Answered {
     let Some(recovered) = server.serving() else { return Err(Refusal::NotNow) };
     let wanted: Wanted = asked.json()?;
-    match recovered.database.backup(&wanted.to) {
+    // What cannot be recorded is refused before anything is done.
+    NewAudit { who: &wanted.by, why: &wanted.reason, ..NewAudit::default() }.check()?;
+    let taken = recovered.database.backup(&wanted.to);
+    let result = match &taken {
+        Ok(backup) => backups::in_words(backup),
+        Err(error) => format!("failed: {error}"),
+    };
+    let asked_for = |error: &rekindle_database::Error| {
+        [Kind::Invalid, Kind::Conflict, Kind::Unavailable].contains(&error.kind())
+    };
+    if !taken.as_ref().is_err_and(asked_for) {
+        record(recovered, &wanted, &result);
+    }
+    match taken {
         Ok(backup) => ok(&backups::taken(&backup)),
         Err(error) => Err(refusal(&error, &wanted.to)),
+    }
+}
+
+/// Records it; the backup is what it is even where that cannot be written.
+fn record(recovered: &Recovered, wanted: &Wanted, result: &str) {
+    let (target, result) = (one_line(&wanted.to.display().to_string()), one_line(result));
+    let who = one_line(&who(&wanted.by));
+    let (action, why) = ("backup.take", wanted.reason.as_str());
+    let entry = NewAudit { who: &who, action, target: &target, why, result: &result };
+    if let Err(error) = recovered.services.audit().record(&entry) {
+        tracing::warn!(%error, "a backup has no audit record");
     }
 }
 
