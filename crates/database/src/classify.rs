@@ -29,6 +29,8 @@ pub(crate) enum Piece {
     Other,
     /// The journal ends.
     End,
+    /// The names of keyspaces, as all records left them.
+    Registry,
 }
 
 /// How a version fits.
@@ -63,6 +65,8 @@ pub(crate) struct Conditions {
     pub(crate) room: bool,
     /// At the end: whether the journal reaches as far as its last accepted loss says.
     pub(crate) reached: bool,
+    /// At the end: whether the journal reaches as far as the checkpoints do.
+    pub(crate) held: bool,
 }
 
 /// What is done.
@@ -100,9 +104,14 @@ fn versioned(c: &Conditions) -> bool {
     c.decoded && matches!(c.piece, Piece::Txns | Piece::Commit)
 }
 
+/// The journal ends, and not too early.
+fn ends_well(c: &Conditions) -> bool {
+    c.piece == Piece::End && c.reached && c.held
+}
+
 /// Whether a payload is looked at for this piece.
 fn has_payload(c: &Conditions) -> bool {
-    !matches!(c.piece, Piece::Other | Piece::End)
+    !matches!(c.piece, Piece::Other | Piece::End | Piece::Registry)
 }
 
 macro_rules! row {
@@ -122,7 +131,7 @@ pub(crate) static TABLE: Table<Conditions, Decision> = Table {
         // Already in the checkpoint.
         row!("database-2", Skip, |c| versioned(c) && c.fit == Fit::Applied),
         // Incomplete: the journal ends before it does.
-        row!("database-3", Discard, |c| c.piece == Piece::End && c.open && c.reached),
+        row!("database-3", Discard, |c| ends_well(c) && c.open),
         // Aborted by its writer.
         row!("database-4", Discard, |c| c.decoded && c.piece == Piece::Abort && c.open),
         // Orphaned: it never began.
@@ -161,8 +170,9 @@ pub(crate) static TABLE: Table<Conditions, Decision> = Table {
         // Nothing to the database.
         row!("database-16", Nothing, |c| match c.piece {
             Piece::Other => true,
-            Piece::End => !c.open && c.reached,
+            Piece::End => ends_well(c) && !c.open,
             Piece::Feature => c.decoded && c.known,
+            Piece::Registry => c.decoded,
             _ => false,
         }),
         // A commit whose transaction lies in the accepted loss.
@@ -171,6 +181,10 @@ pub(crate) static TABLE: Table<Conditions, Decision> = Table {
         }),
         // A loss that stands for more positions than the journal has.
         row!("database-19", Refuse, |c| c.piece == Piece::End && !c.reached),
+        // A row of the registry that is no name and number of its own.
+        row!("database-20", Refuse, |c| c.piece == Piece::Registry && !c.decoded),
+        // A checkpoint beyond the journal's end.
+        row!("database-21", Refuse, |c| c.piece == Piece::End && c.reached && !c.held),
     ],
 };
 
@@ -196,11 +210,12 @@ mod tests {
             Piece::Feature,
             Piece::Other,
             Piece::End,
+            Piece::Registry,
         ];
         let mut all = Vec::new();
         for piece in pieces {
             for fit in [Fit::Next, Fit::Applied, Fit::Gap] {
-                for bits in 0_u8..128 {
+                for bits in 0..=u8::MAX {
                     let bit = |n: u8| bits & (1 << n) != 0;
                     all.push(Conditions {
                         piece,
@@ -212,6 +227,7 @@ mod tests {
                         known: bit(4),
                         room: bit(5),
                         reached: bit(6),
+                        held: bit(7),
                     });
                 }
             }

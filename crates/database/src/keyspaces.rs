@@ -23,12 +23,22 @@ pub(crate) fn highest(engine: &dyn Engine) -> Result<u16, Error> {
     let at = engine.mark().version;
     let names = (Bound::Unbounded, Bound::Unbounded);
     let rows = engine.scan(REGISTRY, names, at, usize::MAX, false)?;
-    Ok(rows.iter().filter_map(|row| number(&row.value)).max().unwrap_or(0))
+    let mut highest = 0;
+    for row in &rows {
+        highest = highest.max(number(&row.value).ok_or_else(|| no_number(&row.key))?);
+    }
+    Ok(highest)
 }
 
 /// A stored number; 0 is the registry's own and never stored.
 pub(crate) fn number(bytes: &[u8]) -> Option<u16> {
     bytes.try_into().ok().map(u16::from_le_bytes).filter(|number| *number > 0)
+}
+
+/// A name without a number: recovery refuses such a store (database-20).
+fn no_number(name: &[u8]) -> Error {
+    let name = name.escape_ascii();
+    Error::Damaged(format!("the registry holds no number for keyspace \"{name}\""))
 }
 
 impl Handle {
@@ -63,9 +73,7 @@ impl Handle {
         let mut transaction = Transaction::new(self);
         transaction.privileged = true;
         if let Some(found) = transaction.get(REGISTRY, name.as_bytes())? {
-            let id = number(&found.bytes).ok_or_else(|| {
-                Error::Invalid(format!("the registry holds no number for keyspace {name:?}"))
-            })?;
+            let id = number(&found.bytes).ok_or_else(|| no_number(name.as_bytes()))?;
             transaction.commit()?;
             return Ok(KeyspaceId(id));
         }
@@ -76,6 +84,8 @@ impl Handle {
         let next = highest
             .checked_add(1)
             .ok_or_else(|| Error::Full(format!("all {} keyspaces are in use", u16::MAX)))?;
+        assert!(rows.len() <= usize::from(highest), "each name has a number of its own");
+        assert_eq!(number(&next.to_le_bytes()), Some(next), "what is written can be read");
         transaction.put(REGISTRY, name.as_bytes(), &next.to_le_bytes());
         transaction.commit()?;
         Ok(KeyspaceId(next))

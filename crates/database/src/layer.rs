@@ -4,17 +4,23 @@
 //! larger than memory. So classification (classify.rs) happens in scan, record by record, and
 //! validate and plan see its findings. Nothing on disk changes; a refusal throws the memory away.
 
-use rekindle_engine::{Engine, Operation};
+use std::io;
+use std::ops::RangeInclusive;
+
+use rekindle_engine::recovery::Usable;
+use rekindle_engine::{Engine, Operation, checkpoint};
 use rekindle_env::{Clock, ReadDisk};
-use rekindle_journal::{Records, Replayed as Told};
+use rekindle_journal::{Record, RecordKind, Records, Replayed as Told};
 use rekindle_recovery::{
     Acked, Action, ActionKind, Failure, Finding, Label, Layer, Meter, Place, Plan, Verdict,
 };
 
 use crate::apply::Target;
 use crate::classify::WALL_BEHIND;
+use crate::codec::{CommitMark, Txns};
 use crate::explain::refusal;
-use crate::replay::{NOTES_MAX, Replay, Until};
+use crate::recovery::SHARD_DIR;
+use crate::replay::{NOTES_MAX, Replay, Until, unreadable};
 use crate::stats::ReplayStats;
 
 /// Most bytes of old versions that a replay leaves behind it.
@@ -32,6 +38,8 @@ pub(crate) struct DatabaseLayer<'a> {
     pub(crate) journal: &'a dyn Records,
     /// Where its transactions go; stands at the checkpoint.
     pub(crate) engine: &'a dyn Engine,
+    /// The checkpoints beneath it.
+    pub(crate) beneath: Beneath,
     /// The first position that is needed.
     pub(crate) replay_from: u64,
     /// For the time that replay takes, and the wall clock at start.
@@ -42,6 +50,29 @@ pub(crate) struct DatabaseLayer<'a> {
     pub(crate) only: Option<Only<'a>>,
     /// Told of each frame.
     pub(crate) meter: &'a Meter,
+}
+
+/// What is known of the checkpoints beneath a replay.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Beneath {
+    /// The file that the engine was loaded from; empty where there is none.
+    pub(crate) loaded: String,
+    /// The one that stands furthest, named or not, as far as which the journal must reach: its
+    /// position and its file. None for a backup: its segments begin where the checkpoint ends.
+    pub(crate) furthest: Option<(u64, String)>,
+}
+
+impl Beneath {
+    /// What the engine's layer saw.
+    pub(crate) fn of(seen: &rekindle_engine::recovery::Trusted) -> Self {
+        let file = |usable: &Usable| {
+            format!("{SHARD_DIR}/{}/{}", checkpoint::DIRECTORY, checkpoint::file_name(usable.id))
+        };
+        let both = seen.chosen().into_iter().chain(seen.unnamed());
+        let furthest = both.max_by_key(|usable| usable.mark.position);
+        let furthest = furthest.map(|usable| (usable.mark.position, file(usable)));
+        Self { loaded: seen.chosen().map(file).unwrap_or_default(), furthest }
+    }
 }
 
 /// What replay saw.
@@ -78,8 +109,11 @@ impl Layer for DatabaseLayer<'_> {
         let mark = self.engine.mark();
         tracing::info!("Replaying WAL from position {from}, on top of version {}", mark.version);
         let started = self.clock.boot_ns();
-        let mut seen =
-            Seen { replay: Replay::new(mark).until(self.until), refused: None, nanos: 0 };
+        let mut replay = Replay::new(mark).until(self.until);
+        if let Some((position, file)) = &self.beneath.furthest {
+            replay = replay.beneath(*position, file);
+        }
+        let mut seen = Seen { replay, refused: None, nanos: 0 };
         let mut target = Target { engine: self.engine, observers: &[], only: self.only };
         let mut expected = from;
         let mut records = 0;
@@ -125,6 +159,13 @@ impl Layer for DatabaseLayer<'_> {
         if seen.refused.is_none() {
             seen.refused = seen.replay.end(last);
         }
+        if seen.refused.is_none() {
+            seen.refused = self.registry(disk, &seen.replay, mark.version)?;
+        }
+        let (engine, replay) = (self.engine.mark(), seen.replay.mark());
+        let agree = engine == replay || seen.refused.is_some();
+        assert!(agree, "what was replayed is what the engine holds");
+        assert!(engine.version >= mark.version, "a replay takes nothing away");
         seen.nanos = self.clock.boot_ns().saturating_sub(started);
         Ok(seen)
     }
@@ -151,7 +192,8 @@ impl Layer for DatabaseLayer<'_> {
     }
 
     fn act(&self, trusted: Seen, _: Vec<()>, _: &()) -> Result<Replayed, Failure> {
-        let Seen { replay, nanos, .. } = trusted;
+        let Seen { replay, refused, nanos } = trusted;
+        assert!(refused.is_none(), "a replay that was refused is thrown away");
         let stats = replay.stats();
         tracing::info!("Recovery complete: {stats}");
         Ok(Replayed { replay, stats, nanos })
@@ -159,6 +201,43 @@ impl Layer for DatabaseLayer<'_> {
 }
 
 impl DatabaseLayer<'_> {
+    /// Judges the names of keyspaces; `loaded` is the version of the checkpoint.
+    fn registry(
+        &self,
+        disk: &dyn ReadDisk,
+        replay: &Replay,
+        loaded: u64,
+    ) -> Result<Option<Finding>, Failure> {
+        let bad = unreadable(self.engine);
+        let bad = bad.map_err(|error| Failure::io("reading names", io::Error::other(error)))?;
+        let place = match &bad {
+            None => Place::default(),
+            Some(bad) if bad.version <= loaded => {
+                Place { file: self.beneath.loaded.clone(), ..Place::default() }
+            }
+            Some(bad) => self.place_of(disk, bad.version)?,
+        };
+        Ok(replay.registry(bad.as_ref().map(|bad| (bad, &place))))
+    }
+
+    /// Where the record stands that committed this version. Read again: nobody keeps places.
+    fn place_of(&self, disk: &dyn ReadDisk, version: u64) -> Result<Place, Failure> {
+        let mut found = Place::default();
+        let told = self.journal.replay(disk, self.replay_from, &mut |told, place| {
+            let Told::Record(record) = told else { return Ok(()) };
+            let holds = versions(record).is_some_and(|versions| versions.contains(&version));
+            if holds {
+                found = place.clone();
+                return Err(Failure::Config(ENOUGH.to_owned()));
+            }
+            Ok(())
+        });
+        match told {
+            Err(Failure::Config(text)) if text == ENOUGH => Ok(found),
+            other => other.map(|()| found),
+        }
+    }
+
     /// Keeps the memory of old versions bounded while replaying.
     fn forget(&self) {
         if self.engine.state_bytes().1 > HISTORY_BYTES_MAX {
@@ -184,9 +263,28 @@ impl DatabaseLayer<'_> {
     }
 }
 
+/// The versions that a record commits.
+fn versions(record: &Record<'_>) -> Option<RangeInclusive<u64>> {
+    match record.kind {
+        RecordKind::Txns => {
+            let txns = Txns::decode(record.payload).ok()?;
+            Some(txns.base_version..=txns.last_version())
+        }
+        RecordKind::Commit => {
+            let commit = CommitMark::decode(record.payload).ok()?;
+            Some(commit.version..=commit.version)
+        }
+        _ => None,
+    }
+}
+
 /// What follows from a finding, as it is reported.
 fn action(finding: &Finding) -> Action {
     let (kind, detail) = match (finding.verdict, finding.label.0) {
+        (_, "database-20") => (ActionKind::Refuse, "a keyspace cannot be told from another one"),
+        (_, "database-21") => {
+            (ActionKind::Refuse, "the journal lost its end, or it is an older copy")
+        }
         (Some(Verdict::Corrupt), _) => (ActionKind::Refuse, "the journal contradicts itself"),
         (_, "database-12") => (ActionKind::Refuse, "a newer program wrote this; use that one"),
         (_, "database-6") => (ActionKind::Keep, "ignored: the part count will prove the whole"),

@@ -38,6 +38,7 @@ mod own;
 mod past;
 mod readers;
 mod recovery;
+mod refusals;
 mod repair;
 mod replay;
 mod restore;
@@ -71,6 +72,7 @@ pub use options::{
     SEGMENT_BYTES_MIN, TRANSACTION_BYTES_MAX,
 };
 pub use past::{Past, PastOptions};
+pub use refusals::refusals;
 pub use rekindle_engine::{KeyspaceId, Operation, Row};
 pub use rekindle_env::Env;
 pub use rekindle_journal::Outcome;

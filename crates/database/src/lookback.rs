@@ -11,7 +11,7 @@ use rekindle_recovery::store::StoreLayer;
 use rekindle_recovery::{Examined, Identity, Meter, Report, examine, identity, perform};
 
 use crate::error::Error;
-use crate::layer::{DatabaseLayer, Only};
+use crate::layer::{Beneath, DatabaseLayer, Only};
 use crate::options::Options;
 use crate::recovery::{Depth, Examination, SHARD, engine_layer, journal_begin, refused};
 use crate::replay::Until;
@@ -103,7 +103,8 @@ impl Examination<'_> {
                 continue;
             }
             let engine = seen.trusted.load(&*env.disk)?;
-            let stats = replay(&base, env, &engine, replay_from, until, only)?;
+            let beneath = Beneath::of(&seen.trusted);
+            let stats = replay(&base, env, (&engine, beneath), replay_from, until, only)?;
             return Ok((engine, stats));
         }
         Err(Error::Compacted { asked: until.unwrap_or(0), oldest })
@@ -113,7 +114,7 @@ impl Examination<'_> {
 fn replay(
     base: &Base,
     env: &Env,
-    engine: &MemoryEngine,
+    (engine, beneath): (&MemoryEngine, Beneath),
     replay_from: u64,
     until: Option<u64>,
     only: Option<Only<'_>>,
@@ -128,7 +129,7 @@ fn replay(
     let journal = &journal.trusted;
     let until = until.map_or(Until::End, Until::Version);
     let (engine, meter) = (engine as &dyn Engine, &Meter::default());
-    let layer = DatabaseLayer { journal, engine, replay_from, clock, until, only, meter };
+    let layer = DatabaseLayer { journal, engine, beneath, replay_from, clock, until, only, meter };
     let seen = examine(&layer, &*env.disk, clock)?;
     if seen.refusal().is_some() {
         report.add(seen.report);

@@ -46,6 +46,7 @@ impl Losses {
     /// Takes one.
     pub(crate) fn push(&mut self, record: &Record<'_>, loss: &Loss<'_>, place: &Place) {
         let resume_at = loss.to_position.max(record.position) + 1;
+        assert!(resume_at > record.position, "a loss stands for its own position at least");
         self.last = Some((record.position, resume_at, place.clone()));
         if self.list.len() < LOSSES_MAX {
             let audit = loss.audit.get(..AUDIT_BYTES_MAX).unwrap_or(loss.audit).to_vec();

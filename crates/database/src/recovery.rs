@@ -24,7 +24,7 @@ use rekindle_recovery::{
 use crate::before::{before, engine_figures, journal_figures};
 use crate::checkpoint::{Found, Named};
 use crate::error::Error;
-use crate::layer::{DatabaseLayer, Replayed};
+use crate::layer::{Beneath, DatabaseLayer, Replayed};
 use crate::options::Options;
 use crate::replay::Until;
 use crate::stats::ReplayStats;
@@ -208,6 +208,7 @@ impl<'a> Examination<'a> {
         let layer = DatabaseLayer {
             journal: &below.journal.1.trusted,
             engine: &*memory,
+            beneath: Beneath::of(&below.engine.1.trusted),
             replay_from,
             clock,
             until: Until::End,

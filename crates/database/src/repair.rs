@@ -25,7 +25,7 @@ use rekindle_recovery::{Finding, Label, LayerReport, Meter, Report, Verdict, exa
 use self::plan::{Facts, Gap, Plan};
 use crate::codec::{CommitMark, Loss, Txns};
 use crate::error::Error;
-use crate::layer::DatabaseLayer;
+use crate::layer::{Beneath, DatabaseLayer};
 use crate::options::Options;
 use crate::recovery::{Below, Examination, lock_directory};
 use crate::replay::Until;
@@ -170,6 +170,7 @@ impl<'a> Scene<'a> {
         let layer = DatabaseLayer {
             journal: &patched,
             engine: &engine as &dyn Engine,
+            beneath: Beneath::of(&self.below.engine.1.trusted),
             replay_from: self.below.engine.1.trusted.replay_from(),
             clock,
             until: Until::End,
@@ -222,7 +223,8 @@ fn corrupt(report: &LayerReport) -> impl Iterator<Item = &Finding> {
 /// Whether a corrupt finding is a range of the journal whose loss can be accepted.
 #[must_use]
 pub fn is_range(finding: &Finding) -> bool {
-    finding.place.to > finding.place.from && finding.label != Label("journal-14")
+    let of_journal = finding.label.0.starts_with("journal-");
+    of_journal && finding.place.to > finding.place.from && finding.label != Label("journal-14")
 }
 
 /// Whether nothing but ranges of the journal stands in the way.

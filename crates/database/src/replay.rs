@@ -6,6 +6,7 @@
 //! committed transactions reach the engine, in commit order, with the versions in the records,
 //! which are dense but for an accepted loss; a refused record has changed nothing.
 
+mod end;
 mod loss;
 
 use std::collections::BTreeMap;
@@ -21,6 +22,8 @@ use crate::codec::{self, CommitMark, DecodeError, Loss, Operations, Part, Txns};
 use crate::explain::{piece, refusal};
 use crate::losses::{AcceptedLoss, Losses};
 use crate::stats::ReplayStats;
+
+pub(crate) use end::unreadable;
 
 /// Most bytes of streamed transactions that are open at once; more is refused (`database-13`).
 pub const OPEN_BYTES_MAX: usize = 256 * 1024 * 1024;
@@ -103,6 +106,8 @@ pub(crate) struct Replay {
     pub(crate) open: BTreeMap<u64, Open>,
     pub(crate) open_bytes: usize,
     after_loss: bool,
+    /// The furthest checkpoint: the journal holds every position up to its own.
+    checkpoint: (u64, Place),
     losses: Losses,
     stats: ReplayStats,
     notes: Vec<Finding>,
@@ -229,44 +234,6 @@ impl Replay {
         None
     }
 
-    /// The journal ends at position `last`: what is still open was never committed. Answers why the
-    /// end is refused.
-    pub(crate) fn end(&mut self, last: u64) -> Option<Finding> {
-        let (stands_for, place) = self.losses.stands_for();
-        let (open, reached) = (!self.open.is_empty(), stands_for <= last);
-        let row = TABLE.decide(&Conditions { open, reached, ..self.blank(Piece::End) });
-        match row.then {
-            Decision::Discard => self.discard_open(row.label),
-            Decision::Refuse => {
-                let expected = format!("positions up to {stands_for}, for which a loss stands");
-                let found = format!("the journal's end at position {last}");
-                return Some(refusal(row.label, &place, &expected, &found));
-            }
-            _ => {}
-        }
-        None
-    }
-
-    fn discard_open(&mut self, label: Label) {
-        let open = std::mem::take(&mut self.open);
-        self.open_bytes = 0;
-        for (id, open) in open {
-            tracing::warn!("Discarding incomplete transaction: {id}");
-            let found = format!(
-                "the end of the journal; transaction {id} began at position {} and has {} parts",
-                open.position,
-                open.parts.len()
-            );
-            self.note(label, &open.place, "a commit or an abort", &found);
-            self.stats.incomplete_txns += 1;
-            self.stats.discarded_txns += 1;
-        }
-        let discarded = self.stats.incomplete_txns;
-        let stats = &self.stats;
-        assert_eq!(stats.discarded_txns, stats.incomplete_txns + stats.aborted_txns);
-        tracing::warn!("Discarded {discarded} incomplete transactions during recovery");
-    }
-
     /// Conditions in which nothing is wrong.
     fn blank(&self, piece: Piece) -> Conditions {
         Conditions {
@@ -279,6 +246,7 @@ impl Replay {
             known: true,
             room: true,
             reached: true,
+            held: true,
         }
     }
 

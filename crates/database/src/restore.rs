@@ -23,7 +23,7 @@ use crate::backup::{
 };
 use crate::error::Error;
 use crate::keyspaces::{self, REGISTRY};
-use crate::layer::DatabaseLayer;
+use crate::layer::{Beneath, DatabaseLayer};
 use crate::past::Past;
 use crate::stats::ReplayStats;
 
@@ -213,6 +213,7 @@ pub(crate) fn rebuild(
     let layer = DatabaseLayer {
         journal: &journal,
         engine: &engine as &dyn Engine,
+        beneath: Beneath { loaded: said.file.clone(), furthest: None },
         replay_from: said.replay_from,
         clock,
         until: choice.until,

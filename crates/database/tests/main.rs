@@ -6,7 +6,9 @@ mod support;
 
 mod backups;
 mod checkpoints;
+mod contradictions;
 mod crash_child;
+mod fixtures;
 mod floors;
 mod healing;
 mod histories;

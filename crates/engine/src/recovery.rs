@@ -128,6 +128,7 @@ pub struct Trusted {
     /// The named checkpoints that can be used, newest first.
     usable: Vec<Usable>,
     leftovers: Vec<(String, Leftover)>,
+    unnamed: Option<Usable>,
     /// Files of named checkpoints that cannot be used.
     unusable: Vec<String>,
     /// What meta should name from here on, newest first.
@@ -255,7 +256,7 @@ impl Layer for EngineLayer {
         let mut findings = findings::of_named(self, decision, &pieces);
         let refused = decision.then.refuses();
         assert!(
-            !refused || findings.iter().any(|finding| finding.verdict.is_some()),
+            !refused || findings.iter().any(|finding| finding.label == decision.label),
             "a refused start says why"
         );
         let leftovers: Vec<_> = self.leftovers(&pieces, refused).collect();
@@ -280,6 +281,7 @@ impl Layer for EngineLayer {
             situation,
             usable,
             leftovers,
+            unnamed: pieces.unnamed,
             unusable,
             names,
             next_id: self.next_id(&pieces.entries),
@@ -451,15 +453,15 @@ impl EngineLayer {
             Then::ReplayAll => {
                 (ActionKind::Rebuild, "all records are still in the journal: replay from 1".into())
             }
-            Then::Corrupt | Then::Newer => (ActionKind::Refuse, refusal(then, findings)),
+            Then::Corrupt | Then::Newer => (ActionKind::Refuse, refusal(then, label, findings)),
         };
         Action { kind, label, target, detail }
     }
 }
 
 /// What the user reads when the start is refused.
-fn refusal(then: Then, findings: &[Finding]) -> String {
-    let of_row = findings.iter().find(|finding| finding.verdict.is_some());
+fn refusal(then: Then, label: Label, findings: &[Finding]) -> String {
+    let of_row = findings.iter().find(|finding| finding.label == label);
     let (file, expected, found) = of_row.map_or(("", "", ""), |finding| {
         (finding.place.file.as_str(), finding.expected.as_str(), finding.found.as_str())
     });

@@ -13,8 +13,10 @@ pub mod scan;
 pub mod tables;
 pub mod walk;
 
+use std::fmt::Write as _;
+
 use rekindle_env::{Env, ReadDisk};
-use rekindle_recovery::{Action, Failure, Finding, Layer, Plan};
+use rekindle_recovery::{Action, ActionKind, Failure, Finding, Layer, Plan};
 
 pub use self::act::Recovered;
 pub use self::judge::TrustedJournal;
@@ -104,7 +106,13 @@ impl Layer for JournalLayer {
         let mut actions: Vec<Action> = Vec::new();
         for (label, target) in &trusted.decided {
             let Some(decision) = judge::decision_of(*label) else { continue };
-            let (kind, detail) = (decision.action, decision.why.to_owned());
+            let (kind, mut detail) = (decision.action, decision.why.to_owned());
+            let newer = kind == ActionKind::Refuse && decision.verdict.is_none();
+            if let Some(finding) = findings.iter().find(|it| newer && it.label == *label) {
+                // Both versions: what this program reads, and what the segment asks for.
+                let _ = write!(detail, ": {}: ", finding.place.file);
+                let _ = write!(detail, "expected {}, found {}", finding.expected, finding.found);
+            }
             actions.push(Action { kind, label: *label, target: target.clone(), detail });
         }
         debug_assert!(findings.len() <= trusted.decided.len(), "each finding was decided");

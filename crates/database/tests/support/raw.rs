@@ -12,11 +12,12 @@ use rekindle_journal::{
 use rekindle_recovery::store::{self, StoreLayer};
 use rekindle_recovery::{Identity, examine, identity, perform};
 
-/// An operation of keyspace 1.
+/// An operation of keyspace 1, or a row of the registry of names.
 #[derive(Clone, Debug)]
 pub enum Op<'a> {
     Put(&'a str, &'a str),
     Delete(&'a str),
+    Name(&'a [u8], &'a [u8]),
 }
 
 fn varint(bytes: &mut Vec<u8>, mut value: usize) {
@@ -30,16 +31,17 @@ fn varint(bytes: &mut Vec<u8>, mut value: usize) {
 fn operations(bytes: &mut Vec<u8>, operations: &[Op<'_>]) {
     varint(bytes, operations.len());
     for operation in operations {
-        let (kind, key, value) = match operation {
-            Op::Put(key, value) => (1, *key, *value),
-            Op::Delete(key) => (2, *key, ""),
+        let (kind, keyspace, key, value) = match operation {
+            Op::Put(key, value) => (1, 1_u16, key.as_bytes(), value.as_bytes()),
+            Op::Delete(key) => (2, 1, key.as_bytes(), &b""[..]),
+            Op::Name(name, number) => (1, 0, *name, *number),
         };
         bytes.push(kind);
-        bytes.extend_from_slice(&1_u16.to_le_bytes());
+        bytes.extend_from_slice(&keyspace.to_le_bytes());
         varint(bytes, key.len());
         varint(bytes, value.len());
-        bytes.extend_from_slice(key.as_bytes());
-        bytes.extend_from_slice(value.as_bytes());
+        bytes.extend_from_slice(key);
+        bytes.extend_from_slice(value);
     }
 }
 
@@ -106,6 +108,11 @@ pub struct RawJournal {
 impl RawJournal {
     /// Opens, or makes, a store's journal.
     pub fn open(dir: &Path, env: &Env) -> Self {
+        Self::open_with(dir, env, 1 << 20)
+    }
+
+    /// The same with segments of this size.
+    pub fn open_with(dir: &Path, env: &Env, segment_bytes: u64) -> Self {
         let (disk, clock) = (&*env.disk, &*env.clock);
         store::make_directory(disk, dir).unwrap();
         let lock = store::lock(disk, dir, rekindle_env::LockMode::Exclusive).unwrap();
@@ -123,7 +130,7 @@ impl RawJournal {
             meta,
             replay_from: 1,
             depth: Depth::Start,
-            config: WriterConfig { segment_bytes: 1 << 20 },
+            config: WriterConfig { segment_bytes },
             env: env.clone(),
         };
         let seen = examine(&layer, disk, clock).unwrap();

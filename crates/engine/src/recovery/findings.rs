@@ -20,8 +20,10 @@ pub(super) fn of_named(
 ) -> Vec<Finding> {
     let verdict = match decision.then {
         Then::Empty | Then::Newest => return vec![],
-        Then::NewestAlone | Then::Older | Then::ReplayAll => Verdict::Healed,
-        Then::Corrupt | Then::Newer => Verdict::Corrupt,
+        Then::NewestAlone | Then::Older | Then::ReplayAll => Some(Verdict::Healed),
+        Then::Corrupt => Some(Verdict::Corrupt),
+        // Whole, and of a newer program: nothing is damaged.
+        Then::Newer => None,
     };
     let named = layer.named.into_iter().zip([&pieces.newest, &pieces.older]);
     let mut findings: Vec<Finding> = named
@@ -31,7 +33,7 @@ pub(super) fn of_named(
             Some(Finding {
                 label: decision.label,
                 place: Place { file, offset, from: 0, to: 0 },
-                verdict: Some(verdict),
+                verdict,
                 acked: Acked::Yes,
                 expected,
                 found,

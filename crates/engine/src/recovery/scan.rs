@@ -8,8 +8,8 @@ use std::io;
 use rekindle_env::{Entry, EntryKind, ReadDisk, ReadFile};
 use rekindle_recovery::Failure;
 
-use super::{Depth, EngineLayer, Usable};
-use crate::checkpoint::{Damage, ReadError, Summary, check, file_name, load, surface};
+use super::{Depth, EngineLayer, Trusted, Usable};
+use crate::checkpoint::{Damage, FileName, ReadError, Summary, check, file_name, load, surface};
 use crate::memory::MemoryEngine;
 
 /// One named checkpoint as it was read.
@@ -38,6 +38,8 @@ pub struct Pieces {
     pub newest: Piece,
     /// The older one.
     pub older: Piece,
+    /// Of the whole ones that are newer than all that meta names, the one that stands furthest.
+    pub(super) unnamed: Option<Usable>,
     /// The id of the checkpoint that was loaded on the way, with its engine.
     pub(super) loaded: Option<(u64, Box<MemoryEngine>)>,
 }
@@ -69,7 +71,38 @@ pub(super) fn scan(layer: &EngineLayer, source: &dyn ReadDisk) -> Result<Pieces,
     let is_used = matches!(&newest, Piece::Whole(usable) if layer.reaches(usable));
     let how = if is_used && layer.depth == Depth::Open { How::Surface } else { thorough };
     let older = examine(older_id, how)?;
-    Ok(Pieces { entries, newest, older, loaded })
+    let unnamed = unnamed(layer, source, &entries)?;
+    Ok(Pieces { entries, newest, older, unnamed, loaded })
+}
+
+/// Looks at what was finished and never named: it says how far the journal had come.
+fn unnamed(
+    layer: &EngineLayer,
+    source: &dyn ReadDisk,
+    entries: &[Entry],
+) -> Result<Option<Usable>, Failure> {
+    let mut furthest: Option<Usable> = None;
+    for entry in entries {
+        let Some(FileName::Finished(id)) = layer.own_name(&entry.name) else { continue };
+        if id <= layer.newest_named() {
+            continue;
+        }
+        let piece = examine(layer, source, entries, id, How::Surface, &mut None)?;
+        let Piece::Whole(usable) = piece else { continue };
+        if furthest.is_none_or(|furthest| furthest.mark.position < usable.mark.position) {
+            furthest = Some(usable);
+        }
+    }
+    Ok(furthest)
+}
+
+impl Trusted {
+    /// A whole checkpoint that meta does not name yet, the one that stands furthest. None is loaded
+    /// from it; but it was made of what the journal held for good.
+    #[must_use]
+    pub fn unnamed(&self) -> Option<&Usable> {
+        self.unnamed.as_ref()
+    }
 }
 
 fn examine(

@@ -93,6 +93,12 @@ pub enum Then {
 }
 
 impl Then {
+    /// Whether the start is refused.
+    #[must_use]
+    pub fn refuses(self) -> bool {
+        !self.opens() && !matches!(self, Self::Create | Self::Again)
+    }
+
     /// Whether an existing store is opened.
     #[must_use]
     pub fn opens(self) -> bool {
