@@ -77,7 +77,7 @@ pub fn boot(config: &Config, env: &Env, progress: &Progress) -> Result<Recovered
     let database = open(config, env, progress.meter())?;
 
     progress.enter(Stage::Lead);
-    let (services, settled) = lead(&database, config, progress.meter())?;
+    let (services, settled) = lead(&database, config, env, progress.meter())?;
 
     progress.enter(Stage::Serve);
     let took_ns = env.clock.boot_ns().saturating_sub(began_ns);
@@ -107,19 +107,32 @@ fn open(config: &Config, env: &Env, meter: &Meter) -> Result<Database, Refused> 
 fn lead(
     database: &Database,
     config: &Config,
+    env: &Env,
     meter: &Meter,
 ) -> Result<(Services, Vec<LayerReport>), Refused> {
     Services::lead_metered(database, ServiceOptions::default(), meter).map_err(|error| {
-        use rekindle_services::Kind;
-        let code = match error.kind() {
-            Kind::Corrupt => exit::CORRUPT,
-            _ => exit::IO,
-        };
+        let mut report = database.report().clone();
+        add_unled(&mut report, &error);
+        // The directory is still held: nobody else writes a report of that number.
+        match reports::write(env, &config.data, &report) {
+            Ok(number) => tracing::info!(number, "report of the refused start written"),
+            Err(error) => tracing::warn!(%error, "the recovery report could not be written"),
+        }
+        let code = report.code;
         let data = config.data.display();
         let count = u64::from(code == exit::CORRUPT);
         let damage = Damage { count, example: error.to_string() };
         Refused { code, message: format!("the services of {data} cannot start: {error}"), damage }
     })
+}
+
+/// Adds that the services could not be recovered, and what code that means: a machine that refused
+/// is no damage and no matter of the configuration.
+pub fn add_unled(report: &mut Report, error: &rekindle_services::Error) {
+    report.add(rekindle_services::unled(error));
+    if error.kind() != rekindle_services::Kind::Corrupt {
+        report.code = exit::IO;
+    }
 }
 
 /// The report of the whole start: joined, logged, numbered, and on its way to the disk.

@@ -10,9 +10,9 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError, RwLock};
 
-use rekindle_database::{Error as DatabaseError, RepairOptions, Salvage};
+use rekindle_database::{Database, Error as DatabaseError, RepairOptions, Salvage};
 use rekindle_env::{DirectoryLock, Env, LockMode};
-use rekindle_recovery::{Report, exit};
+use rekindle_recovery::{LayerReport, Report, exit};
 use rekindle_services::{Options as ServiceOptions, Services};
 
 use crate::boot::{self, Recovered, Refused};
@@ -172,9 +172,17 @@ fn look(config: &Config, env: &Env) -> Result<Look, DatabaseError> {
         return Ok(Look { seen: damaged(report, config, env), recovered: None });
     }
     match over(config, env) {
-        Ok((recovered, layers)) => {
-            layers.into_iter().for_each(|layer| report.add(layer));
+        Ok((database, Ok((services, layers)))) => {
+            layers.iter().cloned().for_each(|layer| report.add(layer));
+            let mut own = database.report().clone();
+            layers.into_iter().for_each(|layer| own.add(layer));
+            let writing = Writing::nothing();
+            let recovered = Recovered { database, services, report: own, writing };
             Ok(Look { seen: seen(report), recovered: Some(recovered) })
+        }
+        Ok((_, Err(error))) => {
+            boot::add_unled(&mut report, &error);
+            Ok(Look { seen: seen(report), recovered: None })
         }
         // What a start refuses is the verdict, whatever was found before.
         Err(DatabaseError::Corrupt(report) | DatabaseError::Refused { report, .. }) => {
@@ -202,20 +210,14 @@ fn damaged(report: Report, config: &Config, env: &Env) -> Seen {
     Seen { ranges, plan, ..seen(report) }
 }
 
+/// Services over an overlay, or why they could not be recovered.
+type Led = Result<(Services, Vec<LayerReport>), rekindle_services::Error>;
+
 /// A start over an overlay, whose changes end with it.
-fn over(
-    config: &Config,
-    env: &Env,
-) -> Result<(Recovered, Vec<rekindle_recovery::LayerReport>), DatabaseError> {
+fn over(config: &Config, env: &Env) -> Result<(Database, Led), DatabaseError> {
     let database = overlay::open(&config.data, config.max_state_bytes, env)?;
-    let lead = Services::lead(&database, ServiceOptions { background: false });
-    let (services, layers) = lead.map_err(|error| {
-        let context = "reading what the services keep".to_owned();
-        DatabaseError::Io { context, source: std::io::Error::other(error) }
-    })?;
-    let mut report = database.report().clone();
-    layers.iter().cloned().for_each(|layer| report.add(layer));
-    Ok((Recovered { database, services, report, writing: Writing::nothing() }, layers))
+    let led = Services::lead(&database, ServiceOptions { background: false });
+    Ok((database, led))
 }
 
 /// What a person reads on the terminal: what there is, and the next command.

@@ -13,6 +13,7 @@
 mod asking;
 mod browser;
 mod cli_backup;
+mod cli_fixtures;
 mod cli_harness;
 mod cli_inspect;
 mod cli_kv;
@@ -43,5 +44,6 @@ mod server_recovery_mode;
 mod server_reviews;
 mod server_runs;
 mod server_start;
+mod server_unled;
 mod server_walk;
 mod strace;

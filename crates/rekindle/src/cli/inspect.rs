@@ -6,10 +6,11 @@
 use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
+use rekindle::boot::add_unled;
 use rekindle::overlay;
-use rekindle_database::{Database, Error, Report};
+use rekindle_database::{Error, Report};
 use rekindle_env::{Env, LockMode};
-use rekindle_recovery::{Finding, LayerReport, exit};
+use rekindle_recovery::{Finding, LayerReport};
 use rekindle_services::Services;
 
 use super::Outcome;
@@ -61,8 +62,8 @@ pub(super) fn verify(args: &StoreArgs) -> Outcome {
     if report.refusal().is_none() {
         let _lock = lock(&args.data, &env)?;
         match overlay::open(&args.data, None, &env) {
-            Ok(database) => add(&mut report, of_services(&database)?),
-            Err(error) => report = refused(error)?,
+            Ok(database) => add(&mut report, Services::plan(&database)),
+            Err(error) => report = refused(error, &args.data, &env)?,
         }
     }
     print(&report, args.json)
@@ -81,11 +82,11 @@ pub(super) fn plan(args: &StoreArgs) -> Outcome {
     let report = match overlay::open(&args.data, None, &env) {
         Ok(database) => {
             let mut report = database.report().clone();
-            add(&mut report, of_services(&database)?);
+            add(&mut report, Services::plan(&database));
             look_everywhere(&mut report, rekindle_database::verify(&args.data, &env)?);
             report
         }
-        Err(error) => refused(error)?,
+        Err(error) => refused(error, &args.data, &env)?,
     };
     print(&report, args.json)
 }
@@ -100,20 +101,11 @@ fn lock(data: &Path, env: &Env) -> Result<Option<Box<dyn rekindle_env::Directory
     }
 }
 
-/// What the services would find and decide.
-fn of_services(database: &Database) -> Result<Vec<LayerReport>, Failure> {
-    Services::plan(database).map_err(|error| {
-        let code = match error.kind() {
-            rekindle_services::Kind::Corrupt => exit::CORRUPT,
-            _ => exit::IO,
-        };
-        Failure::new(code, error.to_string())
-    })
-}
-
-fn add(report: &mut Report, layers: Vec<LayerReport>) {
-    for layer in layers {
-        report.add(layer);
+/// Adds what the services would find and decide, or why they could not.
+fn add(report: &mut Report, services: Result<Vec<LayerReport>, rekindle_services::Error>) {
+    match services {
+        Ok(layers) => layers.into_iter().for_each(|layer| report.add(layer)),
+        Err(error) => add_unled(report, &error),
     }
 }
 
@@ -136,9 +128,14 @@ fn look_everywhere(report: &mut Report, full: Report) {
 }
 
 /// The report of a start that is refused; other errors are those of the command.
-fn refused(error: Error) -> Result<Report, Failure> {
+fn refused(error: Error, data: &Path, env: &Env) -> Result<Report, Failure> {
     match error {
         Error::Corrupt(report) | Error::Refused { report, .. } => Ok(*report),
+        // What is of a newer program, or no store, is told by a report as well, if there is one.
+        other @ Error::NotAStore(_) => {
+            let report = rekindle_database::verify(data, env).ok();
+            report.filter(|report| report.refusal().is_some()).ok_or_else(|| other.into())
+        }
         other => Err(other.into()),
     }
 }
@@ -153,4 +150,29 @@ fn print(report: &Report, json: bool) -> Outcome {
     }
     out.flush()?;
     Ok(report.code)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rekindle_recovery::exit;
+    use rekindle_services::{Error, Kind};
+
+    /// Services that cannot be recovered are in the report, which is printed like every other.
+    #[test]
+    fn services_that_cannot_be_looked_at_are_in_the_report() {
+        for (kind, code, label) in [
+            (Kind::Corrupt, exit::CORRUPT, "services-1"),
+            (Kind::Io, exit::IO, "services-2"),
+            (Kind::Full, exit::IO, "services-2"),
+        ] {
+            let mut report = Report::default();
+            add(&mut report, Err(Error::new(kind, "this is why")));
+            assert_eq!(report.code, code);
+            let json = report.to_json();
+            assert!(json.contains(label) && json.contains("this is why"), "{json}");
+            let line = report.verdict_line();
+            assert!(line.ends_with(&format!("(exit code {code})")), "{line}");
+        }
+    }
 }

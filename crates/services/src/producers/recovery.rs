@@ -8,10 +8,11 @@ use std::sync::Arc;
 
 use rekindle_database::{Row as Stored, Snapshot};
 use rekindle_recovery::{
-    Acked, Action, ActionKind, Failure, Finding, Label, Layer, Meter, Place, Plan, Row, Table,
+    Action, ActionKind, Failure, Finding, Label, Layer, Meter, Plan, Row, Table,
 };
 
 use crate::exec::Core;
+use crate::findings::Findings;
 use crate::keys::Keyspaces;
 use crate::keys::producer::{ProducerKey, parse};
 use crate::producers::chunk::{Chunk, Floor, parse_era};
@@ -32,6 +33,9 @@ static RESULTS: Table<Situation, ActionKind> = Table {
         Row { label: Label("producer-2"), when: |s| !(s.key && s.value), then: ActionKind::Ask },
     ],
 };
+
+/// What a row of the keyspace must be.
+const EXPECTED: &str = "a producer's key, and a floor or a chunk of results, or the era";
 
 /// The layer of request identities.
 pub(crate) struct ProducerLayer {
@@ -64,7 +68,7 @@ impl Layer for ProducerLayer {
     }
 
     fn validate(&self, pieces: Vec<Stored>) -> (Vec<Known>, Vec<Finding>) {
-        let (mut trusted, mut findings) = (vec![], vec![]);
+        let (mut trusted, mut findings) = (vec![], Findings::default());
         for row in pieces {
             let key = parse(&row.key);
             let (known, value) = match &key {
@@ -86,11 +90,12 @@ impl Layer for ProducerLayer {
             };
             let decided = RESULTS.decide(&Situation { key: key.is_ok(), value });
             if decided.then == ActionKind::Ask {
-                findings.push(finding(decided.label, &row));
+                let found = format!("key {}, {} bytes", row.key.escape_ascii(), row.value.len());
+                findings.tell(decided.label, "keyspace producers", EXPECTED, &found);
             }
             trusted.extend(known);
         }
-        (trusted, findings)
+        (trusted, findings.finish())
     }
 
     fn plan(&self, _: &Vec<Known>, findings: &[Finding]) -> Plan<()> {
@@ -116,17 +121,6 @@ impl Layer for ProducerLayer {
             keyspace: self.keyspaces.producers,
         }));
         Ok(sink.producers.figures().results)
-    }
-}
-
-fn finding(label: Label, row: &Stored) -> Finding {
-    Finding {
-        label,
-        place: Place { file: "keyspace producers".to_owned(), ..Place::default() },
-        verdict: None,
-        acked: Acked::Unknown,
-        expected: "a producer's key, and a floor or a chunk of results, or the era".to_owned(),
-        found: format!("key {}, {} bytes", row.key.escape_ascii(), row.value.len()),
     }
 }
 

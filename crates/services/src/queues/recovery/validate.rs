@@ -4,9 +4,10 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use rekindle_database::Row;
-use rekindle_recovery::{Acked, ActionKind, Finding, Label, Place as At};
+use rekindle_recovery::{ActionKind, Finding, Label};
 
 use crate::claims::{self, CRASHES_MAX, Decision, Event, REVIEW};
+use crate::findings::Findings;
 use crate::keys::queue as queue_key;
 use crate::limits::REVIEW_ROWS_MAX;
 use crate::queues::MessageId;
@@ -21,9 +22,6 @@ use crate::queues::recovery::table::{
 };
 use crate::queues::recovery::{Step, place, restore};
 use crate::queues::review::{Unowned, UnreadRow};
-
-/// Findings of one label that are told one by one; the rest is told as a number.
-const TOLD: u64 = 100;
 
 /// What was read and can be trusted.
 #[derive(Debug, Default)]
@@ -94,44 +92,6 @@ impl Waiting {
     }
 }
 
-/// Findings, told one by one up to a bound.
-#[derive(Default)]
-struct Findings {
-    found: Vec<Finding>,
-    counts: HashMap<&'static str, u64>,
-}
-
-impl Findings {
-    fn tell(&mut self, label: Label, file: String, expected: &str, found: String) {
-        let count = self.counts.entry(label.0).or_default();
-        *count += 1;
-        if *count <= TOLD {
-            self.push(label, file, expected, found);
-        }
-    }
-
-    fn push(&mut self, label: Label, file: String, expected: &str, found: String) {
-        self.found.push(Finding {
-            label,
-            place: At { file, ..At::default() },
-            verdict: None,
-            acked: Acked::Unknown,
-            expected: expected.to_owned(),
-            found,
-        });
-    }
-
-    fn finish(mut self) -> Vec<Finding> {
-        let mut more: Vec<_> = self.counts.drain().filter(|(_, count)| *count > TOLD).collect();
-        more.sort_unstable();
-        for (label, count) in more {
-            let found = format!("{} more like these", count - TOLD);
-            self.push(Label(label), "…".to_owned(), "as above", found);
-        }
-        self.found
-    }
-}
-
 /// Judges every row.
 pub(crate) fn validate(pieces: Pieces, now_ms: u64) -> (Trusted, Vec<Finding>) {
     let mut trusted = Trusted::default();
@@ -165,7 +125,7 @@ pub(crate) fn validate(pieces: Pieces, now_ms: u64) -> (Trusted, Vec<Finding>) {
 fn tell_unreadable(findings: &mut Findings, unreadable: Unreadable) {
     let row = UNREADABLE.decide(&unreadable.what);
     let file = format!("keyspace {}", unreadable.keyspace);
-    findings.tell(row.label, file, row.then, unreadable.found);
+    findings.tell(row.label, &file, row.then, &unreadable.found);
 }
 
 fn definition(row: &Row) -> Result<Definition, String> {
@@ -274,7 +234,7 @@ impl Trusted {
                 }
                 let found = format!("{:?}", known.situation);
                 let file = format!("message {message} of queue {}", message.queue);
-                findings.tell(row.label, file, "whole rows of a message of a queue", found);
+                findings.tell(row.label, &file, "whole rows of a message of a queue", &found);
                 return;
             }
         }
@@ -286,7 +246,7 @@ impl Trusted {
                 queue.set_aside(message.number, known.settled_ms().unwrap_or(now_ms));
                 let file = format!("message {message} of queue {}", message.queue);
                 let found = format!("{CRASHES_MAX} crashes of the server in a row");
-                findings.tell(REVIEW, file, "fewer crashes", found);
+                findings.tell(REVIEW, &file, "fewer crashes", &found);
                 return;
             }
             let attempts = known.attempts.as_ref().map(|attempts| attempts.due_ms);
