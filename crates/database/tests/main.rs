@@ -20,6 +20,7 @@ mod log_phrases;
 mod looking;
 mod lost;
 mod not_files;
+mod only_segment;
 mod repair;
 mod replay;
 mod restart;

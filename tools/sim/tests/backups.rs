@@ -53,15 +53,15 @@ fn restores(seed: u64, length: Length, moments: u64) -> u64 {
 /// fault: S20
 #[test]
 fn a_crash_at_every_operation_under_backups() {
-    campaign(seed(31), Length::strict(100, 37, 53).with_backups(19), true);
-    campaign(seed(32), Length::strict(60, 23, 41).with_backups(17), false);
+    campaign(seed(31), Length::strict(80, 37, 53).with_backups(19), true);
+    campaign(seed(32), Length::strict(50, 23, 41).with_backups(16), false);
 }
 
 /// What a lazy mode has given to a backup it never loses.
 #[test]
 fn lazy_modes_lose_nothing_that_is_in_a_backup() {
     for durability in [DurabilityMode::Batched, DurabilityMode::Relaxed] {
-        let length = Length { durability, ..Length::strict(45, 40, 55).with_backups(13) };
+        let length = Length { durability, ..Length::strict(36, 40, 55).with_backups(11) };
         campaign(seed(33), length, true);
     }
 }
