@@ -3,14 +3,24 @@
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
+use rekindle::config::Config;
+use rekindle::progress::Stage;
+use rekindle_env::Env;
+use rekindle_wire::error::kind;
+use rekindle_wire::v1::kv_client::KvClient;
+use rekindle_wire::v1::{CreateQueueRequest, Kind, PutRequest, QueueDefinition, SendRequest};
+use tonic::Code;
+
 use super::cli_harness::{command, run_with};
-use super::harness::{Server, serve};
+use super::harness::{Answer, Server, bodies, create, message, post, receive_all, send, serve};
+use super::server_inside::{Inside, run};
+use super::small_disk::SmallDisk as CountedDisk;
 
 /// A file system in memory with so many MiB; unmounted when dropped.
 struct SmallDisk {
@@ -122,6 +132,101 @@ impl Oracle {
             assert!(received.insert(body[..8].to_owned()), "{} came twice", &body[..8]);
         }
     }
+}
+
+/// Waits until `disk_low` is in this state, and says so.
+async fn alert(inside: &Inside, state: &str, says: &str) {
+    loop {
+        let alerts = inside.get("/v1/alerts").await.json()["alerts"].clone();
+        let all = alerts.as_array().unwrap().clone();
+        let low = all.into_iter().find(|it| it["alert"] == "disk_low").unwrap();
+        if low["state"] == state && low["summary"].as_str().unwrap().contains(says) {
+            return;
+        }
+    }
+}
+
+/// On a full disk growth is refused as RESOURCE_EXHAUSTED over gRPC, which the alert tells whatever
+/// its own threshold is; receiving goes on; all of it is over once there is room.
+///
+/// proves: L11
+/// fault: S17
+#[test]
+fn a_full_disk_is_resource_exhausted_over_grpc() {
+    run(async {
+        let disk = CountedDisk::new(256 << 20);
+        let env = Env { disk: Arc::new(disk.clone()), ..Env::real() };
+        let inside = Inside::start_on(&env, |config| {
+            config.segment_bytes = 8 << 20;
+            config.alerts.thresholds.disk_free = 0;
+            config.alerts.interval = Duration::from_millis(100);
+        })
+        .await;
+        let mut queues = inside.queues().await;
+        create(&mut queues, "q").await;
+        send(&mut queues, "q", &["before".to_owned()]).await;
+        disk.fill();
+        alert(&inside, "firing", "growth is refused").await;
+
+        let definition = QueueDefinition { name: "another".to_owned(), ..Default::default() };
+        let request = CreateQueueRequest { definition: Some(definition), identity: None };
+        let refused = queues.create(request).await.unwrap_err();
+        assert_eq!((refused.code(), kind(&refused)), (Code::ResourceExhausted, Some(Kind::Full)));
+        assert!(refused.message().contains("disk"), "{refused}");
+        let messages = vec![message("x"), message("y")];
+        let request = SendRequest { queue: "q".into(), messages, identity: None };
+        let answer = queues.send(request).await.unwrap().into_inner();
+        let kinds: Vec<Kind> = answer.errors.iter().map(|error| error.kind()).collect();
+        assert_eq!(kinds, [Kind::Full, Kind::Full], "{:?}", answer.errors);
+        let address = format!("http://{}", inside.addresses.grpc);
+        let mut kv = KvClient::connect(address).await.unwrap();
+        let request =
+            PutRequest { key: "k".into(), value: vec![1; 100].into(), ..Default::default() };
+        let refused = kv.put(request).await.unwrap_err();
+        assert_eq!(refused.code(), Code::ResourceExhausted, "{refused}");
+
+        let got = receive_all(&mut queues, "q").await;
+        assert_eq!(bodies(&got), ["before"]);
+        disk.drain();
+        alert(&inside, "resolved", "").await;
+        send(&mut queues, "q", &["after".to_owned()]).await;
+        assert_eq!(inside.server.progress.stage(), Stage::Ready);
+        inside.stop().await;
+    });
+}
+
+/// On a full disk an operator still takes note of damage, from the reserve; a backup onto it is
+/// refused as 507.
+///
+/// fault: S17
+#[test]
+fn a_full_disk_is_507_over_http() {
+    run(async {
+        let disk = CountedDisk::new(256 << 20);
+        let env = Env { disk: Arc::new(disk.clone()), ..Env::real() };
+        let change = |config: &mut Config| {
+            config.segment_bytes = 8 << 20;
+            config.alerts.interval = Duration::from_millis(100);
+        };
+        let inside = Inside::start_on(&env, change).await;
+        inside.server.progress.reached(Stage::Ready).await;
+        disk.fill();
+        alert(&inside, "firing", "growth is refused").await;
+        let http = inside.addresses.http;
+        let ask = |path: &'static str, body: Value| -> tokio::task::JoinHandle<Answer> {
+            tokio::task::spawn_blocking(move || post(http, path, &body))
+        };
+        let to = tempfile::tempdir().unwrap();
+        let body = serde_json::json!({ "to": to.path().join("backup") });
+        let refused = ask("/v1/backups", body).await.unwrap();
+        assert_eq!(refused.status, 507, "{}", refused.body);
+        assert!(refused.json()["error"].is_string(), "{}", refused.body);
+        inside.server.alerts.damages.met("a segment, says a test");
+        let body = serde_json::json!({ "reason": "the disk is full, too" });
+        let done = ask("/v1/alerts/corruption_found/acknowledge", body).await.unwrap();
+        assert_eq!(done.status, 200, "{}", done.body);
+        inside.stop().await;
+    });
 }
 
 /// 20 times: filled to 100 % under load and drained. Nothing acknowledged is lost or comes twice,

@@ -46,4 +46,6 @@ mod server_runs;
 mod server_start;
 mod server_unled;
 mod server_walk;
+#[path = "../../services/tests/small_disk.rs"]
+mod small_disk;
 mod strace;

@@ -11,6 +11,7 @@ use rekindle::listen::Addresses;
 use rekindle::progress::Stage;
 use rekindle::serve::serve;
 use rekindle::state::Server;
+use rekindle_env::Env;
 use rekindle_wire::error::kind;
 use rekindle_wire::v1::queues_client::QueuesClient;
 use rekindle_wire::v1::{Kind, SendBatch, SendRequest};
@@ -32,12 +33,17 @@ pub struct Inside {
 
 impl Inside {
     pub async fn start(hooks: &Arc<Hooks>, change: impl FnOnce(&mut Config)) -> Self {
+        Self::start_on(&hooks.env(), change).await
+    }
+
+    /// The same on this machine.
+    pub async fn start_on(env: &Env, change: impl FnOnce(&mut Config)) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let free: SocketAddr = ([127, 0, 0, 1], 0).into();
         let data = dir.path().to_path_buf();
         let mut config = Config { data, grpc: free, http: free, ..Config::default() };
         change(&mut config);
-        let server = Server::new(config, &hooks.env());
+        let server = Server::new(config, env);
         let started = Arc::clone(&server);
         let running = tokio::spawn(async move { serve(&started).await });
         while server.addresses().is_none() {
@@ -59,7 +65,7 @@ impl Inside {
         tokio::task::spawn_blocking(move || post(http, path, &body)).await.unwrap()
     }
 
-    async fn queues(&self) -> QueuesClient<tonic::transport::Channel> {
+    pub async fn queues(&self) -> QueuesClient<tonic::transport::Channel> {
         self.server.progress.reached(Stage::Ready).await;
         QueuesClient::connect(format!("http://{}", self.addresses.grpc)).await.unwrap()
     }

@@ -224,14 +224,24 @@ fn stand_still(child: &Child, time: Duration) {
 /// and gets done; the log tells it at most once a second, and no bar is drawn into it.
 #[test]
 fn a_start_that_was_stopped_moves_on() {
+    stopped_start(Duration::from_millis(1_500));
+}
+
+/// The same for the minute after which others give a process up.
+#[test]
+#[ignore = "takes more than a minute: `cargo xtask campaign kill` runs it"]
+fn campaign_kill_stopped_for_a_minute() {
+    stopped_start(Duration::from_secs(60));
+}
+
+fn stopped_start(time: Duration) {
     let dir = tempfile::tempdir().unwrap();
     fill(dir.path(), 1_000);
-    let longest = Duration::from_millis(1_500);
     for _ in 0..10 {
         let starting = Starting::spawn(dir.path(), &[("REKINDLE__RECOVERY__MAX_TIME", "1h")]);
         let done = |answer: &Answer| answer.json()["bytes_done"].as_u64().unwrap();
         let moving = starting.until("/startupz", |it| it.status == 200 || done(it) > 1 << 20);
-        stand_still(&starting.child, longest);
+        stand_still(&starting.child, time);
         assert_eq!(starting.get("/livez").status, 200);
         let after = starting.get("/startupz");
         if moving.status == 200 || after.status == 200 {
@@ -313,18 +323,13 @@ fn a_terminal_is_drawn_a_bar() {
     panic!("no start was long enough for a bar");
 }
 
-/// What a start read and replayed, as its report says; without what services did afterwards.
-fn replay_ms(report: &Value) -> f64 {
-    let layers = report["layers"].as_array().unwrap();
-    let below = layers.iter().take_while(|it| it["layer"] != "producer");
-    let stages = below.flat_map(|it| it["stages"].as_array().unwrap());
-    let scans = stages.filter(|it| it["stage"] == "scan");
-    scans.map(|it| it["micros"].as_f64().unwrap()).sum::<f64>() / 1_000.0
+/// A time of `/v1/stats`, milliseconds.
+fn stats_ms(server: &Server, name: &str) -> f64 {
+    server.get("/v1/stats").json()[name].as_f64().unwrap() / 1_000.0
 }
 
-/// Writes for this long as fast as one client can; says how long a start would take by then, and
-/// how long the last checkpoint took, milliseconds.
-fn write_for(server: &Server, time: Duration) -> [f64; 2] {
+/// Writes for this long as fast as one client can.
+fn write_for(server: &Server, time: Duration) {
     super::harness::block_on(async {
         let mut queues = server.queues().await;
         let bodies: Vec<String> = (0..1_000).map(|number| format!("message {number}")).collect();
@@ -334,48 +339,69 @@ fn write_for(server: &Server, time: Duration) -> [f64; 2] {
             super::harness::send(&mut queues, "q", &bodies).await;
         }
     });
-    let metrics = server.get("/metrics").body;
-    ["rekindle_predicted_recovery_seconds ", "rekindle_checkpoint_seconds "].map(|name| {
-        let value = metrics.lines().find_map(|line| line.strip_prefix(name)).unwrap();
-        value.parse::<f64>().unwrap() * 1_000.0
-    })
+}
+
+/// Copies a directory with all that is in it.
+fn copy(from: &Path, to: &Path) {
+    std::fs::create_dir(to).unwrap();
+    for entry in std::fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        let to = to.join(entry.file_name());
+        if entry.file_type().unwrap().is_dir() {
+            copy(&entry.path(), &to);
+        } else {
+            std::fs::copy(entry.path(), &to).unwrap();
+        }
+    }
 }
 
 /// `recovery.max_time` holds: however long is written, the replay after a SIGKILL takes no longer,
 /// and what the metric predicted is what came.
 ///
-/// Twice the time is tolerated. The policy begins a checkpoint when 0.53 of it would be used, and
-/// writers go on until that is done; the rest is for other processes of this machine, which take
-/// the processor away from a replay and not from the rate that it was predicted by. What writers do
-/// while a checkpoint is on its way cannot take longer to replay than that checkpoint takes.
+/// What is replayed is what the kill left, so the replay is measured up to five times, each on a
+/// copy of its own, by the clock that the policy learns from, and the quickest counts: other
+/// processes of this machine take the processor away from a replay, and none of them gives it more
+/// than it has. Nothing of the time itself is tolerated. Of the prediction this much is: what
+/// writers do while a checkpoint is on its way, which replays in no more than that checkpoint took.
 #[test]
 fn max_time_holds_after_a_kill() {
+    const MAX_MS: f64 = 500.0;
     let dir = tempfile::tempdir().unwrap();
-    let start = || {
-        let mut command = serve(dir.path(), &[]);
-        command.env("REKINDLE__RECOVERY__MAX_TIME", "500ms");
+    let start = |data: &Path| {
+        let mut command = serve(data, &[]);
+        command.env("REKINDLE__RECOVERY__MAX_TIME", format!("{MAX_MS}ms"));
         Server::spawn(command)
     };
+    let data = dir.path().join("store");
     // The first start has nothing to learn rates from, the second one has.
-    let server = start();
+    let server = start(&data);
     write_for(&server, Duration::from_secs(3));
     server.kill();
-    let server = start();
-    let [predicted_ms, checkpoint_ms] = write_for(&server, Duration::from_secs(3));
-    let checkpoints = server.get("/v1/stats").json()["checkpoints"].clone();
+    let server = start(&data);
+    write_for(&server, Duration::from_secs(3));
+    let predicted_ms = stats_ms(&server, "predicted_replay_micros");
+    let checkpoint_ms = stats_ms(&server, "checkpoint_micros");
     server.kill();
-    let server = start();
-    let report = server.get("/v1/recoveries/latest").json();
-    let took_ms = replay_ms(&report);
-    println!("predicted {predicted_ms} ms, took {took_ms} ms, {checkpoints} checkpoints");
-    assert!(took_ms < 2.0 * 500.0, "{took_ms} ms: {report}");
-    let most_ms = 2.0 * 500.0 + checkpoint_ms;
+    let mut took_ms = f64::INFINITY;
+    for number in 0..5 {
+        let again = dir.path().join(number.to_string());
+        copy(&data, &again);
+        let server = start(&again);
+        let this_ms = stats_ms(&server, "replay_micros");
+        assert_eq!(server.stop(), 0);
+        println!("predicted {predicted_ms} ms, took {this_ms} ms, checkpoint {checkpoint_ms} ms");
+        took_ms = took_ms.min(this_ms);
+        if took_ms <= MAX_MS {
+            break;
+        }
+    }
+    assert!(took_ms <= MAX_MS, "{took_ms} ms");
+    let most_ms = MAX_MS + checkpoint_ms;
     assert!(predicted_ms < most_ms, "a checkpoint is due before {predicted_ms} ms: {most_ms}");
     if took_ms.max(predicted_ms) > 50.0 {
         let factor = predicted_ms / took_ms;
         assert!((0.2..5.0).contains(&factor), "predicted {predicted_ms} ms, took {took_ms} ms");
     }
-    assert_eq!(server.stop(), 0);
 }
 
 /// One probe of examples/kubernetes.yaml.

@@ -10,7 +10,7 @@ use rekindle_database::Error as DatabaseError;
 use rekindle_recovery::{Report, Verdict, exit};
 
 /// Damages of a running server that are told apart.
-const TOLD_APART_MAX: usize = 64;
+pub const TOLD_APART_MAX: usize = 64;
 /// What is kept of the words of one, bytes.
 const WORDS_BYTES_MAX: usize = 1_024;
 

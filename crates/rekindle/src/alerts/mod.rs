@@ -14,11 +14,11 @@ use std::sync::{Mutex, PoisonError};
 
 use serde::Serialize;
 
-pub use damage::{Damage, Damages};
+pub use damage::{Damage, Damages, TOLD_APART_MAX};
 pub use figures::Figures;
 pub use rules::{DAMAGE, RULES, Rule, Thresholds};
-pub use watch::Watching;
-pub use webhook::{Delivered, Target};
+pub use watch::{LAST_NOTICES, Watching};
+pub use webhook::{Delivered, Target, WAITING_MAX};
 
 /// Looks in a row that must be good before a rule that fires is resolved.
 const QUIET_LOOKS: u32 = 2;

@@ -93,6 +93,21 @@ fn a_rule_does_not_come_and_go() {
     }
 }
 
+/// Growth that is refused is told however much is free and whatever the threshold is: the store
+/// knows better what it needs.
+#[test]
+fn refused_growth_is_a_low_disk() {
+    let thresholds = Thresholds { disk_free: 0, ..Config::default().alerts.thresholds };
+    let alerts = Alerts::new(thresholds);
+    assert!(alerts.judge(well(), 1).is_empty());
+    let low = Figures { disk_low: true, ..well() };
+    let fired = alerts.judge(low, 2);
+    assert_eq!(names(&fired), ["disk_low"]);
+    assert!(fired[0].summary.contains("growth is refused"), "{:?}", fired[0]);
+    assert!(alerts.judge(well(), 3).is_empty());
+    assert_eq!(names(&alerts.judge(well(), 4)), ["disk_low"], "it is over");
+}
+
 /// One slow sync is no slow disk.
 #[test]
 fn a_slow_sync_must_stay() {

@@ -25,7 +25,7 @@ const QUEUES: usize = 1_000;
 /// How long a look waits for what may hang.
 const PATIENCE: Duration = Duration::from_secs(2);
 /// How long the process of a refused start stays for the webhook: one try that hangs.
-const LAST_NOTICES: Duration = Duration::from_secs(5);
+pub const LAST_NOTICES: Duration = Duration::from_secs(5);
 
 /// What may wait for the disk.
 #[derive(Clone, Debug, Default)]

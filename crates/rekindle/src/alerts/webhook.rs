@@ -16,7 +16,7 @@ use tokio::sync::mpsc::{Receiver, Sender, channel};
 use tokio::task::JoinHandle;
 
 /// Notices that wait to be sent.
-const WAITING_MAX: usize = 64;
+pub const WAITING_MAX: usize = 64;
 /// Tries of one notice.
 const TRIES: u32 = 5;
 /// The pause after the first try that failed; it doubles.

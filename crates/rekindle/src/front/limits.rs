@@ -4,8 +4,13 @@
 
 use std::time::Duration;
 
+use rekindle_database::{BACKUPS_MAX, TRANSACTION_BYTES_MAX};
+use rekindle_recovery::quarantine;
 use rekindle_services::limits as service;
 use serde::Serialize;
+
+use crate::alerts;
+use crate::{reports, runs};
 
 /// Largest request on the wire, bytes.
 pub const REQUEST_BYTES_MAX: usize = 4 << 20;
@@ -70,6 +75,27 @@ const SERVICE_LIMITS: &[(&str, u64)] = &[
     ("kv_transaction_operations", service::KV_OPERATIONS_MAX as u64),
     ("kv_transaction_bytes", service::KV_TRANSACTION_BYTES_MAX as u64),
 ];
+
+/// What a server keeps, lists or remembers, and what happens above it.
+const KEPT: &[(&str, u64, &str)] = {
+    const OLDEST: &str = "the oldest goes";
+    const ASKED: &str = "the request is refused: 400";
+    &[
+        ("list_reviews", service::LIST_REVIEWS_MAX as u64, ASKED),
+        ("review_rows", service::REVIEW_ROWS_MAX as u64, "further ones wait for a later start"),
+        ("list_audit", service::AUDIT_LIST_MAX as u64, ASKED),
+        ("audit_records", service::AUDIT_MAX, "the oldest go, and a record says so"),
+        ("audit_text_bytes", service::AUDIT_TEXT_BYTES_MAX as u64, ASKED),
+        ("transaction_bytes", TRANSACTION_BYTES_MAX as u64, "refused: invalid"),
+        ("recovery_reports", reports::KEPT as u64, OLDEST),
+        ("run_records", runs::files::KEPT as u64, OLDEST),
+        ("backups", BACKUPS_MAX, "the backup is refused: full"),
+        ("quarantine_files", quarantine::FILES_MAX as u64, OLDEST),
+        ("quarantine_bytes", quarantine::BYTES_MAX, OLDEST),
+        ("webhook_waiting", alerts::WAITING_MAX as u64, "the notice is dropped and counted"),
+        ("damages_told_apart", alerts::TOLD_APART_MAX as u64, "further ones are in the log only"),
+    ]
+};
 
 /// The limits that are configured (`[limits]`).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -173,6 +199,7 @@ impl Limits {
             fixed("stream_messages", STREAM_MESSAGES_MAX as u64, "the sender waits"),
         ];
         list.extend(SERVICE_LIMITS.iter().map(|(name, value)| fixed(name, *value, REFUSED)));
+        list.extend(KEPT.iter().map(|(name, value, above)| fixed(name, *value, above)));
         list.extend([
             time("first_byte_ms", FIRST_BYTE_TIMEOUT, CLOSED),
             time("head_ms", HEAD_TIMEOUT, CLOSED),
@@ -181,7 +208,33 @@ impl Limits {
             time("keepalive_interval_ms", KEEPALIVE_INTERVAL, "the peer is asked"),
             time("keepalive_answer_ms", KEEPALIVE_TIMEOUT, CLOSED),
             time("long_poll_ms", LONG_POLL_MAX, "the call waits that long"),
+            time("last_notices_ms", alerts::LAST_NOTICES, "the refused process ends"),
         ]);
         list
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Config;
+
+    /// docs/limits.md has the list of `/v1/limits` with the values of a server that was not
+    /// configured, line by line; those that rest on the memory of the machine have no number.
+    #[test]
+    fn the_list_is_documented() {
+        let row = |limit: &Limit, value: String| {
+            let key = limit.key.map_or_else(String::new, |key| format!("`{key}`"));
+            format!("| `{}` | {value} | {key} | {} |", limit.name, limit.above)
+        };
+        let list = Config::default().limits.list();
+        let mut expected: Vec<String> =
+            list.iter().map(|limit| row(limit, limit.value.to_string())).collect();
+        expected.extend(of_state(1 << 30).iter().map(|limit| row(limit, "of memory".to_owned())));
+        let page = include_str!("../../../../docs/limits.md");
+        let (_, section) = page.split_once("## The list of `/v1/limits`").unwrap_or_default();
+        let section = section.split("\n## ").next().unwrap_or_default();
+        let found: Vec<&str> = section.lines().filter(|line| line.starts_with("| `")).collect();
+        assert_eq!(found, expected, "the table should be\n{}", expected.join("\n"));
     }
 }
