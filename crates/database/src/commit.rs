@@ -6,7 +6,7 @@
 
 use std::future::poll_fn;
 use std::sync::Arc;
-use std::task::{Poll, Waker};
+use std::task::{Poll, Wake, Waker};
 use std::time::Duration;
 
 use rekindle_journal::Ticket;
@@ -14,12 +14,28 @@ use rekindle_journal::Ticket;
 use crate::core::Handle;
 use crate::encode::{Encoded, EntryBuffer};
 use crate::error::Error;
+use crate::growth::exhausted;
 use crate::sequencer::{NotOrdered, Ordered};
 use crate::transaction::{Pending, Transaction};
 use crate::wakers::Wait;
 
 /// A version, and what must resolve before it may be answered (`None`: nothing).
 type Answer = (u64, Option<Ticket>);
+
+/// Wakes a thread that blocks.
+struct Unpark(std::thread::Thread);
+
+impl Unpark {
+    fn current() -> Arc<Self> {
+        Arc::new(Self(std::thread::current()))
+    }
+}
+
+impl Wake for Unpark {
+    fn wake(self: Arc<Self>) {
+        self.0.unpark();
+    }
+}
 
 impl Handle {
     /// Orders and appends a transaction; blocks only for room in the journal. Ends its reading.
@@ -38,6 +54,9 @@ impl Handle {
         };
         let mut until_ns = None;
         loop {
+            if self.is_exhausted() && !self.wait_space(self.room_until_ns(&mut until_ns)) {
+                return Err(exhausted());
+            }
             match self.try_order(transaction, &mut encoded) {
                 Ok(ordered) => return Ok((ordered.version, Some(ordered.ticket))),
                 Err(NotOrdered::Refused(error)) => return Err(error),
@@ -63,6 +82,9 @@ impl Handle {
         };
         let mut until_ns = None;
         loop {
+            if self.is_exhausted() && !self.await_space(self.room_until_ns(&mut until_ns)).await {
+                return Err(exhausted());
+            }
             match self.try_order(transaction, &mut encoded) {
                 Ok(ordered) => {
                     return Ok(Pending::new(self, ordered.version, Some(ordered.ticket)));
@@ -95,6 +117,40 @@ impl Handle {
             }
         })
         .await
+    }
+
+    /// Awaits space on disk; false when none comes, or the time is over.
+    async fn await_space(&self, until_ns: u64) -> bool {
+        let wait = Wait::new(&self.room, until_ns);
+        poll_fn(|context| self.poll_space(&wait, until_ns, context.waker())).await
+    }
+
+    /// The same on a thread that may block.
+    fn wait_space(&self, until_ns: u64) -> bool {
+        let (wait, waker) = (Wait::new(&self.room, until_ns), Waker::from(Unpark::current()));
+        loop {
+            match self.poll_space(&wait, until_ns, &waker) {
+                Poll::Ready(there) => return there,
+                Poll::Pending => std::thread::park_timeout(self.time_left(until_ns)),
+            }
+        }
+    }
+
+    fn poll_space(&self, wait: &Wait, until_ns: u64, waker: &Waker) -> Poll<bool> {
+        // Before it looks, so that space that comes meanwhile wakes it.
+        wait.leave(waker);
+        if !self.is_exhausted() {
+            return Poll::Ready(true);
+        }
+        if !self.space_comes() {
+            // It may have come already, and was not looked at since.
+            let looked = self.look_at_disk();
+            return Poll::Ready(looked.is_ok() && !self.is_exhausted());
+        }
+        if self.time_left(until_ns).is_zero() {
+            return Poll::Ready(false);
+        }
+        Poll::Pending
     }
 
     /// Encodes what it wrote; `None` for a transaction that wrote nothing.

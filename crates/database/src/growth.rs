@@ -37,6 +37,11 @@ pub(crate) fn max_state_bytes(configured: Option<u64>, env: &Env) -> u64 {
     })
 }
 
+/// What is answered while nothing can be written.
+pub(crate) fn exhausted() -> Error {
+    Error::Full("the disk is full, not even the journal can go on; give it space".to_owned())
+}
+
 /// How a transaction changes the size of the state.
 #[derive(Clone, Copy, Debug, Default)]
 struct Growth {
@@ -51,10 +56,8 @@ impl Core {
     /// `frees_work`: it asked for the reserve.
     pub(crate) fn check_growth(&self, encoded: &Encoded, frees_work: bool) -> Result<(), Error> {
         self.look_at_disk_again();
-        if self.space.as_ref().is_some_and(Space::is_exhausted) {
-            return Err(Error::Full(
-                "the disk is full, not even the journal can go on; give it space".to_owned(),
-            ));
+        if self.is_exhausted() && !self.space_comes() {
+            return Err(exhausted());
         }
         let held = self.state.state_bytes().saturating_add(self.state.pending_bytes());
         let entry = len(encoded.entry().len());

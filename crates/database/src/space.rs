@@ -4,8 +4,8 @@
 //! The journal's next segment and a checkpoint take from it when the disk has nothing else, whoever
 //! filled it. Growth is refused while less than one more segment is free beside the reserve; then a
 //! checkpoint is written before each new segment, because it gives older ones back. Where not even
-//! a segment can be made any more, everything is refused before the journal is touched, and nothing
-//! is poisoned.
+//! a segment can be made any more, what cleans up waits for the checkpoint that is on its way;
+//! where none is, everything is refused before the journal is touched, and nothing is poisoned.
 //!
 //! Invariant: all of it is looked at again every tick and within a quarter of a segment, so service
 //! resumes by itself.
@@ -155,13 +155,18 @@ impl Core {
         let low = usable < low_mark;
         let room = counters.room.load(Ordering::Relaxed);
         // Half of a segment: a quarter may pass until the next look, and the rest holds what is on
-        // its way then.
-        let exhausted = usable < segment && room < segment / 2;
+        // its way then. A segment never takes what the checkpoint needs that gives segments back.
+        let next = segment.saturating_add(self.next_checkpoint_bytes(checkpoints));
+        let exhausted = usable < next && room < segment / 2;
         space.available.store(available, Ordering::Relaxed);
         space.held.store(held, Ordering::Relaxed);
         space.low_mark.store(low_mark, Ordering::Relaxed);
-        if space.exhausted.swap(exhausted, Ordering::Relaxed) != exhausted && exhausted {
+        let was_exhausted = space.exhausted.swap(exhausted, Ordering::Relaxed);
+        if exhausted && !was_exhausted {
             tracing::error!(available, "the disk is full: everything that writes is refused");
+        }
+        if was_exhausted && !exhausted {
+            self.room.wake_all();
         }
         if space.low.swap(low, Ordering::Relaxed) != low {
             if low {
@@ -178,11 +183,26 @@ impl Core {
         Ok(())
     }
 
+    /// Whether nothing can be written for want of space.
+    pub(crate) fn is_exhausted(&self) -> bool {
+        self.space.as_ref().is_some_and(Space::is_exhausted)
+    }
+
+    /// Whether the checkpoint that is written, or comes next, gives segments back: what only cleans
+    /// up waits for it, as it waits for room in the journal.
+    pub(crate) fn space_comes(&self) -> bool {
+        let Some(checkpoints) = self.checkpoints.as_ref().filter(|_| self.options.background)
+        else {
+            return false;
+        };
+        checkpoints.frees_space(&self.state, 1, true, self.env.clock.boot_ms())
+    }
+
     /// Whether a checkpoint should be written because it gives segments back.
     pub(crate) fn needs_space(&self, checkpoints: &Checkpoints, now_ms: u64) -> bool {
         let Some(space) = self.space.as_ref().filter(|space| space.is_low()) else { return false };
         let last_ms = space.freed_ms.load(Ordering::Relaxed);
-        let waited = now_ms.saturating_sub(last_ms) >= CHECKPOINT_EVERY_MS;
+        let waited = now_ms.saturating_sub(last_ms) >= CHECKPOINT_EVERY_MS || space.is_exhausted();
         let half = self.options.segment_bytes / 2;
         let needed = checkpoints.frees_space(&self.state, half, waited, now_ms);
         if needed {

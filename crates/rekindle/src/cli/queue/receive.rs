@@ -12,9 +12,10 @@ use clap::Args;
 use rekindle_client::{Client, Delivery, Header, Receive};
 use rekindle_recovery::exit;
 use serde::Serialize;
+use tokio::runtime::Handle;
 
 use super::admin::summary;
-use crate::cli::failure::{code, worse};
+use crate::cli::failure::{Failure, code, worse};
 use crate::cli::output::{Out, Text, say};
 use crate::cli::signals::Signals;
 use crate::cli::{Outcome, durations};
@@ -24,7 +25,7 @@ const PAGE: u64 = 256;
 /// How long a signal waits for the server to take back what was not printed.
 const END_TIMEOUT: Duration = Duration::from_secs(2);
 
-#[derive(Args, Debug)]
+#[derive(Args, Clone, Debug)]
 pub(super) struct ReceiveArgs {
     /// The queue
     name: String,
@@ -112,34 +113,51 @@ fn lock(open: &Open) -> MutexGuard<'_, Page> {
     open.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Until a signal: then acks what was printed, where that is wanted, gives back what was not, and
-/// ends the program, also while nobody takes its output.
-async fn end_in_order(mut signals: Signals, client: Client, queue: String, open: Open, acks: bool) {
+/// Until a signal: then acks what was printed, where that is wanted, and gives back what was not.
+async fn end_in_order(
+    mut signals: Signals,
+    client: &Client,
+    args: &ReceiveArgs,
+    open: &Open,
+) -> i32 {
     let code = signals.next().await;
     let printed = {
-        let mut page = lock(&open);
+        let mut page = lock(open);
         page.ending = true;
         std::mem::take(&mut page.printed)
     };
-    let rest = || std::mem::take(&mut lock(&open).rest);
+    let rest = || std::mem::take(&mut lock(open).rest);
     let in_order = async {
-        give_back(&client, &queue, rest().into()).await;
-        if acks {
-            ack(&client, &queue, printed).await;
+        give_back(client, &args.name, rest().into()).await;
+        if args.ack {
+            ack(client, &args.name, printed).await;
         }
         // A page that came at the same moment.
-        give_back(&client, &queue, rest().into()).await;
+        give_back(client, &args.name, rest().into()).await;
     };
     if tokio::time::timeout(END_TIMEOUT, in_order).await.is_err() {
         say("the server does not answer: what was not printed stays leased until that runs out");
     }
-    std::process::exit(code);
+    code
 }
 
 pub(super) async fn run(client: &Client, args: &ReceiveArgs) -> Outcome {
-    let open = Open::default();
-    let (signals, name) = (Signals::new()?, args.name.clone());
-    tokio::spawn(end_in_order(signals, client.clone(), name, Arc::clone(&open), args.ack));
+    let (open, signals) = (Open::default(), Signals::new()?);
+    let (handle, printing) = (Handle::current(), (client.clone(), args.clone(), Arc::clone(&open)));
+    // On a thread of its own: a signal is heard also while nobody takes the output.
+    let printing = tokio::task::spawn_blocking(move || {
+        let (client, args, open) = printing;
+        handle.block_on(print_all(&client, &args, &open))
+    });
+    tokio::select! {
+        outcome = printing => outcome.unwrap_or_else(|error| {
+            Err(Failure::new(exit::IO, format!("the command ended with a panic: {error}")))
+        }),
+        code = end_in_order(signals, client, args, &open) => Ok(code),
+    }
+}
+
+async fn print_all(client: &Client, args: &ReceiveArgs, open: &Open) -> Outcome {
     let mut left = args.max.unwrap_or(if args.all { u64::MAX } else { 1 });
     let mut receive = Receive {
         wait: args.wait,
@@ -154,16 +172,16 @@ pub(super) async fn run(client: &Client, args: &ReceiveArgs) -> Outcome {
             break;
         }
         let count = u64::try_from(deliveries.len()).unwrap_or(u64::MAX);
-        let written = write(&mut out, &deliveries, &open);
-        if lock(&open).ending {
+        let written = write(&mut out, &deliveries, open);
+        if lock(open).ending {
             std::future::pending::<()>().await;
         }
         if args.ack {
-            let tokens = std::mem::take(&mut lock(&open).printed);
+            let tokens = std::mem::take(&mut lock(open).printed);
             exit_code = worse(exit_code, ack(client, &args.name, tokens).await);
         }
         if let Err(error) = written {
-            let rest = std::mem::take(&mut lock(&open).rest);
+            let rest = std::mem::take(&mut lock(open).rest);
             give_back(client, &args.name, rest.into()).await;
             say(&format!("cannot write to standard output: {error}"));
             return Ok(worse(exit_code, exit::REFUSED));
