@@ -398,7 +398,8 @@ fn max_time_holds_after_a_kill() {
     assert!(took_ms <= MAX_MS, "{took_ms} ms");
     let most_ms = MAX_MS + checkpoint_ms;
     assert!(predicted_ms < most_ms, "a checkpoint is due before {predicted_ms} ms: {most_ms}");
-    if took_ms.max(predicted_ms) > 50.0 {
+    // A short replay measures the mood of the machine, and a start that had one teaches nothing.
+    if took_ms.min(predicted_ms) > 50.0 {
         let factor = predicted_ms / took_ms;
         assert!((0.2..5.0).contains(&factor), "predicted {predicted_ms} ms, took {took_ms} ms");
     }
