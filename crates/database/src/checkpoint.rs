@@ -201,15 +201,9 @@ impl Checkpoints {
         self.stop.store(false, Ordering::Relaxed);
     }
 
-    /// How many are named: 0 to 2.
-    pub(crate) fn named_count(&self) -> u64 {
-        lock(&self.known).named.iter().map(|named| u64::from(named.id != 0)).sum()
-    }
-
-    /// Bytes of the newest one: what the next one will need on disk.
-    pub(crate) fn newest_bytes(&self) -> u64 {
-        let [newest, _] = lock(&self.known).named;
-        newest.bytes
+    /// Bytes of those that are named, the newest first; 0 where there is none.
+    pub(crate) fn named_bytes(&self) -> [u64; 2] {
+        lock(&self.known).named.map(|named| if named.id == 0 { 0 } else { named.bytes })
     }
 
     /// What a start would have to replay now.

@@ -1,6 +1,7 @@
 //! Space on disk: when growth is refused, and what is held back so that the rest goes on.
 //!
-//! A file (`shards/0/reserve`) holds two segments and one checkpoint (more before there are two).
+//! A file (`shards/0/reserve`) holds two segments and what checkpoints take until one gives as much
+//! back.
 //! The journal's next segment and a checkpoint take from it when the disk has nothing else, whoever
 //! filled it. Growth is refused while less than one more segment is free beside the reserve; then a
 //! checkpoint is written before each new segment, because it gives older ones back. Where not even
@@ -226,14 +227,17 @@ impl Core {
         }
     }
 
-    /// What checkpoints take, at most, until writing one gives an older one back.
+    /// What checkpoints take, at most, until writing one gives as much back: three of the next
+    /// one's size, less what those that are there have of it.
     fn checkpoints_bytes(&self, checkpoints: &Checkpoints) -> u64 {
-        let missing = 3_u64.saturating_sub(checkpoints.named_count());
-        self.next_checkpoint_bytes(checkpoints).saturating_mul(missing)
+        let next = self.next_checkpoint_bytes(checkpoints);
+        let there = checkpoints.named_bytes().map(|bytes| bytes.min(next)).iter().sum();
+        next.saturating_mul(3).saturating_sub(there)
     }
 
     /// What the next checkpoint takes, at most.
     fn next_checkpoint_bytes(&self, checkpoints: &Checkpoints) -> u64 {
-        checkpoints.newest_bytes().max(self.state.state_bytes())
+        let [newest, _] = checkpoints.named_bytes();
+        newest.max(self.state.state_bytes())
     }
 }

@@ -14,7 +14,8 @@ fn what_it_held_is_not_numbered_again() {
     let (disk, env, _) = simulated(21);
     let database = open(&env);
     let keyspace = database.keyspace("things").unwrap();
-    let last = (0..5).map(|n| put(&database, keyspace, &format!("k{n}"), "1")).last().unwrap();
+    let written: Vec<_> = (0..5).map(|n| put(&database, keyspace, &format!("k{n}"), "1")).collect();
+    let last = *written.last().unwrap();
     let position = database.stats().durable_position;
     let mut image = disk.crash(Survival::None, 1).image();
     drop(database);
