@@ -379,6 +379,9 @@ impl Core {
             return Err(Error::Poisoned(reason));
         }
         self.look_at_disk()?;
+        if self.untold.holds(now_ms) {
+            return Ok(());
+        }
         if checkpoints.is_due(&self.state, now_ms) || self.needs_space(checkpoints, now_ms) {
             checkpoints.write(self)?;
         }

@@ -20,7 +20,7 @@ use crate::error::Error;
 use crate::growth;
 use crate::keeper::Keeper;
 use crate::keyspaces::{self, REGISTRY};
-use crate::losses::AcceptedLoss;
+use crate::losses::{AcceptedLoss, Untold};
 use crate::options::{DurabilityMode, Options};
 use crate::sequencer::{Halt, ReadView};
 use crate::space::Space;
@@ -51,6 +51,8 @@ pub(crate) struct Core {
     pub(crate) replay_stats: ReplayStats,
     /// The accepted losses that replay met.
     pub(crate) losses: Vec<AcceptedLoss>,
+    /// Whether they still have to be told.
+    pub(crate) untold: Untold,
     /// Checkpoints, where there is something to checkpoint to.
     pub(crate) checkpoints: Option<Checkpoints>,
     /// The space on disk, where there is one.
@@ -113,6 +115,7 @@ impl Core {
         let highest_keyspace = keyspaces::highest(&*assembly.state.engine)?;
         let max_state_bytes =
             growth::max_state_bytes(assembly.options.max_state_bytes, &assembly.env);
+        let untold = Untold::new(!assembly.losses.is_empty(), assembly.env.clock.boot_ms());
         Ok(Self {
             state: assembly.state,
             journal: assembly.journal,
@@ -123,6 +126,7 @@ impl Core {
             report: assembly.report,
             replay_stats: assembly.replay_stats,
             losses: assembly.losses,
+            untold,
             checkpoints: assembly.checkpoints,
             space: assembly.space,
             room: Arc::default(),
@@ -224,7 +228,8 @@ impl Core {
     /// means that it has.
     fn last_checkpoint(&self) {
         let Some(checkpoints) = &self.checkpoints else { return };
-        if checkpoints.is_worth_at_close(&self.state) {
+        let held = self.untold.holds(self.env.clock.boot_ms());
+        if !held && checkpoints.is_worth_at_close(&self.state) {
             checkpoints.go_on();
             if let Err(error) = checkpoints.write(self) {
                 tracing::warn!("no checkpoint at the end: {error}");

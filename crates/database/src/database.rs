@@ -215,6 +215,19 @@ impl Database {
         &self.core.losses
     }
 
+    /// Whether there are such losses that [`Database::losses_told`] was not called for.
+    #[must_use]
+    pub fn has_untold_losses(&self) -> bool {
+        self.core.untold.is_some()
+    }
+
+    /// Says that [`Database::accepted_losses`] are written down durably elsewhere. Until then no
+    /// checkpoint is written by itself, not at a clean stop either, for at most ten minutes: the
+    /// next replay would begin behind them, and nobody would hear of them again.
+    pub fn losses_told(&self) {
+        self.core.untold.told();
+    }
+
     /// The number of this run; grows with every open.
     #[must_use]
     pub fn incarnation(&self) -> u64 {

@@ -3,6 +3,8 @@
 //! Invariant: the last one is always known, because it says where the journal goes on; of the
 //! others a bounded number is kept.
 
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use rekindle_journal::Record;
 use rekindle_recovery::Place;
 
@@ -76,5 +78,40 @@ impl Losses {
     /// The last position that the last loss stands for, and where that one is; 0 without any.
     pub(crate) fn stands_for(&self) -> (u64, Place) {
         self.last.as_ref().map_or((0, Place::default()), |(_, at, place)| (at - 1, place.clone()))
+    }
+}
+
+/// How long losses that nobody told hold checkpoints back, milliseconds of boot time: who embeds
+/// the database may never tell them, and a replay may not grow for ever.
+pub(crate) const UNTOLD_MS_MAX: u64 = 10 * 60 * 1000;
+
+/// Whether somebody still has to tell what replay met. Replay is the only place that knows of a
+/// loss: a checkpoint behind it, written before it was told, would hide it for ever.
+#[derive(Debug)]
+pub(crate) struct Untold {
+    some: AtomicBool,
+    until_ms: u64,
+}
+
+impl Untold {
+    /// What a start met, at this boot time.
+    pub(crate) fn new(some: bool, now_ms: u64) -> Self {
+        let until_ms = now_ms.saturating_add(UNTOLD_MS_MAX);
+        Self { some: AtomicBool::new(some), until_ms }
+    }
+
+    /// All of it is told, durably.
+    pub(crate) fn told(&self) {
+        self.some.store(false, Ordering::Release);
+    }
+
+    /// Whether there is still something to tell.
+    pub(crate) fn is_some(&self) -> bool {
+        self.some.load(Ordering::Acquire)
+    }
+
+    /// Whether no checkpoint may be written by itself.
+    pub(crate) fn holds(&self, now_ms: u64) -> bool {
+        self.is_some() && now_ms < self.until_ms
     }
 }

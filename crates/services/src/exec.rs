@@ -5,7 +5,7 @@
 //! repeated answers, too, wait until what they rest on is acknowledged.
 
 use std::collections::VecDeque;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::sync::{Arc, Mutex};
 
 use rekindle_database::{Database, Error as DatabaseError, Transaction};
@@ -122,6 +122,8 @@ pub(crate) struct Core {
     pub(crate) ticking: Mutex<()>,
     /// What all ticks did since recovery.
     pub(crate) ticked: Mutex<Ticked>,
+    /// Log time from which on telling accepted losses is tried again.
+    pub(crate) tell_at_ms: AtomicU64,
 }
 
 impl Core {

@@ -1,6 +1,6 @@
 //! All services of a store, from recovery to shutdown.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -11,7 +11,7 @@ use rekindle_recovery::{
 };
 
 use crate::alarm::Alarm;
-use crate::audit::{Audit, record_losses, record_restore};
+use crate::audit::{Audit, record_restore, tell_losses};
 use crate::claims::Event;
 use crate::error::Error;
 use crate::exec::Core;
@@ -94,8 +94,10 @@ impl Services {
             deciding: Mutex::new(()),
             ticking: Mutex::new(()),
             ticked: Mutex::default(),
+            tell_at_ms: AtomicU64::new(0),
         });
         let reports = recover(&core, meter).map_err(refused)?;
+        tell_losses(&core);
         let timer = options.background.then(|| start_timer(&core)).transpose()?;
         let running = Running { core: Arc::clone(&core), timer: Mutex::new(timer) };
         let services = Self {
@@ -105,20 +107,8 @@ impl Services {
             audit: Audit::new(core),
             running: Arc::new(running),
         };
-        services.tell_losses();
         services.tell_restore();
         Ok((services, reports))
-    }
-
-    /// The losses that the journal tells of are in the audit log, once each. A store that is full
-    /// opens nevertheless; the next start tells them.
-    fn tell_losses(&self) {
-        let losses = self.running.core.database.accepted_losses();
-        match record_losses(&self.audit, losses) {
-            Ok(0) => {}
-            Ok(recorded) => tracing::info!(recorded, "accepted losses are in the audit log"),
-            Err(error) => tracing::warn!(%error, "an accepted loss has no audit record yet"),
-        }
     }
 
     /// The restore that made this store is in its audit log, once.

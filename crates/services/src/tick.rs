@@ -4,10 +4,11 @@
 //! Invariants: leases are taken back in the order of their deadlines, each in a transaction of its
 //! own, many on their way at once; one tick is bounded, and one tick runs at a time.
 
-use std::sync::PoisonError;
+use std::sync::{Arc, PoisonError};
 
 use rekindle_database::Transaction;
 
+use crate::audit::tell_losses;
 use crate::claims::Event;
 use crate::error::{Error, Kind};
 use crate::exec::{Answer, Command, Core, Stop};
@@ -60,8 +61,9 @@ impl Ticked {
 }
 
 /// Does what is due now, each part of it whatever became of the others. Answers the first error.
-pub(crate) fn tick(core: &Core) -> Result<Ticked, Error> {
+pub(crate) fn tick(core: &Arc<Core>) -> Result<Ticked, Error> {
     let _alone = core.ticking.lock().unwrap_or_else(PoisonError::into_inner);
+    tell_losses(core);
     let mut ticked = Ticked::default();
     let now_ms = core.database.log_time_ms();
     let expired = expire(core, now_ms, &mut ticked);

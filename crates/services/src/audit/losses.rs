@@ -4,6 +4,8 @@
 //! Invariant: a loss that has its record gets no second one, however often it is replayed.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use rekindle_database::AcceptedLoss;
 use serde::Deserialize;
@@ -11,6 +13,7 @@ use serde::Deserialize;
 use crate::audit::{Audit, NewAudit, one_line};
 use crate::bytes::truncated;
 use crate::error::Error;
+use crate::exec::Core;
 use crate::limits::AUDIT_TEXT_BYTES_MAX;
 
 /// The action of such records.
@@ -25,8 +28,33 @@ struct Said {
     wall_ms: u64,
 }
 
+/// How long after an attempt that failed the next one is made, milliseconds: each reads the log.
+const RETRY_MS: u64 = 5_000;
+
+/// The losses that the journal tells of are in the audit log, once each. A store that is full opens
+/// nevertheless: it is tried again, and until it is done no checkpoint goes past them.
+pub(crate) fn tell(core: &Arc<Core>) {
+    let database = &core.database;
+    let now_ms = database.log_time_ms();
+    if !database.has_untold_losses() || now_ms < core.tell_at_ms.load(Ordering::Relaxed) {
+        return;
+    }
+    match record(&Audit::new(Arc::clone(core)), database.accepted_losses()) {
+        Ok(recorded) => {
+            database.losses_told();
+            if recorded > 0 {
+                tracing::info!(recorded, "accepted losses are in the audit log");
+            }
+        }
+        Err(error) => {
+            core.tell_at_ms.store(now_ms.saturating_add(RETRY_MS), Ordering::Relaxed);
+            tracing::warn!(%error, "an accepted loss has no audit record yet");
+        }
+    }
+}
+
 /// Records those that have no record yet; answers how many.
-pub(crate) fn record(audit: &Audit, losses: &[AcceptedLoss]) -> Result<u64, Error> {
+fn record(audit: &Audit, losses: &[AcceptedLoss]) -> Result<u64, Error> {
     if losses.is_empty() {
         return Ok(0);
     }

@@ -15,7 +15,7 @@ use std::sync::Arc;
 
 use rekindle_database::{Row, Snapshot, Transaction};
 
-pub(crate) use losses::record as record_losses;
+pub(crate) use losses::tell as tell_losses;
 pub(crate) use restored::record as record_restore;
 pub use row::{AuditRecord, NewAudit};
 
