@@ -3,6 +3,7 @@
 use std::io::{BufRead, BufReader};
 use std::process::Stdio;
 
+use rekindle_env::Env;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::json;
 
@@ -121,6 +122,29 @@ fn all_waits_for_each_further_message() {
         assert_eq!(waiting.line()["body"], body, "a receive without --all ends after the first");
     }
     assert_eq!(waiting.end(), (vec![], 0));
+}
+
+/// Printing takes longer than the leases last: each message is printed once all the same, in order,
+/// and the leases of those that were printed are kept.
+#[test]
+fn a_slow_reader_gets_each_message_once() {
+    let dir = tempfile::tempdir().unwrap();
+    let server = Server::start(dir.path());
+    ok(&server, &["queue", "create", "q", "--visibility", "400ms"]);
+    let input: String = (0..1_500).map(|number| format!("{number}{}\n", "x".repeat(900))).collect();
+    assert_eq!(send_lines(&server, "q", input.as_bytes()).code, 0);
+    let mut receiving = Talking::start(command(&server, &["queue", "receive", "q", "--all"]));
+    let clock = Env::real().clock;
+    for number in 0..1_500 {
+        let body = receiving.line()["body"].as_str().unwrap().trim_end_matches('x').to_owned();
+        assert_eq!(body, number.to_string());
+        // So slow that the leases of the first page run out before the last one is printed.
+        let until = clock.boot_ms() + 1;
+        while clock.boot_ms() < until {
+            std::thread::yield_now();
+        }
+    }
+    assert_eq!(receiving.end(), (vec![], 0));
 }
 
 #[test]

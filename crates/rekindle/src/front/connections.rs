@@ -20,6 +20,8 @@ use tonic::transport::server::Connected;
 
 use super::limits::{FIRST_BYTE_TIMEOUT, WRITE_STALL_TIMEOUT};
 
+/// Bytes of what an HTTP/2 connection begins with.
+const HTTP2_PREFACE_BYTES: usize = 24;
 /// A pause after a failed `accept`: descriptors may be used up, and asking at once would spin.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
@@ -112,18 +114,20 @@ pub struct Guarded {
     tcp: TcpStream,
     peer: Peer,
     _place: Place,
-    /// Runs until the first byte arrived.
+    /// Runs until the first bytes arrived.
     silence: Option<Pin<Box<Sleep>>>,
+    /// How many of them are still to come.
+    first_bytes: usize,
     /// Runs while the peer does not take what is written.
     stall: Option<Pin<Box<Sleep>>>,
 }
 
 impl Guarded {
-    fn new(tcp: TcpStream, place: Place) -> Self {
+    fn new(tcp: TcpStream, place: Place, first_bytes: usize) -> Self {
         let silence = Some(Box::pin(tokio::time::sleep(FIRST_BYTE_TIMEOUT)));
         let address = tcp.peer_addr().ok().map(|address| address.ip());
         let peer = Peer { address, ..Peer::default() };
-        Self { tcp, peer, _place: place, silence, stall: None }
+        Self { tcp, peer, _place: place, silence, first_bytes, stall: None }
     }
 
     /// Lets `result` through, and fails when the peer made it wait too long.
@@ -150,10 +154,16 @@ impl AsyncRead for Guarded {
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let this = &mut *self;
+        let before = buf.filled().len();
         let result = Pin::new(&mut this.tcp).poll_read(cx, buf);
         let Some(silence) = &mut this.silence else { return result };
         if result.is_ready() {
-            this.silence = None;
+            let came = buf.filled().len() - before;
+            this.first_bytes = this.first_bytes.saturating_sub(came);
+            // Nothing more comes: whoever reads ends it.
+            if this.first_bytes == 0 || came == 0 {
+                this.silence = None;
+            }
             return result;
         }
         ready!(silence.as_mut().poll(cx));
@@ -201,8 +211,13 @@ impl Connected for Guarded {
     }
 }
 
-/// Accepts the next connection that finds a place. Cancel-safe.
-pub async fn accept(listener: &TcpListener, doorman: &Arc<Doorman>) -> (Guarded, SocketAddr) {
+/// Accepts the next connection that finds a place, and is closed unless so many bytes come within
+/// [`FIRST_BYTE_TIMEOUT`]. Cancel-safe.
+pub async fn accept(
+    listener: &TcpListener,
+    doorman: &Arc<Doorman>,
+    first_bytes: usize,
+) -> (Guarded, SocketAddr) {
     loop {
         match listener.accept().await {
             Ok((tcp, address)) => {
@@ -214,7 +229,7 @@ pub async fn accept(listener: &TcpListener, doorman: &Arc<Doorman>) -> (Guarded,
                 if let Err(error) = tcp.set_nodelay(true) {
                     tracing::debug!(%error, "nodelay");
                 }
-                return (Guarded::new(tcp, place), address);
+                return (Guarded::new(tcp, place, first_bytes), address);
             }
             Err(error) => {
                 tracing::warn!(%error, "a connection could not be accepted");
@@ -224,13 +239,14 @@ pub async fn accept(listener: &TcpListener, doorman: &Arc<Doorman>) -> (Guarded,
     }
 }
 
-/// All connections of a listener, as a stream that never ends.
+/// All connections of a gRPC listener, as a stream that never ends. HTTP/2 begins with a preface of
+/// fixed length (RFC 9113, 3.4), so part of it is as good as nothing.
 pub fn incoming(
     listener: TcpListener,
     doorman: Arc<Doorman>,
 ) -> impl Stream<Item = io::Result<Guarded>> {
     futures::stream::unfold((listener, doorman), |(listener, doorman)| async move {
-        let (guarded, _) = accept(&listener, &doorman).await;
+        let (guarded, _) = accept(&listener, &doorman, HTTP2_PREFACE_BYTES).await;
         Some((Ok(guarded), (listener, doorman)))
     })
 }
@@ -270,10 +286,10 @@ mod tests {
     }
 
     /// A guarded socket and its peer.
-    async fn pair() -> (Guarded, TcpStream) {
+    async fn pair(first_bytes: usize) -> (Guarded, TcpStream) {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let peer = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
-        (accept(&listener, &Doorman::new(1, 1)).await.0, peer)
+        (accept(&listener, &Doorman::new(1, 1), first_bytes).await.0, peer)
     }
 
     /// Who says nothing is not listened to for long; who said something may pause.
@@ -281,14 +297,19 @@ mod tests {
     /// fault: P4
     #[tokio::test(start_paused = true)]
     async fn a_silent_connection_is_closed() {
-        let (mut guarded, _silent) = pair().await;
+        let (mut guarded, _silent) = pair(1).await;
         let error = guarded.read_u8().await.unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::TimedOut);
-        let (mut guarded, mut peer) = pair().await;
+        let (mut guarded, mut peer) = pair(1).await;
         peer.write_all(b"x").await.unwrap();
         assert_eq!(guarded.read_u8().await.unwrap(), b'x');
         let pause = tokio::time::timeout(4 * FIRST_BYTE_TIMEOUT, guarded.read_u8()).await;
         assert!(pause.is_err(), "it still waits");
+        // Where more is needed, less is as good as nothing.
+        let (mut guarded, mut peer) = pair(3).await;
+        peer.write_all(b"PR").await.unwrap();
+        assert_eq!(guarded.read_u16().await.unwrap(), u16::from_be_bytes(*b"PR"));
+        assert_eq!(guarded.read_u8().await.unwrap_err().kind(), io::ErrorKind::TimedOut);
     }
 
     /// Who does not read what it asked for is let go.
@@ -296,7 +317,7 @@ mod tests {
     /// fault: P4
     #[tokio::test(start_paused = true)]
     async fn a_peer_that_does_not_read_is_let_go() {
-        let (mut guarded, _peer) = pair().await;
+        let (mut guarded, _peer) = pair(1).await;
         let block = vec![7; 1 << 20];
         // Until the buffers of the system are full, then until the time is over.
         let error = loop {

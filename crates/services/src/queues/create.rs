@@ -9,7 +9,7 @@ use crate::identity::Identity;
 use crate::keys::queue as key;
 use crate::limits::QUEUES_MAX;
 use crate::producers::{Fingerprint, once};
-use crate::queues::definition::{Definition, resolve};
+use crate::queues::definition::{Definition, check_path, resolve};
 use crate::queues::{Created, QueueSettings};
 
 /// Creates a queue.
@@ -28,6 +28,9 @@ impl<'a> Create<'a> {
         identity: Option<Identity>,
     ) -> Result<Self, Error> {
         let settings = resolve(name, settings)?;
+        for name in [Some(name), settings.dead_letter.as_deref()].into_iter().flatten() {
+            check_path(name)?;
+        }
         let identity = identity.map(|identity| {
             let fingerprint = Fingerprint::of("create")
                 .bytes(name.as_bytes())

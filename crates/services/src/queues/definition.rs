@@ -102,10 +102,28 @@ pub(crate) fn check_name(name: &str) -> Result<(), Error> {
     )))
 }
 
+/// Refuses names of new queues that mean something else in a path.
+pub(crate) fn check_path(name: &str) -> Result<(), Error> {
+    match name {
+        "." | ".." => Err(Error::invalid(format!("{name:?} is no name of a queue in a path"))),
+        _ => Ok(()),
+    }
+}
+
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn names_that_mean_something_in_a_path_are_refused() {
+        for name in [".", ".."] {
+            check_path(name).unwrap_err();
+        }
+        for name in ["...", ".a", "a.."] {
+            check_path(name).unwrap();
+        }
+    }
 
     #[test]
     fn definitions_round_trip_and_every_cut_is_noticed() {

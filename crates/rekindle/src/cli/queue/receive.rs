@@ -3,7 +3,7 @@
 //! Invariants: what was leased and could not be printed is given back, also when a signal ends it;
 //! `--ack` acks a message only after its line was written and flushed.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, HashSet, VecDeque};
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -13,6 +13,7 @@ use rekindle_client::{Client, Delivery, Header, Receive};
 use rekindle_recovery::exit;
 use serde::Serialize;
 use tokio::runtime::Handle;
+use tokio::time::Instant;
 
 use super::admin::summary;
 use crate::cli::failure::{Failure, code, worse};
@@ -157,7 +158,59 @@ pub(super) async fn run(client: &Client, args: &ReceiveArgs) -> Outcome {
     }
 }
 
+/// What was printed by this command and is still its to keep.
+struct Held<'a> {
+    client: &'a Client,
+    queue: &'a str,
+    /// Ids of all messages that were printed.
+    ids: HashSet<String>,
+    /// The tokens of those that are not acked.
+    tokens: Vec<String>,
+    /// A third of the queue's visibility, once it was asked for.
+    every: Option<Duration>,
+    extended: Instant,
+    /// Leases that ran out all the same.
+    lost: usize,
+}
+
+impl<'a> Held<'a> {
+    fn new(client: &'a Client, queue: &'a str) -> Self {
+        let (ids, tokens, extended) = (HashSet::new(), vec![], Instant::now());
+        Self { client, queue, ids, tokens, every: None, extended, lost: 0 }
+    }
+
+    /// Of a page, those that were not printed before. A lease that ran out while others were printed
+    /// brings its message back: it is kept without another line.
+    fn fresh(&mut self, deliveries: Vec<Delivery>) -> (Vec<Delivery>, Vec<String>) {
+        let (again, fresh): (Vec<_>, Vec<_>) =
+            deliveries.into_iter().partition(|it| !self.ids.insert(it.id.to_string()));
+        self.lost += again.len();
+        (fresh, again.into_iter().map(|it| it.token.to_string()).collect())
+    }
+
+    /// Keeps the leases of what was printed while printing goes on.
+    async fn extend(&mut self) -> Result<(), Failure> {
+        let every = match self.every {
+            Some(every) => every,
+            None => {
+                let shown = self.client.show_queue(self.queue).await?;
+                let visibility_ms = shown.definition.unwrap_or_default().visibility_ms;
+                *self.every.insert(Duration::from_millis(visibility_ms / 3))
+            }
+        };
+        if self.extended.elapsed() < every || self.tokens.is_empty() {
+            return Ok(());
+        }
+        self.extended = Instant::now();
+        let results = self.client.extend(self.queue, &self.tokens, Duration::ZERO).await;
+        let mut results = results.into_iter();
+        self.tokens.retain(|_| results.next().is_some_and(|result| result.is_ok()));
+        Ok(())
+    }
+}
+
 async fn print_all(client: &Client, args: &ReceiveArgs, open: &Open) -> Outcome {
+    let mut held = Held::new(client, &args.name);
     let mut left = args.max.unwrap_or(if args.all { u64::MAX } else { 1 });
     let mut receive = Receive {
         wait: args.wait,
@@ -171,14 +224,18 @@ async fn print_all(client: &Client, args: &ReceiveArgs, open: &Open) -> Outcome 
         if deliveries.is_empty() {
             break;
         }
+        let (deliveries, mut tokens) = held.fresh(deliveries);
         let count = u64::try_from(deliveries.len()).unwrap_or(u64::MAX);
         let written = write(&mut out, &deliveries, open);
         if lock(open).ending {
             std::future::pending::<()>().await;
         }
+        tokens.append(&mut lock(open).printed);
         if args.ack {
-            let tokens = std::mem::take(&mut lock(open).printed);
             exit_code = worse(exit_code, ack(client, &args.name, tokens).await);
+        } else {
+            held.tokens.append(&mut tokens);
+            held.extend().await?;
         }
         if let Err(error) = written {
             let rest = std::mem::take(&mut lock(open).rest);
@@ -193,6 +250,13 @@ async fn print_all(client: &Client, args: &ReceiveArgs, open: &Open) -> Outcome 
         left = left.saturating_sub(count);
         // What follows at once belongs to this answer; only --all waits for more.
         receive.wait = if args.all { args.wait } else { Duration::ZERO };
+    }
+    if held.lost > 0 {
+        say(&format!(
+            "{} leases ran out while this command printed, so the tokens that it printed for them \
+             are void; take fewer with --max, or give the queue a longer --visibility",
+            held.lost
+        ));
     }
     if printed == 0 && exit_code == 0 && left > 0 {
         let shown = client.show_queue(&args.name).await?;

@@ -18,7 +18,7 @@ use crate::state::Server;
 /// Serves until it is dropped: probes are answered to the very end.
 pub async fn serve(listener: TcpListener, router: Router, server: Arc<Server>) {
     loop {
-        let (socket, address) = accept(&listener, &server.http_doorman).await;
+        let (socket, address) = accept(&listener, &server.http_doorman, 1).await;
         let router = router.clone();
         tokio::spawn(async move {
             if let Err(error) = converse(socket, router).await {
