@@ -179,8 +179,8 @@ impl<'a> Held<'a> {
         Self { client, queue, ids, tokens, every: None, extended, lost: 0 }
     }
 
-    /// Of a page, those that were not printed before. A lease that ran out while others were printed
-    /// brings its message back: it is kept without another line.
+    /// Of a page, those that were not printed before. A lease that ran out while others were
+    /// printed brings its message back: it is kept without another line.
     fn fresh(&mut self, deliveries: Vec<Delivery>) -> (Vec<Delivery>, Vec<String>) {
         let (again, fresh): (Vec<_>, Vec<_>) =
             deliveries.into_iter().partition(|it| !self.ids.insert(it.id.to_string()));

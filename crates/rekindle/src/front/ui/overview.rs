@@ -173,7 +173,7 @@ fn of_the_store(view: &OverviewScreen, lines: &Lines<'_>) -> Vec<Chart> {
         },
         Chart {
             bound: Some(("recovery.max_time", float(view.max_recovery_micros))),
-            ..plain("Predicted recovery", Unit::Micros, predicted)
+            ..plain("Predicted recovery: replay", Unit::Micros, predicted)
         },
     ]
 }

@@ -154,7 +154,7 @@ fn look(server: &Server) -> Sample {
     sample.transactions = stats.commits;
     sample.state_bytes = stats.state_bytes;
     sample.state_max_bytes = stats.max_state_bytes;
-    sample.predicted_micros = stats.predicted_recovery_micros;
+    sample.predicted_micros = stats.predicted_replay_micros;
     if let Ok((queues, more)) = recovered.services.queues().list("", QUEUES_COUNTED) {
         sample.queues = u64::try_from(queues.len()).unwrap_or(u64::MAX);
         sample.more_queues = more;
