@@ -8,7 +8,7 @@
 
 use std::ops::Range;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError, RwLock};
+use std::sync::{Mutex, PoisonError, RwLock, TryLockError};
 
 use rekindle_database::{Database, Error as DatabaseError, RepairOptions, Salvage};
 use rekindle_env::{DirectoryLock, Env, LockMode};
@@ -135,6 +135,13 @@ impl RecoveryMode {
         tracing::warn!(target: "rekindle::audit", %out, whole = done.whole, rows, "salvaged");
         self.replace(Seen { decided: Some(vec![line]), ..self.seen() });
         Ok(done)
+    }
+
+    /// Waits until a decision that was begun is done; answers whether there was one. Blocking.
+    pub(crate) fn await_decision(&self) -> bool {
+        let busy = matches!(self.held.try_lock(), Err(TryLockError::WouldBlock));
+        drop(self.held.lock());
+        busy
     }
 
     fn replace(&self, seen: Seen) {

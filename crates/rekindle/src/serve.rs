@@ -220,6 +220,12 @@ async fn limited(server: &Arc<Server>, http_listener: TcpListener) -> Result<(),
     tracing::warn!(%http, code = mode.report().code, "recovery mode: no work is served");
     warn_when_insecure(server);
     server.progress.reached(Stage::Shutdown).await;
+    let deciding = Arc::clone(server);
+    let decided = move || deciding.recovery_mode().is_some_and(RecoveryMode::await_decision);
+    if tokio::task::spawn_blocking(decided).await.unwrap_or(false) {
+        // Its answer is on its way to the socket.
+        tokio::time::sleep(LAST_EVENT).await;
+    }
     Ok(())
 }
 
