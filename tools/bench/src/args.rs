@@ -82,14 +82,16 @@ pub(crate) enum Section {
     Server,
     /// From a killed server to the first message
     Restart,
+    /// The same, for growing stores
+    Growth,
     /// Other stores in the same run (feature `peers`)
     Peers,
 }
 
 impl Section {
     /// All, in the order in which they run.
-    pub(crate) const ALL: [Self; 5] =
-        [Self::Embedded, Self::Recovery, Self::Server, Self::Restart, Self::Peers];
+    pub(crate) const ALL: [Self; 6] =
+        [Self::Embedded, Self::Recovery, Self::Server, Self::Restart, Self::Growth, Self::Peers];
 
     /// What stands above its table.
     pub(crate) const fn title(self) -> &'static str {
@@ -98,6 +100,7 @@ impl Section {
             Self::Recovery => "Recovery: 16 B + 100 B per transaction",
             Self::Server => "Server: messages of 1 KiB on loopback, synced before the ack",
             Self::Restart => "Restart after SIGKILL, from exec to the first message",
+            Self::Growth => "Time to serving after SIGKILL, for growing stores",
             Self::Peers => "Peers: the same transactions in the same run",
         }
     }

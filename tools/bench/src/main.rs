@@ -62,6 +62,7 @@ fn run(args: &Args) -> Result<(), Failed> {
                 Section::Recovery => replay::measure(args, &dir, &mut book)?,
                 Section::Server => server::measure(args, &dir, &mut book)?,
                 Section::Restart => restart::measure(args, &dir, &mut book)?,
+                Section::Growth => restart::measure_growth(args, &dir, &mut book)?,
                 Section::Peers => peers_in(args, &dir, &mut book)?,
             }
         }

@@ -7,6 +7,8 @@ use std::path::Path;
 use std::time::Duration;
 
 use rekindle_client::{Client, Error, Message, Receive, SenderOptions};
+use rekindle_database::Options;
+use rekindle_env::Env;
 use tokio::runtime::Runtime;
 
 use crate::Failed;
@@ -19,6 +21,8 @@ use crate::{machine, phase};
 
 /// Messages that wait.
 const MESSAGES: usize = 100_000;
+/// The same, for how the time grows.
+const GROWING: [usize; 4] = [25_000, 50_000, 100_000, 200_000];
 
 /// Measures everything in this section once.
 pub(crate) fn measure(_: &Args, dir: &Path, book: &mut Book) -> Result<(), Failed> {
@@ -27,7 +31,7 @@ pub(crate) fn measure(_: &Args, dir: &Path, book: &mut Book) -> Result<(), Faile
     let started = Server::start(&place.store(), Duration::ZERO)?;
     let filled = runtime.block_on(async {
         let client = server::connect(&started).await?;
-        fill(&client).await
+        fill(&client, MESSAGES).await
     });
     filled?;
     started.kill()?;
@@ -42,11 +46,45 @@ pub(crate) fn measure(_: &Args, dir: &Path, book: &mut Book) -> Result<(), Faile
     Ok(())
 }
 
-async fn fill(client: &Client) -> Result<(), Error> {
+/// How the time grows with the state and with the journal behind its checkpoint, as the policy of a
+/// server leaves them.
+pub(crate) fn measure_growth(_: &Args, dir: &Path, book: &mut Book) -> Result<(), Failed> {
+    for messages in GROWING {
+        let place = Place::new(dir)?;
+        let runtime = Runtime::new()?;
+        let started = Server::start(&place.store(), Duration::ZERO)?;
+        let filled = runtime.block_on(async {
+            let client = server::connect(&started).await?;
+            fill(&client, messages).await
+        });
+        filled?;
+        started.kill()?;
+        let (checkpoint, journal) = sizes(&place.store())?;
+        let ms = first_message(&runtime, &place)? * 1e3;
+        let figure = Figure::new(format!("{messages} messages of 1 KiB"), "ms", ms);
+        let figure =
+            figure.with("checkpoint MiB", mib(checkpoint)).with("journal MiB", mib(journal));
+        book.add(figure.with("ms per MiB", ms / mib(checkpoint + journal)));
+    }
+    Ok(())
+}
+
+fn mib(bytes: u64) -> f64 {
+    bytes as f64 / f64::from(1 << 20)
+}
+
+/// Bytes of the newest checkpoint, and of the journal that a start reads behind it.
+fn sizes(store: &Path) -> Result<(u64, u64), Failed> {
+    let info = rekindle_database::dry_run(store, &Options::default(), &Env::real())?;
+    let before = info.before.ok_or("a killed store has a past")?;
+    Ok((before.checkpoint_bytes, before.journal_bytes))
+}
+
+async fn fill(client: &Client, messages: usize) -> Result<(), Error> {
     let options = SenderOptions { in_flight: 1_024, ..SenderOptions::default() };
     let sender = client.sender_with(QUEUE, options);
     let mut last = None;
-    for _ in 0..MESSAGES {
+    for _ in 0..messages {
         last = Some(sender.submit(Message::new(&BODY[..])).await);
     }
     if let Some(last) = last {
