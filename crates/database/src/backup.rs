@@ -7,10 +7,12 @@
 //! ```
 //!
 //! Invariants: what has no whole manifest is no backup; a file is never changed once a manifest
-//! names it, but for being made whole again; one directory holds one lineage of one store. A sealed
+//! names it, but for being made whole again; one directory holds one history of one store. A sealed
 //! segment may be the store's own file under a second name: its bytes up to the end that its
 //! successor declares never change again, and what lies behind that end counts for nothing.
 
+mod bring;
+mod claims;
 mod folder;
 mod manifest;
 mod prove;
@@ -75,8 +77,9 @@ impl Database {
     /// may wait.
     ///
     /// # Errors
-    /// `Busy` while another one is taken, `Invalid` for a directory of something else, `Full` where
-    /// there is no space, `Io`. Nothing half done counts as a backup, and the database goes on.
+    /// `Busy` while another one is taken, `Invalid` for a directory of something else, `Diverged`
+    /// for one whose backups are not of this store's past, `Full` where there is no space, `Io`.
+    /// Nothing half done counts as a backup, and the database goes on.
     pub fn backup(&self, to: &Path) -> Result<Backup, Error> {
         Core::backup(self.core(), to)
     }

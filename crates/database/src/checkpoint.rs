@@ -166,9 +166,9 @@ impl Checkpoints {
         (newest, Kept { checkpoints: self, id: newest.id })
     }
 
-    /// The file of one.
-    pub(crate) fn path(&self, id: u64) -> PathBuf {
-        self.folder.join(checkpoint::file_name(id))
+    /// Those that the journal names, newest first.
+    pub(crate) fn named(&self) -> Vec<Named> {
+        lock(&self.known).named.into_iter().filter(|named| named.id != 0).collect()
     }
 
     /// How many were written, and how many failed.

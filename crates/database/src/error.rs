@@ -90,6 +90,10 @@ pub enum Error {
     /// Somebody else does that right now; nothing happened.
     #[error("{0}")]
     Busy(String),
+    /// The backups there are of another history than this store, which was rolled back to a copy or
+    /// is one; nothing was changed.
+    #[error("{0}")]
+    Diverged(String),
     /// A file of a backup, or of a store that is backed up, is damaged; nothing was changed.
     #[error("{0}")]
     Damaged(String),
@@ -115,7 +119,7 @@ impl Error {
     #[must_use]
     pub fn kind(&self) -> Kind {
         match self {
-            Self::Conflict { .. } | Self::Busy(_) => Kind::Conflict,
+            Self::Conflict { .. } | Self::Busy(_) | Self::Diverged(_) => Kind::Conflict,
             Self::Invalid(_) => Kind::Invalid,
             Self::Full(_) => Kind::Full,
             Self::Compacted { .. } => Kind::Compacted,
@@ -143,7 +147,8 @@ impl Error {
             | Self::Invalid(_)
             | Self::Full(_)
             | Self::Compacted { .. }
-            | Self::Busy(_) => exit::REFUSED,
+            | Self::Busy(_)
+            | Self::Diverged(_) => exit::REFUSED,
         }
     }
 
@@ -236,6 +241,7 @@ mod tests {
             (Error::Unknown, Kind::Unknown, 75),
             (Error::Corrupt(report()), Kind::Corrupt, 65),
             (Error::Busy(text()), Kind::Conflict, 1),
+            (Error::Diverged(text()), Kind::Conflict, 1),
             (Error::Damaged(text()), Kind::Corrupt, 65),
             (Error::Locked(text()), Kind::Locked, 73),
             (Error::NotAStore(text()), Kind::Configuration, 78),

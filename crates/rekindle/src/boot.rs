@@ -211,7 +211,8 @@ pub(crate) fn refuse(error: &DatabaseError, data: &Path) -> Refused {
              reports/), and nothing starts on damaged data. The ways on:\n  \
              rekindle verify --data {data}          checks every byte and lists what is damaged\n  \
              rekindle journal dump --data {data}    shows what can be read\n  \
-             restore a copy of the directory, and start on that\n{}  \
+             restore a copy of the directory, and start on that (and take its backups into another \
+             directory: those of the time behind the copy stay as they are)\n{}  \
              rekindle salvage --data {data} --export OUT    writes all that can be read as JSON \
              lines, and changes nothing",
             repair(error, &data.to_string())

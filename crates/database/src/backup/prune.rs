@@ -90,11 +90,12 @@ fn check(folder: &Folder, kept: &[Manifest]) -> Result<(), Error> {
     let mut seen = BTreeSet::new();
     for manifest in kept {
         let mut found = None;
-        if seen.insert(manifest.checkpoint.file.as_str()) {
-            found = prover.same_checkpoint(&manifest.checkpoint)?;
+        let checkpoint = &manifest.checkpoint;
+        if seen.insert((checkpoint.file.as_str(), checkpoint.crc32c)) {
+            found = prover.same_checkpoint(checkpoint)?;
         }
         for segment in &manifest.segments {
-            if found.is_none() && seen.insert(segment.file.as_str()) {
+            if found.is_none() && seen.insert((segment.file.as_str(), segment.crc32c)) {
                 found = prover.same_segment(segment, &mut |_| {})?;
             }
         }

@@ -14,10 +14,11 @@ use rekindle_journal::codec::record::TxnsPrefix;
 use rekindle_journal::recovery::walk::Joint;
 use rekindle_journal::{Layout, Record, RecordKind, SealError, SealedEnd, SegmentPin};
 
+use super::bring::Wanted;
+use super::claims::{Claims, Standing};
 use super::folder::{Folder, manifest_file};
 use super::manifest::{CheckpointFile, FORMAT, Manifest, SegmentFile, encode_id};
 use super::manifest::{checkpoint_file, segment_file};
-use super::prove::Prover;
 use super::transfer::Transfer;
 use super::verify::BackupFinding;
 use super::{BACKUPS_MAX, Backup};
@@ -87,6 +88,7 @@ impl Core {
             let pin = checkpoints.journal.pin();
             let taking = Taking { core: self, checkpoints, layout, folder, pin };
             taking.check_identity()?;
+            taking.check_history()?;
             taking.take()
         });
         let backup = backup.map_err(full_or_else)?;
@@ -129,11 +131,11 @@ fn check_place(to: &Path, layout: &Layout) -> Result<(), Error> {
 }
 
 /// A backup while it is taken.
-struct Taking<'a> {
-    core: &'a Core,
-    checkpoints: &'a Checkpoints,
-    layout: Layout,
-    folder: Folder,
+pub(super) struct Taking<'a> {
+    pub(super) core: &'a Core,
+    pub(super) checkpoints: &'a Checkpoints,
+    pub(super) layout: Layout,
+    pub(super) folder: Folder,
     pin: SegmentPin,
 }
 
@@ -163,6 +165,48 @@ impl Taking<'_> {
         Ok(())
     }
 
+    /// Whether the backups there are of this store's own past; where they are not, one more would
+    /// put other files in the place of theirs.
+    fn check_history(&self) -> Result<(), Error> {
+        let manifests: Vec<&Manifest> = self.folder.manifests().collect();
+        if manifests.is_empty() {
+            return Ok(());
+        }
+        // What was acknowledged from memory is a part of it.
+        self.core.journal.sync()?;
+        let in_use = self.checkpoints.journal.segments();
+        let mut headers = Vec::with_capacity(in_use.len());
+        for seq in &in_use {
+            // Damage stops the backup when it reaches it.
+            match self.header(*seq) {
+                Ok(header) => headers.push(header),
+                Err(Error::Damaged(_)) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        let standing = Standing {
+            incarnation: self.core.incarnation,
+            position: self.core.journal.durable().position,
+            active: in_use.last().copied().unwrap_or(0),
+            headers,
+            checkpoints: self.checkpoints.named(),
+        };
+        let claims = Claims::of(self.folder.manifests());
+        match standing.stranger(&manifests, &claims) {
+            None => Ok(()),
+            Some(why) => Err(self.diverged(&why)),
+        }
+    }
+
+    pub(super) fn diverged(&self, why: &str) -> Error {
+        let dir = self.folder.dir.display();
+        Error::Diverged(format!(
+            "{dir} holds backups that are not of this store's past: {why}. The store was rolled \
+             back to an older copy, or another copy of it takes its backups there; nothing of them \
+             was changed; name another directory"
+        ))
+    }
+
     fn take(&self) -> Result<Backup, Error> {
         let (newest, _kept) = self.checkpoint()?;
         let until_ms = self.core.state.sequencer().clock.close_millisecond();
@@ -175,14 +219,15 @@ impl Taking<'_> {
         }
         let go_on = |bytes| self.go_on(bytes);
         let disk = &*self.core.env.disk;
+        let claims = Claims::of(self.folder.manifests());
         let mut transfer =
             Transfer { disk, go_on: &go_on, counts: super::transfer::Counts::default() };
-        let checkpoint = self.bring_checkpoint(&newest, &mut transfer)?;
+        let checkpoint = self.bring_checkpoint(&newest, &claims, &mut transfer)?;
         let mut reached =
             Reached { version: checkpoint.version, log_time_ms: checkpoint.log_time_ms };
         let mut files = Vec::with_capacity(segments.len());
         for segment in &segments {
-            files.push(self.bring_segment(segment, &mut transfer, &mut reached)?);
+            files.push(self.bring_segment(segment, &claims, &mut transfer, &mut reached)?);
         }
         let continuous =
             earlier.as_ref().and_then(|earlier| earlier.segments.last()).is_none_or(|last| {
@@ -294,78 +339,47 @@ impl Taking<'_> {
         })
     }
 
-    fn prover<'p>(&'p self, go_on: &'p super::prove::GoOn<'p>) -> Prover<'p> {
-        Prover {
-            disk: &*self.core.env.disk,
-            dir: &self.folder.dir,
-            store_id: self.checkpoints.identity.store_id,
-            node: self.checkpoints.identity.node,
-            go_on,
-        }
-    }
-
     fn bring_checkpoint(
         &self,
         newest: &Named,
+        claims: &Claims<'_>,
         transfer: &mut Transfer<'_>,
     ) -> Result<CheckpointFile, Error> {
-        let to = self.folder.dir.join(checkpoint_file(newest.id));
-        let from = self.checkpoints.path(newest.id);
-        self.bring(&from, &to, newest.bytes, newest.bytes, transfer, &mut |prover| {
-            prover.checkpoint(newest.id)
-        })
+        let wanted = Wanted {
+            file: checkpoint_file(newest.id),
+            len: newest.bytes,
+            used: newest.bytes,
+            said: claims.checkpoint(newest.id),
+            tail: true,
+        };
+        self.bring(&wanted, transfer, &mut |prover| prover.checkpoint(newest.id))
     }
 
     fn bring_segment(
         &self,
         segment: &Sealed,
+        claims: &Claims<'_>,
         transfer: &mut Transfer<'_>,
         reached: &mut Reached,
     ) -> Result<SegmentFile, Error> {
-        let to = self.folder.dir.join(segment_file(segment.seq));
-        let from = self.layout.segment(segment.seq);
         // What is broken off in the middle is not noted.
         let before = *reached;
         let base = self.header(segment.seq)?.base_lsn;
-        let used = segment.end.lsn.saturating_sub(base).min(segment.len);
-        self.bring(&from, &to, segment.len, used, transfer, &mut |prover| {
+        let wanted = Wanted {
+            file: segment_file(segment.seq),
+            len: segment.len,
+            used: segment.end.lsn.saturating_sub(base).min(segment.len),
+            said: claims.segment(segment.seq),
+            // Its end is that of this store, down to the chain: no other segment has it.
+            tail: false,
+        };
+        self.bring(&wanted, transfer, &mut |prover| {
             *reached = before;
             prover.segment(segment.seq, &segment.end, &mut |record| reached.note(record))
         })
     }
 
-    /// Brings a file where it is not there whole, and proves it.
-    fn bring<T>(
-        &self,
-        from: &Path,
-        to: &Path,
-        len: u64,
-        used: u64,
-        transfer: &mut Transfer<'_>,
-        prove: &mut dyn FnMut(&Prover<'_>) -> super::prove::Proof<T>,
-    ) -> Result<T, Error> {
-        let go_on = |bytes| self.go_on(bytes);
-        let prover = self.prover(&go_on);
-        if transfer.is_there(to, len)? {
-            if let Ok(whole) = prove(&prover)? {
-                transfer.counts.kept += 1;
-                return Ok(whole);
-            }
-            tracing::warn!("{} is damaged and is brought again", to.display());
-            transfer.remove(to)?;
-        }
-        transfer.bring(from, to, len, used)?;
-        match prove(&prover)? {
-            Ok(whole) => Ok(whole),
-            Err(finding) => {
-                // Of no use to anybody; the store's own file is what it was.
-                transfer.remove(to)?;
-                Err(self.damaged(&finding))
-            }
-        }
-    }
-
-    fn damaged(&self, finding: &BackupFinding) -> Error {
+    pub(super) fn damaged(&self, finding: &BackupFinding) -> Error {
         Error::Damaged(format!(
             "the store's own copy of {finding}; no backup was taken, check the store with \
              'rekindle verify'"
@@ -373,7 +387,7 @@ impl Taking<'_> {
     }
 
     /// Gives up when the database is being closed or its disk runs full.
-    fn go_on(&self, _: u64) -> Result<(), Error> {
+    pub(super) fn go_on(&self, _: u64) -> Result<(), Error> {
         if let Some(halt) = &self.core.state.sequencer().halted {
             return Err(halt.error());
         }

@@ -38,18 +38,16 @@ pub(super) struct Transfer<'a> {
 }
 
 impl Transfer<'_> {
-    /// Whether a file of this length is there; anything else that is in its place goes, if it is a
-    /// file.
-    pub(super) fn is_there(&self, to: &Path, len: u64) -> Result<bool, Error> {
+    /// The length of the file that is there.
+    pub(super) fn there(&self, to: &Path) -> Result<Option<u64>, Error> {
         let context = |error| Error::io(format!("looking at {}", to.display()), error);
         match self.disk.stat(to).map_err(context)? {
-            None => Ok(false),
+            None => Ok(None),
             Some(entry) if entry.kind != EntryKind::File => Err(Error::Invalid(format!(
                 "{} is no file; move it away, or choose another directory",
                 to.display()
             ))),
-            Some(entry) if entry.len == len => Ok(true),
-            Some(_) => self.remove(to).map(|()| false),
+            Some(entry) => Ok(Some(entry.len)),
         }
     }
 

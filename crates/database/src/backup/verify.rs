@@ -3,14 +3,14 @@
 //! Invariant: changes nothing; what is wrong is named by file and offset, and no finding hides
 //! another file's.
 
-use std::collections::BTreeMap;
 use std::fmt;
 use std::path::Path;
 
 use rekindle_env::Env;
 use rekindle_recovery::exit;
 
-use super::folder::Folder;
+use super::claims::{Claim, Claims, Said};
+use super::folder::{Folder, manifest_file};
 use super::manifest::{Manifest, decode_id};
 use super::prove::Prover;
 use super::timeline::Timeline;
@@ -83,7 +83,8 @@ pub fn verify_backup(dir: &Path, env: &Env) -> Result<BackupReport, Error> {
     for (manifest, whole) in &mut backups {
         let damaged = |file: &str| report.findings.iter().any(|finding| finding.file == file);
         let mut files = manifest.segments.iter().map(|segment| segment.file.as_str());
-        if damaged(&manifest.checkpoint.file) || files.any(damaged) {
+        let own = manifest_file(manifest.number);
+        if damaged(&own) || damaged(&manifest.checkpoint.file) || files.any(damaged) {
             continue;
         }
         let choice = Timeline::own(manifest).choice(Until::End);
@@ -94,7 +95,7 @@ pub fn verify_backup(dir: &Path, env: &Env) -> Result<BackupReport, Error> {
             },
             Err(Error::Io { context, source }) => return Err(Error::Io { context, source }),
             Err(error) => report.findings.push(BackupFinding {
-                file: super::folder::manifest_file(manifest.number),
+                file: manifest_file(manifest.number),
                 offset: 0,
                 expected: "files that can be restored".to_owned(),
                 found: error.to_string(),
@@ -117,23 +118,63 @@ fn check_files(folder: &Folder, report: &mut BackupReport) -> Result<(), Error> 
         (&manifest.store_id, &manifest.lineage) != (&first.store_id, &first.lineage)
     });
     report.findings.extend(others.map(|other| BackupFinding {
-        file: super::folder::manifest_file(other.number),
+        file: manifest_file(other.number),
         offset: 0,
         expected: format!("store {} lineage {}", first.store_id, first.lineage),
         found: format!("store {} lineage {}", other.store_id, other.lineage),
     }));
-    let checkpoints: BTreeMap<u64, _> =
-        manifests.iter().map(|manifest| (manifest.checkpoint.id, &manifest.checkpoint)).collect();
-    for said in checkpoints.values() {
-        report.findings.extend(prover.same_checkpoint(said)?);
-        report.bytes = report.bytes.saturating_add(said.bytes);
+    let claims = Claims::of(manifests.iter().copied());
+    for said in claims.checkpoints.values() {
+        check_file(said, &manifests, report, &|claim| prover.same_checkpoint(claim), &|it| {
+            vec![&it.checkpoint]
+        })?;
+        report.bytes = report.bytes.saturating_add(said.last().map_or(0, |(_, it)| it.bytes));
     }
-    let segments = manifests.iter().flat_map(|manifest| &manifest.segments);
-    let segments: BTreeMap<u64, _> = segments.map(|segment| (segment.seq, segment)).collect();
-    for said in segments.values() {
-        report.findings.extend(prover.same_segment(said, &mut |_| {})?);
-        report.bytes = report.bytes.saturating_add(said.used);
+    for said in claims.segments.values() {
+        let look = |claim: &_| prover.same_segment(claim, &mut |_| {});
+        check_file(said, &manifests, report, &look, &|it| it.segments.iter().collect())?;
+        report.bytes = report.bytes.saturating_add(said.last().map_or(0, |(_, it)| it.used));
     }
-    report.files += (checkpoints.len() + segments.len()) as u64;
+    report.files += (claims.checkpoints.len() + claims.segments.len()) as u64;
+    Ok(())
+}
+
+/// Reads a file as each thing that is said of it, which is one thing unless two histories got into
+/// the directory: then it is at most one backup's, and the others are told.
+fn check_file<T: Claim>(
+    said: &[Said<'_, T>],
+    manifests: &[&Manifest],
+    report: &mut BackupReport,
+    look: &dyn Fn(&T) -> Result<Option<BackupFinding>, Error>,
+    of: &dyn for<'m> Fn(&'m Manifest) -> Vec<&'m T>,
+) -> Result<(), Error> {
+    let (mut right, mut damaged) = (None, None);
+    for claim in said {
+        match look(claim.1)? {
+            None => right = Some(*claim),
+            Some(finding) => damaged = Some(finding),
+        }
+    }
+    let Some((holder, claim)) = right.or_else(|| said.last().copied()) else { return Ok(()) };
+    if right.is_none() {
+        report.findings.extend(damaged);
+    }
+    if said.len() == 1 {
+        return Ok(());
+    }
+    let others = manifests.iter().filter_map(|manifest| {
+        let named = of(manifest).into_iter().find(|it| it.file() == claim.file())?;
+        (!named.same_file(claim)).then_some((manifest.number, named))
+    });
+    report.findings.extend(others.map(|(number, named)| BackupFinding {
+        file: manifest_file(number),
+        offset: 0,
+        expected: format!("{} with checksum {:08x}", named.file(), named.crc32c()),
+        found: format!(
+            "{:08x}, as {} says: backups of two histories of the store are in this directory",
+            claim.crc32c(),
+            manifest_file(holder)
+        ),
+    }));
     Ok(())
 }

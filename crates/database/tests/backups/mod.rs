@@ -7,6 +7,7 @@ mod load;
 mod places;
 mod prune;
 mod repaired;
+mod rolled_back;
 mod travel;
 
 use std::path::Path;
