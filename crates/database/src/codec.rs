@@ -330,6 +330,10 @@ impl CommitMark {
     }
 }
 
+/// How the audit text of a record begins that stands for no loss: the accepted ranges held no record
+/// that is not elsewhere. Persisted.
+pub(crate) const NOTHING_LOST: &[u8] = b"{\"records\":0,";
+
 /// A `Loss` payload: an operator accepted that a range is gone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Loss<'a> {
@@ -364,6 +368,11 @@ impl<'a> Loss<'a> {
             return reader.fail("a range or version that cannot be");
         }
         Ok(loss)
+    }
+
+    /// Whether it stands for more than the decision of who repaired.
+    pub(crate) fn held_records(&self) -> bool {
+        self.from_position < self.to_position || !self.audit.starts_with(NOTHING_LOST)
     }
 
     /// The payload.

@@ -69,7 +69,7 @@ pub use losses::{AUDIT_BYTES_MAX, AcceptedLoss, LOSSES_MAX};
 pub use namespace::{Key, Namespace, RunId, TypeTag};
 pub use options::{
     DurabilityMode, KEY_BYTES_MAX, KEYSPACE_NAME_BYTES_MAX, Options, ROOM_WAIT_MAX,
-    SEGMENT_BYTES_MIN, TRANSACTION_BYTES_MAX,
+    SEGMENT_BYTES_MAX, SEGMENT_BYTES_MIN, TRANSACTION_BYTES_MAX,
 };
 pub use past::{Past, PastOptions};
 pub use refusals::refusals;

@@ -33,6 +33,9 @@ pub struct AcceptedLoss {
     pub end_lsn: u64,
     /// Version of the first transaction behind it.
     pub next_version: u64,
+    /// Whether it may have held records that are nowhere else. Otherwise the record only says that
+    /// a repair was done, and stands for its own position.
+    pub held_records: bool,
     /// Who accepted it, when and why, as the repair wrote it: JSON.
     pub audit: Vec<u8>,
 }
@@ -59,6 +62,7 @@ impl Losses {
                 from_lsn: loss.from_lsn,
                 end_lsn: loss.end_lsn,
                 next_version: loss.next_version,
+                held_records: loss.held_records(),
                 audit,
             });
         }

@@ -22,6 +22,10 @@ pub const ROOM_WAIT_MAX: Duration = Duration::from_secs(30);
 /// Smallest segment: a header and a few frames.
 pub const SEGMENT_BYTES_MIN: u64 = 16 * 1024;
 
+/// Largest segment: what a start carries over into the next one is counted in 32 bits, and a repair
+/// reckons with 4 GiB for a segment of which nothing is known.
+pub const SEGMENT_BYTES_MAX: u64 = 2 * 1024 * 1024 * 1024;
+
 /// The choices of [`Database::open_with`](crate::Database::open_with).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Options {
@@ -53,9 +57,11 @@ pub struct Options {
 impl Options {
     /// Refuses what cannot work.
     pub(crate) fn validate(&self) -> Result<(), Error> {
-        if self.segment_bytes < SEGMENT_BYTES_MIN || !self.segment_bytes.is_multiple_of(4_096) {
+        let may = SEGMENT_BYTES_MIN..=SEGMENT_BYTES_MAX;
+        if !may.contains(&self.segment_bytes) || !self.segment_bytes.is_multiple_of(4_096) {
             return Err(Error::Invalid(format!(
-                "a segment has at least {SEGMENT_BYTES_MIN} bytes, and a multiple of 4096; not {}",
+                "a segment has {SEGMENT_BYTES_MIN} to {SEGMENT_BYTES_MAX} bytes, and a multiple of \
+                 4096; not {}",
                 self.segment_bytes
             )));
         }

@@ -10,6 +10,7 @@ mod contradictions;
 mod crash_child;
 mod fixtures;
 mod floors;
+mod half_repair;
 mod healing;
 mod histories;
 mod hostile;

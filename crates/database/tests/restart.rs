@@ -159,8 +159,9 @@ fn impossible_options_are_refused() {
     let (_, env, _) = simulated(1);
     let small = Options { segment_bytes: 100, ..quiet() };
     let odd = Options { segment_bytes: 100_001, ..quiet() };
+    let large = Options { segment_bytes: (2 << 30) + 4_096, ..quiet() };
     let never = Options { sync_interval: std::time::Duration::ZERO, ..quiet() };
-    for options in [small, odd, never] {
+    for options in [small, odd, large, never] {
         let error = Database::open_with("/store", options, env.clone()).unwrap_err();
         assert!(matches!(error, Error::Invalid(_)), "{error}");
     }

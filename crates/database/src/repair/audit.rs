@@ -4,10 +4,26 @@ use std::fmt::Write as _;
 
 use rekindle_recovery::Finding;
 
-use super::RepairOptions;
+use super::{PlannedLoss, RepairOptions};
+use crate::codec::NOTHING_LOST;
 
 /// Most findings that are listed; all are counted.
 const FINDINGS_MAX: usize = 100;
+
+/// The text of the record that says only that a repair was done.
+pub(super) fn of_nothing(text: &[u8]) -> Vec<u8> {
+    [NOTHING_LOST, text.get(1..).unwrap_or_default()].concat()
+}
+
+/// The text of a record that stands for a loss, or for a piece of it: with the whole of it.
+pub(super) fn of_loss(text: &[u8], loss: &PlannedLoss) -> Vec<u8> {
+    let PlannedLoss { from_position, to_position, next_version, .. } = loss;
+    let whole = format!(
+        "{{\"from_position\":{from_position},\"to_position\":{to_position},\
+         \"next_version\":{next_version},"
+    );
+    [whole.as_bytes(), text.get(1..).unwrap_or_default()].concat()
+}
 
 /// The audit text, one object.
 pub(super) fn text(options: &RepairOptions, wall_ms: u64, findings: &[Finding]) -> Vec<u8> {

@@ -13,6 +13,7 @@ use rekindle_journal::repair::{Hole, LostEnd, StandIn};
 use rekindle_recovery::Finding;
 use rekindle_recovery::numbers::NUMBER_MAX;
 
+use super::audit;
 use crate::codec::Loss;
 use crate::error::Error;
 
@@ -93,8 +94,13 @@ impl Plan {
         }
         losses.extend(facts.lost_end.and_then(|end| of_end(facts, &end)));
         bound_versions(facts, &mut losses);
-        let stand_ins = losses.iter().flat_map(|loss| stand_ins(facts, loss, &audit)).collect();
-        let top = losses.iter().map(|loss| loss.to_position.max(loss.next_version)).max();
+        let mut stand_ins: Vec<StandIn> =
+            losses.iter().flat_map(|loss| stand_ins(facts, loss, &audit)).collect();
+        if stand_ins.is_empty() {
+            stand_ins.push(trace(facts, &audit));
+        }
+        let of_losses = losses.iter().map(|loss| loss.to_position.max(loss.next_version));
+        let top = of_losses.chain([facts.next_position]).max();
         if top.is_some_and(|top| top >= NUMBER_MAX / 2) {
             return Err(Error::Invalid("no positions or versions are left".to_owned()));
         }
@@ -205,6 +211,7 @@ fn stand_ins(facts: &Facts, loss: &PlannedLoss, audit: &[u8]) -> Vec<StandIn> {
     let mut begins: BTreeSet<u64> = facts.replay_from.iter().copied().filter(inside).collect();
     begins.insert(begin);
     let ends = begins.iter().skip(1).map(|next| next - 1).chain([loss.to_position]);
+    let audit = audit::of_loss(audit, loss);
     let pieces: Vec<(u64, u64)> = begins.iter().copied().zip(ends).collect();
     let piece = |(position, to_position): (u64, u64)| {
         let last = to_position == loss.to_position;
@@ -214,9 +221,26 @@ fn stand_ins(facts: &Facts, loss: &PlannedLoss, audit: &[u8]) -> Vec<StandIn> {
             from_lsn: loss.from_lsn,
             end_lsn: loss.end_lsn,
             next_version: if last { loss.next_version } else { loss.from_version },
-            audit,
+            audit: &audit,
         };
         StandIn { position, to_position, payload: record.encode() }
     };
     pieces.into_iter().map(piece).collect()
+}
+
+/// Where nothing is lost that is not elsewhere, the decision is told by a record that stands for
+/// itself only, behind everything.
+fn trace(facts: &Facts, audit: &[u8]) -> StandIn {
+    let places = || facts.findings.iter().map(|finding| &finding.place);
+    let position = facts.next_position;
+    let audit = audit::of_nothing(audit);
+    let record = Loss {
+        from_position: position,
+        to_position: position,
+        from_lsn: places().map(|place| place.from).min().unwrap_or(0),
+        end_lsn: places().map(|place| place.to).max().unwrap_or(0),
+        next_version: facts.last_version.unwrap_or(0).max(facts.mark.version) + 1,
+        audit: &audit,
+    };
+    StandIn { position, to_position: position, payload: record.encode() }
 }

@@ -29,14 +29,18 @@ impl Replay {
         let Decoded::Loss(loss) = decoded else { return };
         let (from, to, next) = (loss.from_position, loss.to_position, loss.next_version);
         let (position, expected) = (record.position, self.expected());
-        tracing::warn!(
-            "An accepted loss stands for positions {from}..={to}; version {next} follows"
-        );
-        let found = format!("a loss of positions {from}..={to}, accepted at position {position}");
+        let found = if loss.held_records() {
+            tracing::warn!(
+                "An accepted loss stands for positions {from}..={to}; version {next} follows"
+            );
+            format!("a loss of positions {from}..={to}, accepted at position {position}")
+        } else {
+            format!("a repair at position {position} that lost no record")
+        };
         self.note(label, place, &format!("version {expected}"), &found);
         assert!(self.last.is_none_or(|last| next > last), "a loss never takes versions back");
         self.last = Some(next - 1);
-        self.after_loss = true;
+        self.after_loss |= loss.held_records();
         self.stats.final_version = self.stats.final_version.max(next - 1);
         self.losses.push(record, loss, place);
     }

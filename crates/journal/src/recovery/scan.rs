@@ -307,10 +307,14 @@ impl Chain<'_> {
     /// Whether a segment that the newest whole `meta` does not name may have served. It may when a
     /// copy is damaged, for that one may have named it. With two whole copies it did not: what the
     /// kernel's cache shows of it was perhaps never synced, and nothing was acknowledged from it.
+    /// Of a repair the last segment says that all are there: it holds nothing, every other one
+    /// something, and it is made when the others are synced. Of the others the first may be there
+    /// without what follows it.
     fn served(&self, piece: &SegmentPiece, header: &SegmentHeader) -> bool {
         let whole = piece.file_len == Some(header.file_size);
         let both = self.layer.known().is_some() && self.layer.meta.intact;
-        !both && whole && established(piece, header)
+        let half = header.open_reason == OpenReason::Repair && header.carried_len > 0;
+        !both && whole && !half && established(piece, header)
     }
 
     /// Whether this segment's frames must be read. `named`: by the newest whole `meta`, or older.

@@ -11,7 +11,8 @@ use crate::recovery::JournalLayer;
 use crate::recovery::judge::{TrustedJournal, TrustedSegment};
 use rekindle_recovery::numbers::STORED_MAX;
 
-/// The most bytes that a segment can have of which nothing can be read: one holds less than this.
+/// The fewest bytes to reckon with for a segment of which nothing can be read: one is made smaller
+/// than this. Where another one is larger, that one says it.
 const UNKNOWN_SEGMENT_BYTES: u64 = 1 << 32;
 
 /// Where the first new segment joins.
@@ -70,7 +71,9 @@ impl JournalLayer {
         let newest = self.newest_named().unwrap_or(0);
         let last = segments.last().map_or(0, |last| last.header.seq);
         let unknown = newest.saturating_sub(last) + u64::from(!self.meta.intact);
-        let unknown_bytes = unknown.checked_mul(UNKNOWN_SEGMENT_BYTES);
+        let largest = segments.iter().map(|segment| segment.header.file_size).max();
+        let unknown_segment = UNKNOWN_SEGMENT_BYTES.max(largest.unwrap_or(0));
+        let unknown_bytes = unknown.checked_mul(unknown_segment);
         let base_lsn = unknown_bytes.and_then(|bytes| {
             let base = trusted.highest_lsn.checked_add(bytes)?.checked_next_multiple_of(4096)?;
             (base < STORED_MAX / 2).then_some(base)

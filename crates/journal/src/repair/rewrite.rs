@@ -1,12 +1,13 @@
 //! Rewrite: the repaired journal, in new segments beside the old ones.
 //!
-//! Order: a bad meta copy is written again; what earlier, interrupted work left is set aside; the
-//! folder of the originals gets what is written over in place, and a note; the new segments are
-//! written and synced; meta names them, which is the moment of the repair; tip; the originals leave
+//! Order: what earlier, interrupted work left is set aside; the folder of the originals gets what is
+//! written over in place, as the first attempt found it, and a note; a bad meta copy is written
+//! again; the new segments are written and synced; meta names them, which is the moment of the repair; tip; the originals leave
 //! for their folder. Invariant: repeatable after a crash at any operation, and then either nothing
 //! happened yet or all of it did.
 
 use std::io;
+use std::path::{Path, PathBuf};
 
 use rekindle_env::{EntryKind, WriteFile, durable};
 use rekindle_recovery::{Failure, quarantine};
@@ -27,6 +28,12 @@ use crate::replay::{Records as _, Replayed};
 
 /// The note that lies beside the originals.
 const NOTE: &str = "repair.json";
+
+/// What is written over in place.
+const KEPT: [&str; 3] = ["meta.a", "meta.b", "tip"];
+
+/// How the name of a copy ends that is being made.
+const HALF_SUFFIX: &str = ".half";
 
 /// A segment of a repair has less than this: its copied frames are counted in 32 bits.
 const SEGMENT_BYTES_MAX: u64 = 1 << 30;
@@ -59,9 +66,9 @@ impl JournalLayer {
     ) -> Result<Rewritten, Failure> {
         io_context("making directories", self.make_directories())?;
         let mut meta = self.meta_store(trusted);
-        self.heal_meta(trusted, &mut meta)?;
-        io_context("setting leftovers aside", self.clear_leftovers(trusted))?;
+        io_context("setting leftovers aside", self.clear_leftovers(trusted, cut))?;
         io_context("keeping the originals' metadata", self.keep_metadata(cut, note))?;
+        self.heal_meta(trusted, &mut meta)?;
 
         let mut rewriter = Rewriter::new(self, cut);
         patched.replay(self.disk(), 1, &mut |told, _| rewriter.take(&told, trusted, patched))?;
@@ -83,8 +90,9 @@ impl JournalLayer {
         Ok(written)
     }
 
-    /// What interrupted work left, an earlier attempt of a repair included.
-    fn clear_leftovers(&self, trusted: &TrustedJournal) -> io::Result<()> {
+    /// What interrupted work left, an earlier attempt of a repair included: what that one kept is
+    /// kept by this one, since it may have written over it since.
+    fn clear_leftovers(&self, trusted: &TrustedJournal, cut: &Cut) -> io::Result<()> {
         for step in trusted.steps() {
             match step {
                 Step::Quarantine { seq } => self.set_aside(*seq)?,
@@ -95,37 +103,58 @@ impl JournalLayer {
         }
         let (disk, dir) = (self.disk(), self.layout.quarantine_dir());
         quarantine::make(disk, &dir)?;
+        let target = self.layout.repair_dir(cut.first_seq);
+        durable::create_dir_all(disk, &target)?;
         for entry in disk.list(&dir)? {
             let number = entry.name.strip_suffix(REPAIR_SUFFIX).and_then(parse_segment_name);
             let unnamed = number.is_some_and(|seq| seq > self.newest_named().unwrap_or(0));
             if unnamed && entry.kind == EntryKind::Directory {
-                let folder = dir.join(&entry.name);
-                for name in ["meta.a", "meta.b", "tip", NOTE] {
-                    match disk.remove_file(&folder.join(name)) {
-                        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-                        _ => {}
-                    }
-                }
-                if disk.list(&folder)?.is_empty() {
-                    disk.remove_dir(&folder)?;
-                }
+                self.take_over(&dir.join(&entry.name), &target)?;
             }
         }
         disk.sync_dir(&dir)
     }
 
-    /// What is written over in place is copied beside where the originals will be.
+    /// Takes what an earlier attempt kept in this folder.
+    fn take_over(&self, folder: &Path, target: &Path) -> io::Result<()> {
+        let disk = self.disk();
+        for entry in disk.list(folder)? {
+            let from = folder.join(&entry.name);
+            let kept = KEPT.contains(&entry.name.as_str());
+            if !kept && entry.name != NOTE && !entry.name.ends_with(HALF_SUFFIX) {
+                continue;
+            }
+            let to = target.join(&entry.name);
+            if kept && (folder == target || disk.stat(&to)?.is_none()) {
+                if folder != target {
+                    durable::rename(disk, &from, &to)?;
+                }
+            } else {
+                disk.remove_file(&from)?;
+            }
+        }
+        disk.sync_dir(folder)?;
+        if folder != target && disk.list(folder)?.is_empty() {
+            disk.remove_dir(folder)?;
+        }
+        Ok(())
+    }
+
+    /// What is written over in place is copied beside where the originals will be, unless an
+    /// earlier attempt did: by now it may have been written over. A copy is whole under its name.
     fn keep_metadata(&self, cut: &Cut, note: &[u8]) -> io::Result<()> {
         let (disk, dir) = (self.disk(), self.layout.repair_dir(cut.first_seq));
         durable::create_dir_all(disk, &dir)?;
         let [a, b] = MetaCopy::BOTH.map(|copy| self.layout.meta(copy));
         for path in [a, b, self.layout.tip()] {
             let target = dir.join(path.file_name().unwrap_or_default());
-            match disk.stat(&path)? {
-                Some(entry) if entry.kind == EntryKind::File => {
-                    durable::copy_file(disk, &path, &target)?;
-                }
-                _ => {}
+            let is_file = disk.stat(&path)?.is_some_and(|entry| entry.kind == EntryKind::File);
+            if is_file && disk.stat(&target)?.is_none() {
+                let mut half = target.clone().into_os_string();
+                half.push(HALF_SUFFIX);
+                let half = PathBuf::from(half);
+                durable::copy_file(disk, &path, &half)?;
+                durable::rename(disk, &half, &target)?;
             }
         }
         durable::create_file(disk, &dir.join(NOTE), note)
@@ -308,7 +337,8 @@ impl<'a> Rewriter<'a> {
         Ok(())
     }
 
-    /// Ends behind the last record: where positions go on behind a gap, in a segment of its own.
+    /// Ends behind the last record with a segment that holds nothing: it says where positions go on,
+    /// and that all the others are there and synced.
     fn end(mut self, next_position: u64) -> Result<(Rewritten, Previous), Failure> {
         let ended = self.close(next_position);
         io_context("writing a segment of the repair", ended)?;
@@ -317,12 +347,11 @@ impl<'a> Rewriter<'a> {
 
     fn close(&mut self, next_position: u64) -> io::Result<()> {
         self.flush()?;
-        if self.open.is_none() || self.next_position != next_position {
-            self.finish()?;
-            self.begin(next_position)?;
-        }
         self.finish()?;
-        let layer = self.layer;
-        layer.disk().sync_dir(&layer.layout.journal_dir())
+        let dir = self.layer.layout.journal_dir();
+        self.layer.disk().sync_dir(&dir)?;
+        self.begin(next_position)?;
+        self.finish()?;
+        self.layer.disk().sync_dir(&dir)
     }
 }

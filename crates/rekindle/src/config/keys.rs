@@ -6,6 +6,8 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use rekindle_database::SEGMENT_BYTES_MAX;
+
 use super::values::{self, Raw};
 use super::{Config, LogFormat, LogLevel};
 use crate::alerts::Target;
@@ -128,10 +130,10 @@ pub static KEYS: &[Key] = &[
         section: "journal",
         name: "segment_bytes",
         default: "64MiB",
-        help: "Size of a journal segment: a multiple of 4KiB, from 8MiB to 1TiB.",
+        help: "Size of a journal segment: a multiple of 4KiB, from 8MiB to 2GiB.",
         set: |config, raw| {
             // A segment holds the largest transaction, and its blocks are those of the disk.
-            config.segment_bytes = values::bytes(raw, 8 * MIB, TIB)?;
+            config.segment_bytes = values::bytes(raw, 8 * MIB, SEGMENT_BYTES_MAX)?;
             match config.segment_bytes.is_multiple_of(4_096) {
                 true => Ok(()),
                 false => Err(format!("{raw} is not a multiple of 4KiB")),

@@ -65,6 +65,7 @@ fn wrong_values_are_errors() {
         ("[durability]\nmode = 'fast'", "strict, batched, relaxed"),
         ("[durability]\ninterval = 5", "durability.interval"),
         ("[journal]\nsegment_bytes = '1KiB'", "from 8MiB"),
+        ("[journal]\nsegment_bytes = '3GiB'", "to 2GiB"),
         ("[journal]\nsegment_bytes = 16777217", "multiple"),
         ("[server]\nworker_threads = 0", "from 1"),
         ("[log]\nlevel = 'loud'", "no level"),
