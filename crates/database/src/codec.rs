@@ -330,8 +330,8 @@ impl CommitMark {
     }
 }
 
-/// How the audit text of a record begins that stands for no loss: the accepted ranges held no record
-/// that is not elsewhere. Persisted.
+/// How the audit text of a record begins that stands for no loss: the accepted ranges held no
+/// record that is not elsewhere. Persisted.
 pub(crate) const NOTHING_LOST: &[u8] = b"{\"records\":0,";
 
 /// A `Loss` payload: an operator accepted that a range is gone.

@@ -406,6 +406,10 @@ pub(crate) fn journal_begin(
 ) -> Result<Option<u64>, Error> {
     let Some(meta) = meta.trusted.meta else { return Ok(Some(1)) };
     let path = layout.segment(meta.oldest_segment);
+    let taken = durable::list_folder(disk, &layout.journal_dir()).map(|listed| listed.is_none());
+    if taken.map_err(|e| Error::io(format!("listing {}", layout.journal_dir().display()), e))? {
+        return Ok(None);
+    }
     let no_file = durable::is_no_file(disk, &path);
     if no_file.map_err(|e| Error::io(format!("looking at {}", path.display()), e))? {
         return Ok(None);

@@ -21,6 +21,7 @@ mod log_phrases;
 mod looking;
 mod lost;
 mod not_files;
+mod not_folders;
 mod only_segment;
 mod repair;
 mod replay;

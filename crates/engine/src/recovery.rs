@@ -87,7 +87,8 @@ impl EngineLayer {
 
     /// A file of it as findings name it.
     fn relative(&self, name: &str) -> String {
-        format!("{}/{}/{name}", self.shard, checkpoint::DIRECTORY)
+        let folder = format!("{}/{}", self.shard, checkpoint::DIRECTORY);
+        if name == PLACE { folder } else { format!("{folder}/{name}") }
     }
 
     /// Whether replay on top of this checkpoint can begin.
@@ -204,12 +205,15 @@ impl Trusted {
     }
 }
 
+/// The name that stands for the folder itself; no file has it.
+const PLACE: &str = "";
+
 /// A step of the plan.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Step {
     /// Removes a file of the folder that nothing names.
     Remove(String),
-    /// Moves a named checkpoint that cannot be used to the quarantine.
+    /// Moves a checkpoint that cannot be used, or what has the folder's place, to the quarantine.
     SetAside(String),
 }
 
@@ -309,6 +313,10 @@ impl Layer for EngineLayer {
             let (kind, detail) = match row.then {
                 LeftoverThen::Remove => (ActionKind::Cut, "removed: nothing names it"),
                 LeftoverThen::Leave => (ActionKind::Keep, "not a checkpoint: left alone"),
+                LeftoverThen::SetAside => {
+                    plan.steps.push(Step::SetAside(name.clone()));
+                    (ActionKind::Quarantine, "set aside, so that the directory can be made")
+                }
                 LeftoverThen::Evidence => (ActionKind::Keep, "kept while the start is refused"),
             };
             if row.then == LeftoverThen::Remove {
@@ -344,7 +352,8 @@ impl Layer for EngineLayer {
                     removed = true;
                 }
                 Step::SetAside(name) => {
-                    let path = trusted.folder.join(&name);
+                    let folder = &trusted.folder;
+                    let path = if name == PLACE { folder.clone() } else { folder.join(&name) };
                     quarantine::set_aside(sink, &self.dir, 0, &path)
                         .map_err(|error| Failure::io(format!("setting {name} aside"), error))?;
                 }
@@ -400,8 +409,10 @@ impl EngineLayer {
         refused: bool,
     ) -> impl Iterator<Item = (String, Leftover)> {
         let newest = self.newest_named();
+        let taken = Leftover { owner: Owner::Place, newer: false, refused };
+        let taken = pieces.place_taken.then(|| (PLACE.to_owned(), taken));
         let unnamed = pieces.entries.iter().filter(|entry| !self.names(&entry.name));
-        unnamed.map(move |entry| {
+        let unnamed = unnamed.map(move |entry| {
             let (owner, newer) = match self.own_name(&entry.name) {
                 _ if entry.kind != EntryKind::File => (Owner::Other, false),
                 Some(FileName::Finished(id)) => (Owner::Finished, id > newest),
@@ -409,7 +420,8 @@ impl EngineLayer {
                 None => (Owner::Other, false),
             };
             (entry.name.clone(), Leftover { owner, newer, refused })
-        })
+        });
+        taken.into_iter().chain(unnamed)
     }
 
     fn newest_named(&self) -> u64 {

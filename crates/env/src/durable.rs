@@ -9,7 +9,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use crate::disk::{Disk, EntryKind, ReadDisk, ReadFile};
+use crate::disk::{Disk, Entry, EntryKind, ReadDisk, ReadFile};
 
 /// What is appended to a file's name while [`replace_file`] writes its next content.
 pub const TEMPORARY_SUFFIX: &str = ".tmp";
@@ -146,6 +146,20 @@ pub fn copy_file(disk: &dyn Disk, from: &Path, to: &Path) -> io::Result<()> {
 /// Whether something that is no file stands at this path. It is not opened.
 pub fn is_no_file(disk: &(impl ReadDisk + ?Sized), path: &Path) -> io::Result<bool> {
     Ok(disk.stat(path)?.is_some_and(|entry| entry.kind != EntryKind::File))
+}
+
+/// What a directory holds: nothing where it is missing, and `None` where something else has its
+/// place (a file, or a link that leads to no directory).
+pub fn list_folder(disk: &(impl ReadDisk + ?Sized), dir: &Path) -> io::Result<Option<Vec<Entry>>> {
+    let error = match disk.list(dir) {
+        Ok(entries) => return Ok(Some(entries)),
+        Err(error) => error,
+    };
+    match disk.stat(dir)? {
+        Some(entry) if entry.kind != EntryKind::Directory => Ok(None),
+        None if error.kind() == io::ErrorKind::NotFound => Ok(Some(Vec::new())),
+        _ => Err(error),
+    }
 }
 
 /// Reads a whole file of at most `limit` bytes; a longer one is refused with

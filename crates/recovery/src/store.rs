@@ -185,7 +185,11 @@ impl Layer for StoreLayer {
         let mut current = trusted.newest;
         for step in steps {
             match step {
-                Step::MakeDirectory(name) => make_directory(sink, &self.dir.join(name))?,
+                Step::MakeDirectory(name) => {
+                    let dir = self.dir.join(name);
+                    clear(sink, &self.dir, &dir).map_err(|e| Failure::io("clearing a place", e))?;
+                    make_directory(sink, &dir)?;
+                }
                 Step::Write(name, copy) => {
                     write_copy(sink, &self.dir, name, &copy)?;
                     current = Some(copy);
@@ -308,6 +312,14 @@ impl StoreLayer {
                  copy"
             ),
         }
+    }
+}
+
+/// Moves what has the place of a directory, and is none, to the quarantine.
+fn clear(disk: &dyn Disk, store: &Path, dir: &Path) -> std::io::Result<()> {
+    match durable::list_folder(disk, dir)? {
+        Some(_) => Ok(()),
+        None => quarantine::set_aside(disk, store, 0, dir),
     }
 }
 

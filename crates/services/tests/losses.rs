@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use rekindle_database::{Database, DumpLine, Env, Options, RepairOptions, dump, repair, verify};
+use rekindle_database::{Database, Env, Options, RepairOptions, repair, verify};
 use rekindle_env::{Disk, ManualClock, ReadDisk, SeededRandom, SimulatedDisk, Survival, durable};
 use rekindle_recovery::{Finding, Place, Verdict};
 

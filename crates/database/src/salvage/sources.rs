@@ -44,6 +44,12 @@ pub(super) fn read(dir: &Path, env: &Env) -> Result<Sources, Error> {
     let layout = Layout::new(dir, SHARD);
     let headers = headers(disk, &layout)?;
     let mut unreadable = Vec::new();
+    for folder in [layout.journal_dir(), layout.shard_dir().join(DIRECTORY)] {
+        let entries = durable::list_folder(disk, &folder);
+        if entries.map_err(|e| Error::io(format!("listing {}", folder.display()), e))?.is_none() {
+            unreadable.push(format!("{}: no directory", layout.relative(&folder)));
+        }
+    }
     let who = match identity(disk, dir)? {
         Some(who) => who,
         None => {
@@ -87,14 +93,17 @@ pub(super) fn read(dir: &Path, env: &Env) -> Result<Sources, Error> {
     Ok(Sources { who, engine, checkpoint, replay_from, journal, unreadable })
 }
 
+/// What a directory holds; nothing where it is missing, or something else has its place.
+fn listed(disk: &dyn ReadDisk, dir: &Path) -> Result<Vec<rekindle_env::Entry>, Error> {
+    let entries = durable::list_folder(disk, dir);
+    let entries = entries.map_err(|e| Error::io(format!("listing {}", dir.display()), e))?;
+    Ok(entries.unwrap_or_default())
+}
+
 /// The headers of segments that are valid, in the order of their numbers.
 fn headers(disk: &dyn ReadDisk, layout: &Layout) -> Result<Vec<SegmentHeader>, Error> {
     let dir = layout.journal_dir();
-    let entries = match disk.list(&dir) {
-        Ok(entries) => entries,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Vec::new(),
-        Err(error) => return Err(Error::io(format!("listing {}", dir.display()), error)),
-    };
+    let entries = listed(disk, &dir)?;
     let mut headers = Vec::new();
     for entry in entries {
         let path = dir.join(&entry.name);
@@ -145,11 +154,7 @@ fn identity(disk: &(dyn ReadDisk + 'static), dir: &Path) -> Result<Option<Who>, 
 /// The ids of the checkpoints that are there, newest first.
 fn checkpoints(disk: &dyn ReadDisk, dir: &Path) -> Result<Vec<u64>, Error> {
     let folder = dir.join(SHARD_DIR).join(DIRECTORY);
-    let entries = match disk.list(&folder) {
-        Ok(entries) => entries,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Vec::new(),
-        Err(error) => return Err(Error::io(format!("listing {}", folder.display()), error)),
-    };
+    let entries = listed(disk, &folder)?;
     let id = |name: &str| match parse_name(name) {
         Some(FileName::Finished(id)) => Some(id),
         _ => None,

@@ -81,6 +81,16 @@ fn describe(layer: &EngineLayer, piece: &Piece) -> Option<Damage> {
 
 /// A file that meta does not name.
 pub(super) fn of_leftover(file: String, row: &Row<Leftover, LeftoverThen>) -> Finding {
+    if row.then == LeftoverThen::SetAside {
+        return Finding {
+            label: row.label,
+            place: Place { file, offset: 0, from: 0, to: 0 },
+            verdict: Some(Verdict::Healed),
+            acked: Acked::No,
+            expected: "the directory of the checkpoints".to_owned(),
+            found: "something else in its place".to_owned(),
+        };
+    }
     let found = match row.label.0 {
         "engine-8" => "a checkpoint that was never named: a crash before meta was written",
         "engine-9" => "a checkpoint that is no longer named: a crash before it was removed",

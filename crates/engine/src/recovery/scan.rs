@@ -3,9 +3,7 @@
 //! Invariant: changes nothing; a missing folder is an empty one; a refused read is a [`Failure`],
 //! everything else is a piece.
 
-use std::io;
-
-use rekindle_env::{Entry, EntryKind, ReadDisk, ReadFile};
+use rekindle_env::{Entry, EntryKind, ReadDisk, ReadFile, durable};
 use rekindle_recovery::Failure;
 
 use super::{Depth, EngineLayer, Trusted, Usable};
@@ -34,6 +32,8 @@ pub enum Piece {
 pub struct Pieces {
     /// Everything in it.
     pub entries: Vec<Entry>,
+    /// Something that is no folder has its place.
+    pub place_taken: bool,
     /// The newest named checkpoint.
     pub newest: Piece,
     /// The older one.
@@ -54,11 +54,10 @@ enum How {
 
 pub(super) fn scan(layer: &EngineLayer, source: &dyn ReadDisk) -> Result<Pieces, Failure> {
     let folder = layer.folder();
-    let entries = match source.list(&folder) {
-        Ok(entries) => entries,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => vec![],
-        Err(error) => return Err(Failure::io(format!("list {}", folder.display()), error)),
-    };
+    let listed = durable::list_folder(source, &folder);
+    let listed = listed.map_err(|e| Failure::io(format!("list {}", folder.display()), e))?;
+    let place_taken = listed.is_none();
+    let entries = listed.unwrap_or_default();
     let mut loaded = None;
     let [newest_id, older_id] = layer.named;
     let thorough = match layer.depth {
@@ -72,7 +71,7 @@ pub(super) fn scan(layer: &EngineLayer, source: &dyn ReadDisk) -> Result<Pieces,
     let how = if is_used && layer.depth == Depth::Open { How::Surface } else { thorough };
     let older = examine(older_id, how)?;
     let unnamed = unnamed(layer, source, &entries)?;
-    Ok(Pieces { entries, newest, older, unnamed, loaded })
+    Ok(Pieces { entries, place_taken, newest, older, unnamed, loaded })
 }
 
 /// Looks at what was finished and never named: it says how far the journal had come.

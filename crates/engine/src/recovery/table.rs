@@ -127,6 +127,8 @@ pub enum Owner {
     Temporary,
     /// Not ours.
     Other,
+    /// Something that is no folder, in the place of the folder.
+    Place,
 }
 
 /// A file that meta does not name.
@@ -147,6 +149,8 @@ pub enum LeftoverThen {
     Remove,
     /// It stays; it is not ours.
     Leave,
+    /// It is moved away, so that the folder can be made.
+    SetAside,
     /// It stays, because it may be all there is.
     Evidence,
 }
@@ -175,6 +179,11 @@ pub const LEFTOVERS: Table<Leftover, LeftoverThen> = Table {
             then: LeftoverThen::Leave,
         },
         Row {
+            label: Label("engine-13"),
+            when: |l| l.owner == Owner::Place && !l.refused,
+            then: LeftoverThen::SetAside,
+        },
+        Row {
             label: Label("engine-12"),
             when: |l| l.owner != Owner::Other && l.refused,
             then: LeftoverThen::Evidence,
@@ -200,7 +209,7 @@ mod tests {
         assert_eq!(SITUATIONS.check(all), Vec::<String>::new());
 
         let mut all = vec![];
-        for owner in [Owner::Finished, Owner::Temporary, Owner::Other] {
+        for owner in [Owner::Finished, Owner::Temporary, Owner::Other, Owner::Place] {
             for (newer, refused) in [(false, false), (false, true), (true, false), (true, true)] {
                 all.push(Leftover { owner, newer, refused });
             }

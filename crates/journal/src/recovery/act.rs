@@ -102,7 +102,12 @@ impl JournalLayer {
     }
 
     pub(crate) fn make_directories(&self) -> io::Result<()> {
-        durable::create_dir_all(self.disk(), &self.layout.journal_dir())
+        let dir = self.layout.journal_dir();
+        if durable::list_folder(self.disk(), &dir)?.is_none() {
+            let wall_ms = self.env.clock.wall_ms();
+            quarantine::set_aside(self.disk(), &self.layout.store, wall_ms, &dir)?;
+        }
+        durable::create_dir_all(self.disk(), &dir)
     }
 
     /// Moves a segment that never served to the quarantine.

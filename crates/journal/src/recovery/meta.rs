@@ -338,11 +338,11 @@ pub(super) fn entries(
     disk: &dyn ReadDisk,
     dir: &std::path::Path,
 ) -> Result<Vec<rekindle_env::Entry>, Failure> {
-    match disk.list(dir) {
-        Ok(entries) => Ok(entries),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
-        Err(error) => Err(Failure::io(format!("listing {}", dir.display()), error)),
-    }
+    let listed = durable::list_folder(disk, dir);
+    let listed =
+        listed.map_err(|error| Failure::io(format!("listing {}", dir.display()), error))?;
+    // What stands in its place holds no segment: each one that is named is missing.
+    Ok(listed.unwrap_or_default())
 }
 
 /// Whether a file holds only zeros from an offset on.

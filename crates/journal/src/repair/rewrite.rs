@@ -1,10 +1,10 @@
 //! Rewrite: the repaired journal, in new segments beside the old ones.
 //!
-//! Order: what earlier, interrupted work left is set aside; the folder of the originals gets what is
-//! written over in place, as the first attempt found it, and a note; a bad meta copy is written
-//! again; the new segments are written and synced; meta names them, which is the moment of the repair; tip; the originals leave
-//! for their folder. Invariant: repeatable after a crash at any operation, and then either nothing
-//! happened yet or all of it did.
+//! Order: what earlier, interrupted work left is set aside; the folder of the originals gets what
+//! is written over in place, as the first attempt found it, and a note; a bad meta copy is written
+//! again; the new segments are written and synced; meta names them, which is the moment of the
+//! repair; tip; the originals leave for their folder. Invariant: repeatable after a crash at any
+//! operation, and then either nothing happened yet or all of it did.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -337,8 +337,8 @@ impl<'a> Rewriter<'a> {
         Ok(())
     }
 
-    /// Ends behind the last record with a segment that holds nothing: it says where positions go on,
-    /// and that all the others are there and synced.
+    /// Ends behind the last record with a segment that holds nothing: it says where positions go
+    /// on, and that all the others are there and synced.
     fn end(mut self, next_position: u64) -> Result<(Rewritten, Previous), Failure> {
         let ended = self.close(next_position);
         io_context("writing a segment of the repair", ended)?;

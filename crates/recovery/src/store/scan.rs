@@ -7,11 +7,11 @@ use std::collections::BTreeSet;
 use std::io;
 use std::path::Path;
 
-use rekindle_env::{Entry, EntryKind, ReadDisk};
+use rekindle_env::{Entry, EntryKind, ReadDisk, durable};
 
 use super::restoring::{NOTE, RESTORING};
 use super::table::Rest;
-use super::{COPIES, DIRECTORIES};
+use super::{COPIES, DIRECTORIES, JOURNAL_DIR};
 use crate::driver::Failure;
 use crate::identity::IDENTITY_LEN;
 
@@ -75,7 +75,13 @@ pub(super) fn scan(disk: &dyn ReadDisk, dir: &Path) -> Result<Pieces, Failure> {
                 let inside = list(disk, &path)?;
                 data |= inside.iter().any(|(name, _)| !is_own(directory, name));
             }
-            Some(_) => data = true,
+            Some(_) => {
+                data = true;
+                // A link that leads to the segments is as good as their directory.
+                if directory == JOURNAL_DIR && is_taken(disk, &path)? {
+                    missing.push(directory);
+                }
+            }
         }
     }
     data |=
@@ -94,6 +100,12 @@ fn is_own(directory: &str, name: &str) -> bool {
     DIRECTORIES.iter().any(|own| {
         own.strip_prefix(directory).and_then(|rest| rest.strip_prefix('/')) == Some(name)
     })
+}
+
+/// Whether something that is no directory has the place of one.
+fn is_taken(disk: &dyn ReadDisk, dir: &Path) -> Result<bool, Failure> {
+    let listed = durable::list_folder(disk, dir).map_err(|error| failed("list", dir, error))?;
+    Ok(listed.is_none())
 }
 
 /// The names in a directory; an absent one has none.

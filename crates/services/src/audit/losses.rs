@@ -116,7 +116,8 @@ fn of_loss(loss: &AcceptedLoss, rest: &[AcceptedLoss], said: &Said) -> String {
     let to = said.to_position.unwrap_or(met_to).max(met_to);
     let next = said.next_version.unwrap_or(met_next).max(met_next);
     format!(
-        "positions {from} to {to} are given up, accepted at {} (wall_ms); version {next} comes next",
+        "positions {from} to {to} are given up, accepted at {} (wall_ms); version {next} comes \
+         next",
         said.wall_ms
     )
 }
@@ -161,8 +162,8 @@ mod tests {
         }
     }
 
-    /// A loss has a record for each place at which a replay may begin: the whole of it is told, also
-    /// by a replay that met only the last.
+    /// A loss has a record for each place at which a replay may begin: the whole of it is told,
+    /// also by a replay that met only the last.
     #[test]
     fn a_loss_in_pieces_is_told_whole() {
         let whole = r#"{"from_position":3,"to_position":9,"next_version":9,"wall_ms":7}"#;
