@@ -3,22 +3,22 @@
 //! Invariants: a connection holds its place exactly as long as its socket is open; one that sends
 //! nothing, or leaves what was written unread, is closed; an error of `accept` never ends the loop.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use futures::Stream;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::time::Sleep;
+use tokio::time::{Instant, Sleep};
 use tonic::transport::server::Connected;
 
-use super::limits::{FIRST_BYTE_TIMEOUT, WRITE_STALL_TIMEOUT};
+use super::limits::{ANSWER_TIMEOUT, FIRST_BYTE_TIMEOUT, WRITE_STALL_TIMEOUT};
 
 /// Bytes of what an HTTP/2 connection begins with.
 const HTTP2_PREFACE_BYTES: usize = 24;
@@ -106,6 +106,50 @@ pub struct Peer {
     pub address: Option<IpAddr>,
     /// Bytes of its requests that were received and are not yet answered.
     pub inflight_bytes: Arc<AtomicU64>,
+    /// Answers to it that wait to be sent.
+    pub answers: Arc<Answers>,
+}
+
+/// The answers of one connection that were made and are not sent: a peer may read, and grant no
+/// window for them.
+#[derive(Debug, Default)]
+pub struct Answers {
+    /// By number, so that the first is the oldest; when each was made.
+    waiting: Mutex<BTreeMap<u64, Instant>>,
+    next: AtomicU64,
+}
+
+impl Answers {
+    /// Notes one that was just made.
+    #[must_use]
+    pub fn begin(self: &Arc<Self>) -> Answer {
+        let number = self.next.fetch_add(1, Ordering::Relaxed);
+        self.lock().insert(number, Instant::now());
+        Answer { answers: Arc::clone(self), number }
+    }
+
+    /// Whether one waits longer than a peer may make it.
+    fn is_overdue(&self) -> bool {
+        self.lock().first_key_value().is_some_and(|(_, made)| made.elapsed() >= ANSWER_TIMEOUT)
+    }
+
+    /// A panic of who held it leaves it whole: one change at a time.
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<u64, Instant>> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// An answer; dropped once its last byte was handed to the socket.
+#[derive(Debug)]
+pub struct Answer {
+    answers: Arc<Answers>,
+    number: u64,
+}
+
+impl Drop for Answer {
+    fn drop(&mut self) {
+        self.answers.lock().remove(&self.number);
+    }
 }
 
 /// An accepted socket with its place and its clocks.
@@ -120,6 +164,8 @@ pub struct Guarded {
     first_bytes: usize,
     /// Runs while the peer does not take what is written.
     stall: Option<Pin<Box<Sleep>>>,
+    /// Runs until answers that wait are looked at again.
+    look: Option<Pin<Box<Sleep>>>,
 }
 
 impl Guarded {
@@ -127,7 +173,19 @@ impl Guarded {
         let silence = Some(Box::pin(tokio::time::sleep(FIRST_BYTE_TIMEOUT)));
         let address = tcp.peer_addr().ok().map(|address| address.ip());
         let peer = Peer { address, ..Peer::default() };
-        Self { tcp, peer, _place: place, silence, first_bytes, stall: None }
+        Self { tcp, peer, _place: place, silence, first_bytes, stall: None, look: None }
+    }
+
+    /// Ready once the peer made an answer wait too long.
+    fn poll_overdue(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        loop {
+            let sleep = || Box::pin(tokio::time::sleep(ANSWER_TIMEOUT / 4));
+            ready!(self.look.get_or_insert_with(sleep).as_mut().poll(cx));
+            self.look = None;
+            if self.peer.answers.is_overdue() {
+                return Poll::Ready(());
+            }
+        }
     }
 
     /// Lets `result` through, and fails when the peer made it wait too long.
@@ -156,6 +214,10 @@ impl AsyncRead for Guarded {
         let this = &mut *self;
         let before = buf.filled().len();
         let result = Pin::new(&mut this.tcp).poll_read(cx, buf);
+        if this.poll_overdue(cx).is_ready() {
+            let message = "the peer takes no answer";
+            return Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, message)));
+        }
         let Some(silence) = &mut this.silence else { return result };
         if result.is_ready() {
             let came = buf.filled().len() - before;
@@ -310,6 +372,27 @@ mod tests {
         peer.write_all(b"PR").await.unwrap();
         assert_eq!(guarded.read_u16().await.unwrap(), u16::from_be_bytes(*b"PR"));
         assert_eq!(guarded.read_u8().await.unwrap_err().kind(), io::ErrorKind::TimedOut);
+    }
+
+    /// Who reads, and grants no window for what it asked for, is let go; an answer that is on its way
+    /// for a shorter time disturbs nobody.
+    ///
+    /// fault: P4
+    #[tokio::test(start_paused = true)]
+    async fn a_peer_that_takes_no_answer_is_let_go() {
+        let (mut guarded, mut peer) = pair(1).await;
+        let answers = guarded.connect_info().answers;
+        peer.write_all(b"xy").await.unwrap();
+        assert_eq!(guarded.read_u8().await.unwrap(), b'x');
+        drop(answers.begin());
+        let sent = answers.begin();
+        let mut rest = [0; 2];
+        let waiting = tokio::time::timeout(ANSWER_TIMEOUT / 2, guarded.read_exact(&mut rest));
+        assert!(waiting.await.is_err(), "it waits for the peer");
+        drop(sent);
+        let _stuck = answers.begin();
+        let error = guarded.read_u8().await.unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::TimedOut);
     }
 
     /// Who does not read what it asked for is let go.

@@ -37,6 +37,8 @@ pub const FIRST_BYTE_TIMEOUT: Duration = Duration::from_secs(5);
 pub const HEAD_TIMEOUT: Duration = Duration::from_secs(5);
 /// Until the body of a call is complete (streams have their own pace).
 pub const BODY_TIMEOUT: Duration = Duration::from_secs(30);
+/// How long a single answer may wait for a peer that reads and grants no window for it.
+pub const ANSWER_TIMEOUT: Duration = Duration::from_secs(60);
 /// How long a peer may leave what was written to it unread.
 pub const WRITE_STALL_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long a gRPC connection may be silent before it is asked whether it lives.
@@ -205,6 +207,7 @@ impl Limits {
             time("head_ms", HEAD_TIMEOUT, CLOSED),
             time("body_ms", BODY_TIMEOUT, "the call is refused"),
             time("write_stall_ms", WRITE_STALL_TIMEOUT, CLOSED),
+            time("answer_ms", ANSWER_TIMEOUT, CLOSED),
             time("keepalive_interval_ms", KEEPALIVE_INTERVAL, "the peer is asked"),
             time("keepalive_answer_ms", KEEPALIVE_TIMEOUT, CLOSED),
             time("long_poll_ms", LONG_POLL_MAX, "the call waits that long"),

@@ -18,6 +18,7 @@ use tonic::{Code, Status};
 use tower::{Layer, Service};
 
 use super::super::access::Principal;
+use super::super::connections::Answer;
 use super::super::connections::Peer;
 use super::super::limits::BODY_TIMEOUT;
 use super::budget::Flight;
@@ -100,6 +101,7 @@ where
             Err(status) => return Box::pin(async move { Ok(status.into_http()) }),
         };
         let peer = request.extensions().get::<Peer>().cloned().unwrap_or_default();
+        let answers = Arc::clone(&peer.answers);
         let flight = Arc::new(self.gate.server.budget.begin(peer));
         request.extensions_mut().insert(Arc::clone(&flight));
         let in_time = kind == table::Body::Single;
@@ -117,9 +119,54 @@ where
                     server.alerts.damages.met(refused.message());
                     answer
                 }
+                // A stream's answers are made one by one, as the peer takes them.
+                _ if in_time => {
+                    let open = Arc::new(answers.begin());
+                    answer.map(|body| Body::new(Sending { body, open }))
+                }
                 _ => answer,
             })
         })
+    }
+}
+
+/// The body of a single answer, which is counted among those that wait until its bytes are sent.
+struct Sending {
+    body: Body,
+    open: Arc<Answer>,
+}
+
+/// Bytes that are not sent yet.
+struct Unsent {
+    bytes: Bytes,
+    _open: Arc<Answer>,
+}
+
+impl AsRef<[u8]> for Unsent {
+    fn as_ref(&self) -> &[u8] {
+        &self.bytes
+    }
+}
+
+impl http_body::Body for Sending {
+    type Data = Bytes;
+    type Error = Status;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
+        let frame = ready!(Pin::new(&mut self.body).poll_frame(cx));
+        let held = |bytes| Bytes::from_owner(Unsent { bytes, _open: Arc::clone(&self.open) });
+        Poll::Ready(frame.map(|frame| frame.map(|frame| frame.map_data(held))))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
     }
 }
 
