@@ -31,7 +31,7 @@ use crate::core::Core;
 use crate::database::Database;
 use crate::error::Error;
 
-pub(crate) use folder::Folder;
+pub(crate) use folder::{DIRECTORIES, Folder};
 pub use manifest::{CheckpointFile, Manifest, SegmentFile};
 pub(crate) use manifest::{decode_id, encode_id};
 pub(crate) use prove::{Prover, trusted};

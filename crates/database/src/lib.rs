@@ -36,6 +36,7 @@ mod options;
 mod overlay;
 mod own;
 mod past;
+mod places;
 mod readers;
 mod recovery;
 mod refusals;

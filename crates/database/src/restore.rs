@@ -10,21 +10,24 @@ pub(crate) mod moment;
 mod note;
 mod write;
 
-use std::ops::Bound;
+use std::ops::{Bound, Range};
 use std::path::Path;
 
 use rekindle_engine::checkpoint::{self, ReadError};
 use rekindle_engine::{Engine, KeyspaceId, Mark, MemoryEngine};
 use rekindle_env::Env;
+use rekindle_journal::{Record, RecordKind};
 use rekindle_recovery::{Finding, Meter, examine, perform};
 
 use crate::backup::{
     BackupFinding, Choice, Folder, Manifest, Prover, Timeline, decode_id, trusted,
 };
+use crate::codec::Loss;
 use crate::error::Error;
 use crate::keyspaces::{self, REGISTRY};
 use crate::layer::{Beneath, DatabaseLayer};
 use crate::past::Past;
+use crate::places;
 use crate::stats::ReplayStats;
 
 pub use moment::{Moment, rfc3339};
@@ -65,11 +68,40 @@ pub struct Restored {
 pub(crate) struct Rebuilt {
     pub(crate) engine: MemoryEngine,
     pub(crate) stats: ReplayStats,
+    /// What the records that were read say is lost; none where all of it was checked before.
+    lost: Vec<Lost>,
+}
+
+/// A range that a repair gave up.
+struct Lost {
+    positions: Range<u64>,
+    /// Version of the first transaction behind it.
+    next_version: u64,
+}
+
+impl Lost {
+    fn of(record: &Record<'_>) -> Option<Self> {
+        let is_loss = record.kind == RecordKind::Loss;
+        let loss = is_loss.then(|| Loss::decode(record.payload).ok()).flatten()?;
+        // What stands at its last position stands for all of it: that moment is there again.
+        let positions = loss.from_position..loss.to_position;
+        Some(Self { positions, next_version: loss.next_version })
+    }
 }
 
 impl Rebuilt {
     fn mark(&self) -> Mark {
         self.engine.mark()
+    }
+
+    /// Whether the moment lies in a range that a repair gave up, and nothing has it.
+    fn is_lost(&self, moment: Moment) -> bool {
+        let mark = self.mark();
+        self.lost.iter().any(|lost| match moment {
+            Moment::Version(it) => mark.version < it && it < lost.next_version,
+            Moment::Position(it) => mark.position < it && lost.positions.contains(&it),
+            Moment::Newest | Moment::Time(_) => false,
+        })
     }
 
     /// How it is not what the backup's manifest says.
@@ -112,20 +144,19 @@ pub fn restore_as(
     by: &RestoredBy,
     env: &Env,
 ) -> Result<Restored, Error> {
-    if from.starts_with(to) || to.starts_with(from) {
-        let (from, to) = (from.display(), to.display());
-        return Err(Error::NotAStore(format!(
-            "{to} and {from} lie inside each other; restore into a directory of its own"
-        )));
-    }
+    check_place(from, to, env)?;
     let folder = Folder::open(from, env)?;
     let manifests = folder.whole_manifests()?;
     check_lineage(&manifests)?;
-    let choice = Timeline::new(&manifests).choose(moment)?;
+    let timeline = Timeline::new(&manifests);
+    let choice = timeline.choose(moment)?;
     write::check_empty(to, env)?;
     let end = manifests.iter().find(|manifest| manifest.number == choice.backup);
     let end = end.expect("a choice is made among these");
     let rebuilt = rebuild(&folder, end, &choice, false)?;
+    if rebuilt.is_lost(moment) {
+        return Err(timeline.refusal(moment, "lies in what a repair gave up"));
+    }
     if let Some(finding) = missed(&rebuilt, end, moment) {
         return Err(Error::Damaged(format!("{finding}; nothing was restored")));
     }
@@ -169,6 +200,25 @@ pub fn restore_as(
     })
 }
 
+/// Refuses a place in, or around, the backups, and one inside of a store or of other backups.
+fn check_place(from: &Path, to: &Path, env: &Env) -> Result<(), Error> {
+    if from.starts_with(to) || to.starts_with(from) {
+        let (from, to) = (from.display(), to.display());
+        return Err(Error::NotAStore(format!(
+            "{to} and {from} lie inside each other; restore into a directory of its own"
+        )));
+    }
+    let above = places::inside(&*env.disk, to)
+        .map_err(|error| Error::io(format!("looking above {}", to.display()), error))?;
+    if let Some(inside) = above {
+        return Err(Error::NotAStore(format!(
+            "{} lies inside of {inside}; restore into a directory of its own",
+            to.display()
+        )));
+    }
+    Ok(())
+}
+
 /// Manifests of two stores, or of two lineages, say nothing together.
 pub(crate) fn check_lineage(manifests: &[Manifest]) -> Result<(), Error> {
     let who =
@@ -201,7 +251,9 @@ pub(crate) fn rebuild(
     if !checked && let Some(finding) = prover.same_checkpoint(said)? {
         return Err(damaged(finding));
     }
-    let journal = trusted(&prover, &choice.segments, checked)?.map_err(damaged)?;
+    let mut lost = Vec::new();
+    let mut visit = |record: &Record<'_>| lost.extend(Lost::of(record));
+    let journal = trusted(&prover, &choice.segments, checked, &mut visit)?.map_err(damaged)?;
     let path = folder.dir.join(&said.file);
     let context = |error| Error::io(format!("reading {}", path.display()), error);
     let file = disk.open_read(&path).map_err(context)?;
@@ -226,7 +278,7 @@ pub(crate) fn rebuild(
         return Err(finding.map_or_else(|| Error::Damaged("replay refuses".to_owned()), refused));
     }
     let (replayed, _) = perform(&layer, seen, &(), clock)?;
-    Ok(Rebuilt { engine, stats: replayed.stats })
+    Ok(Rebuilt { engine, stats: replayed.stats, lost })
 }
 
 /// What replay refused, by place.

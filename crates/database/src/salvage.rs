@@ -17,9 +17,9 @@ mod state;
 use std::path::Path;
 
 use rekindle_env::{Env, LockMode, ReadDisk};
-use rekindle_recovery::store::COPIES;
 
 use crate::error::Error;
+use crate::places::{self, Inside};
 use crate::recovery::lock_directory;
 
 /// What a salvage wrote.
@@ -71,15 +71,14 @@ pub fn salvage(path: impl AsRef<Path>, out: impl AsRef<Path>, env: &Env) -> Resu
 /// Refuses a folder inside of this store, or of any other: by its path, and by what lies above it.
 fn outside(disk: &(dyn ReadDisk + 'static), dir: &Path, out: &Path) -> Result<(), Error> {
     let context = |error| Error::io(format!("looking above {}", out.display()), error);
-    for above in out.ancestors() {
-        // Whether the folder itself is one shows when it is looked into.
-        let is_store =
-            above != out && disk.stat(&above.join(COPIES[0])).map_err(context)?.is_some();
-        if above == dir || is_store {
-            let (out, store) = (out.display(), above.display());
-            let text = format!("{out} lies inside of the store {store}, which stays as it is");
-            return Err(Error::Invalid(text));
-        }
+    let inside = if out.starts_with(dir) {
+        Some(Inside::Store(dir.to_owned()))
+    } else {
+        places::inside(disk, out).map_err(context)?
+    };
+    if let Some(inside) = inside {
+        let text = format!("{} lies inside of {inside}, which stays as it is", out.display());
+        return Err(Error::Invalid(text));
     }
     Ok(())
 }

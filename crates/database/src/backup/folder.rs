@@ -13,7 +13,7 @@ use super::manifest::{Defect, MANIFEST_BYTES_MAX, Manifest};
 use crate::error::Error;
 
 /// The directories of a backup's directory.
-pub(super) const DIRECTORIES: [&str; 3] = ["backups", "journal", "checkpoints"];
+pub(crate) const DIRECTORIES: [&str; 3] = ["backups", "journal", "checkpoints"];
 
 /// Names of others that make a directory no less empty.
 const TOLERATED: [&str; 1] = ["lost+found"];

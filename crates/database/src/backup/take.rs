@@ -8,7 +8,7 @@ use std::io::ErrorKind;
 use std::path::{Component, Path};
 use std::sync::TryLockError;
 
-use rekindle_env::durable;
+use rekindle_env::{ReadDisk, durable};
 use rekindle_journal::archive;
 use rekindle_journal::codec::record::TxnsPrefix;
 use rekindle_journal::recovery::walk::Joint;
@@ -26,6 +26,7 @@ use crate::checkpoint::{Checkpoints, Named};
 use crate::codec::{CommitMark, Loss};
 use crate::core::Core;
 use crate::error::Error;
+use crate::places;
 use crate::recovery::SHARD;
 
 /// How far the records of a backup go.
@@ -82,7 +83,7 @@ impl Core {
             }
         };
         let layout = Layout::new(&checkpoints.store, SHARD);
-        check_place(to, &layout)?;
+        check_place(to, &layout, &*self.env.disk)?;
         let began_ns = self.env.clock.boot_ns();
         let backup = Folder::open_for_backup(to, &self.env).and_then(|folder| {
             let pin = checkpoints.journal.pin();
@@ -112,7 +113,7 @@ fn full_or_else(error: Error) -> Error {
 }
 
 /// Refuses places that cannot hold a backup of this store.
-fn check_place(to: &Path, layout: &Layout) -> Result<(), Error> {
+fn check_place(to: &Path, layout: &Layout, disk: &(dyn ReadDisk + 'static)) -> Result<(), Error> {
     let plain = to.components().all(|part| !matches!(part, Component::ParentDir));
     if !to.is_absolute() || !plain {
         return Err(Error::Invalid(format!(
@@ -127,7 +128,15 @@ fn check_place(to: &Path, layout: &Layout) -> Result<(), Error> {
             to.display()
         )));
     }
-    Ok(())
+    let above = places::inside(disk, to)
+        .map_err(|error| Error::io(format!("looking above {}", to.display()), error))?;
+    match above {
+        None => Ok(()),
+        Some(inside) => Err(Error::Invalid(format!(
+            "{} lies inside of {inside}; choose another directory",
+            to.display()
+        ))),
+    }
 }
 
 /// A backup while it is taken.

@@ -27,8 +27,10 @@ pub(crate) struct Choice {
 /// Backups, oldest first, and all their segments.
 pub(crate) struct Timeline<'a> {
     manifests: &'a [Manifest],
-    /// By the number of the one before.
-    behind: BTreeMap<u64, &'a SegmentFile>,
+    /// By the number of the one before: what was backed up first.
+    first: BTreeMap<u64, &'a SegmentFile>,
+    /// The same where a repair put another one there: what was backed up last.
+    last: BTreeMap<u64, &'a SegmentFile>,
 }
 
 /// What can be restored from one checkpoint on.
@@ -68,12 +70,13 @@ impl Span<'_> {
 impl<'a> Timeline<'a> {
     /// The timeline of these backups.
     pub(crate) fn new(manifests: &'a [Manifest]) -> Self {
-        let mut behind = BTreeMap::new();
+        let (mut first, mut last) = (BTreeMap::new(), BTreeMap::new());
         for segment in manifests.iter().flat_map(|manifest| &manifest.segments) {
-            // What was backed up first stays; a repair puts another one there.
-            behind.entry(segment.prev_seq).or_insert(segment);
+            // A repair puts another one there; what was backed up in time stays.
+            first.entry(segment.prev_seq).or_insert(segment);
+            last.insert(segment.prev_seq, segment);
         }
-        Self { manifests, behind }
+        Self { manifests, first, last }
     }
 
     /// From what to restore a moment.
@@ -83,13 +86,16 @@ impl<'a> Timeline<'a> {
             let newest = newest.ok_or_else(|| Error::NotAStore("no backup".to_owned()))?;
             return Ok(Self::own(newest).choice(moment.until()));
         }
-        let spans = self.manifests.iter().map(|manifest| self.span(manifest));
-        let covering = spans.filter(|span| span.covers(moment));
         // The first backup that reaches the moment: behind a repair a later one may hold the record
         // of a loss in its place.
-        let best = covering
-            .max_by_key(|span| (span.checkpoint.position, std::cmp::Reverse(span.end.number)));
-        best.map(|span| span.choice(moment.until())).ok_or_else(|| self.refusal(moment))
+        let best = |spans: Vec<Span<'a>>| {
+            let covering = spans.into_iter().filter(|span| span.covers(moment));
+            covering
+                .max_by_key(|span| (span.checkpoint.position, std::cmp::Reverse(span.end.number)))
+        };
+        let best = best(self.spans()).or_else(|| best(self.repaired_spans()));
+        best.map(|span| span.choice(moment.until()))
+            .ok_or_else(|| self.refusal(moment, "is in no backup"))
     }
 
     /// What one backup holds by itself.
@@ -101,22 +107,48 @@ impl<'a> Timeline<'a> {
     }
 
     /// The same, and what later backups add without a gap.
-    fn span(&self, manifest: &'a Manifest) -> Span<'a> {
-        let mut span = Self::own(manifest);
-        let mut last = manifest.segments.last();
-        while let Some(next) = last.and_then(|last| self.behind.get(&last.seq)) {
+    fn spans(&self) -> Vec<Span<'a>> {
+        let spans = self.manifests.iter().map(|manifest| {
+            let own = Self::own(manifest);
+            let last = manifest.segments.last().map_or(0, |last| last.seq);
+            self.go_on(own, &self.first, last)
+        });
+        spans.collect()
+    }
+
+    /// The same by way of what a repair put in the place of segments that earlier backups have:
+    /// it reaches moments behind the repair that no checkpoint in between is needed for.
+    fn repaired_spans(&self) -> Vec<Span<'a>> {
+        let spans = self.manifests.iter().map(|manifest| {
+            let mut own = Self::own(manifest);
+            let last = manifest.segments.last().map_or(0, |last| last.seq);
+            let before = own.segments.first().map_or(last, |first| first.prev_seq);
+            own.segments.clear();
+            self.go_on(own, &self.last, before)
+        });
+        spans.collect()
+    }
+
+    fn go_on(
+        &self,
+        mut span: Span<'a>,
+        behind: &BTreeMap<u64, &'a SegmentFile>,
+        mut last: u64,
+    ) -> Span<'a> {
+        // Numbers only rise, so this ends.
+        while let Some(next) = behind.get(&last) {
             span.segments.push((*next).clone());
-            last = Some(next);
+            last = next.seq;
         }
-        let seq = last.map(|last| last.seq);
-        let ends = |manifest: &&Manifest| manifest.segments.last().map(|last| last.seq) == seq;
-        span.end = self.manifests.iter().rfind(ends).unwrap_or(manifest);
+        let ends = |manifest: &&Manifest| manifest.segments.last().map(|it| it.seq) == Some(last);
+        span.end = self.manifests.iter().rfind(ends).unwrap_or(span.end);
         span
     }
 
-    fn refusal(&self, moment: Moment) -> Error {
+    /// Why a moment is refused, and what can be restored.
+    pub(crate) fn refusal(&self, moment: Moment, why: &str) -> Error {
         let mut ranges: BTreeMap<u64, Span<'_>> = BTreeMap::new();
-        for span in self.manifests.iter().map(|manifest| self.span(manifest)) {
+        for span in self.spans().into_iter().chain(self.repaired_spans()) {
             let number = span.end.number;
             let earlier = ranges.get(&number);
             if earlier.is_none_or(|it| span.checkpoint.position < it.checkpoint.position) {
@@ -124,10 +156,7 @@ impl<'a> Timeline<'a> {
             }
         }
         let ranges: Vec<String> = ranges.values().map(describe).collect();
-        Error::Invalid(format!(
-            "{moment} is in no backup; what can be restored is {}",
-            ranges.join(", and ")
-        ))
+        Error::Invalid(format!("{moment} {why}; what can be restored is {}", ranges.join(", and ")))
     }
 }
 

@@ -70,6 +70,54 @@ fn places_that_cannot_hold_a_restore_are_refused() {
     assert_eq!(bring_back(&env, "/empty", Moment::Newest).unwrap_err().exit_code(), 78);
 }
 
+/// Also by a way that leads through a link, and into a store that has nothing to do with it.
+#[test]
+fn nothing_is_written_inside_of_a_store_or_of_backups() {
+    let (disk, env, _) = simulated(1);
+    let database = open(&env);
+    let keyspace = database.keyspace("things").unwrap();
+    put(&database, keyspace, "a", "1");
+    back_up(&database);
+    drop(Database::open_with(Path::new("/second"), quiet(), env.clone()).unwrap());
+    for to in ["/second/x", "/second/x/y", "/second/shards/x", "/second/../backups/x"] {
+        let before = disk.image();
+        let error = bring_back(&env, to, Moment::Newest).unwrap_err();
+        assert_eq!(error.exit_code(), 78, "{to}: {error}");
+        assert!(error.to_string().contains("lies inside of the"), "{to}: {error}");
+        if !to.contains("..") {
+            let error = database.backup(Path::new(to)).unwrap_err();
+            assert_eq!(error.kind(), Kind::Invalid, "{to}: {error}");
+        }
+        assert_eq!(disk.image(), before, "{to}");
+    }
+    let error = database.backup(Path::new("/backups/inside")).unwrap_err();
+    assert!(error.to_string().contains("the directory of backups"), "{error}");
+}
+
+/// On the machine's disk, with links that lead into both.
+#[test]
+#[allow(clippy::disallowed_methods, reason = "the links are made behind the store's back")]
+fn links_into_a_store_or_backups_are_seen_through() {
+    let place = tempfile::tempdir().unwrap();
+    let at = |name: &str| place.path().join(name);
+    let env = rekindle_env::Env::real();
+    let database = Database::open_with(at("store"), quiet(), env.clone()).unwrap();
+    let keyspace = database.keyspace("things").unwrap();
+    put(&database, keyspace, "a", "1");
+    database.backup(&at("backups")).unwrap();
+    for (dir, link) in [("backups/sub", "to-backups"), ("store/sub", "to-store")] {
+        std::fs::create_dir(at(dir)).unwrap();
+        std::os::unix::fs::symlink(at(dir), at(link)).unwrap();
+        for to in [at(link), at(link).join("x")] {
+            let error = restore(&at("backups"), &to, Moment::Newest, &env).unwrap_err();
+            assert_eq!(error.exit_code(), 78, "{}: {error}", to.display());
+            assert_eq!(database.backup(&to).unwrap_err().kind(), Kind::Invalid);
+        }
+        assert_eq!(std::fs::read_dir(at(dir)).unwrap().count(), 0);
+        std::fs::remove_dir(at(dir)).unwrap();
+    }
+}
+
 /// Where no second name can be had the files are copied, only what counts of them.
 #[test]
 fn without_links_files_are_copied() {

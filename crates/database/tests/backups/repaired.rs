@@ -180,3 +180,86 @@ fn a_restored_store_knows_who_restored_it() {
         assert_eq!(note.lineage, restored.lineage);
     }
 }
+
+/// A moment inside of what was given up is nowhere, and no damage: it is refused with what there
+/// is. The moments behind it come back, although an earlier backup has the segment that the repair
+/// replaced, and no checkpoint lies between.
+#[test]
+fn a_moment_in_a_loss_is_refused_and_those_behind_it_come_back() {
+    let (disk, env, _) = simulated(16);
+    let error = FaultError::Kind(std::io::ErrorKind::CrossesDevices);
+    disk.inject(Fault::error(OperationKind::HardLink, error).forever());
+    let database = open(&env);
+    let keyspace = database.keyspace("things").unwrap();
+    put(&database, keyspace, "first", "1");
+    let first = back_up(&database).manifest;
+    for n in 0..7 {
+        put(&database, keyspace, &format!("b{n}"), &"x".repeat(20_000));
+    }
+    database.close().unwrap();
+    drop(database);
+    mend(&disk, &env, 2);
+    let database = open(&env);
+    let loss = database.accepted_losses()[0].clone();
+    let mut states = Vec::new();
+    for n in 0..3 {
+        put(&database, keyspace, &format!("c{n}"), "1");
+        let position = database.stats().durable_position;
+        states.push((position, database.current_version(), database.state_hash()));
+    }
+    back_up(&database);
+    let mut lost = vec![Moment::Version(loss.next_version - 1)];
+    lost.extend((loss.from_position..loss.to_position).map(Moment::Position));
+    for moment in lost {
+        let error = bring_back(&env, "/never", moment).unwrap_err();
+        let text = error.to_string();
+        assert_eq!(error.exit_code(), exit::REFUSED, "{text}");
+        assert!(text.contains("lies in what a repair gave up"), "{text}");
+        assert!(text.contains("what can be restored is version"), "{text}");
+        assert!(disk.stat(Path::new("/never")).unwrap().is_none());
+    }
+    for (position, version, hash) in states {
+        assert!(version > first.version);
+        for moment in [Moment::Version(version), Moment::Position(position)] {
+            let back = bring_back(&env, &format!("/{moment}"), moment).unwrap();
+            assert_eq!((back.version, back.state_hash), (version, hash), "{moment}");
+        }
+    }
+}
+
+/// The segment that an earlier backup has is replaced by a repair: the moments between the repair
+/// and the next checkpoint come back by way of what replaced it.
+#[test]
+fn what_replaced_a_backed_up_segment_is_no_gap() {
+    let (disk, env, _) = simulated(17);
+    let error = FaultError::Kind(std::io::ErrorKind::CrossesDevices);
+    disk.inject(Fault::error(OperationKind::HardLink, error).forever());
+    let database = open(&env);
+    let keyspace = database.keyspace("things").unwrap();
+    put(&database, keyspace, "first", "1");
+    back_up(&database);
+    for n in 0..8 {
+        put(&database, keyspace, &format!("b{n}"), &"x".repeat(20_000));
+    }
+    back_up(&database);
+    database.close().unwrap();
+    drop(database);
+    mend(&disk, &env, 1);
+    let database = open(&env);
+    let mut states = Vec::new();
+    for n in 0..4 {
+        put(&database, keyspace, &format!("c{n}"), "1");
+        let position = database.stats().durable_position;
+        states.push((position, database.current_version(), database.state_hash()));
+    }
+    database.checkpoint().unwrap();
+    put(&database, keyspace, "more", "1");
+    back_up(&database);
+    assert_eq!(verify_backup(BACKUPS.as_ref(), &env).unwrap().findings, []);
+    for (position, version, hash) in states {
+        for moment in [Moment::Version(version), Moment::Position(position)] {
+            let back = bring_back(&env, &format!("/{moment}"), moment).unwrap();
+            assert_eq!((back.version, back.state_hash), (version, hash), "{moment}");
+        }
+    }
+}
