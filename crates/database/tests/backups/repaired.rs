@@ -15,10 +15,17 @@ use crate::support::{get, open, put, simulated};
 
 /// Damages the second frame of a segment, and goes on without it.
 fn mend(disk: &SimulatedDisk, env: &Env, segment: usize) {
+    mend_at(disk, env, segment, &[21_000]);
+}
+
+/// The same at these places of a segment, which make one range.
+fn mend_at(disk: &SimulatedDisk, env: &Env, segment: usize, places: &[u64]) {
     let segments = disk.list(Path::new("/store/shards/0/journal")).unwrap();
     assert!(segments.len() > 3, "{segments:?}");
     let segment = format!("/store/shards/0/journal/{}", segments[segment].name);
-    disk.flip_bit(&segment, 4_096 + 21_000, 1).unwrap();
+    for place in places {
+        disk.flip_bit(&segment, 4_096 + place, 1).unwrap();
+    }
     let found = verify("/store", env).unwrap();
     assert_eq!(found.code, exit::CORRUPT);
     let corrupt = found.findings().filter(|it| it.verdict == Some(Verdict::Corrupt));
@@ -193,12 +200,12 @@ fn a_moment_in_a_loss_is_refused_and_those_behind_it_come_back() {
     let keyspace = database.keyspace("things").unwrap();
     put(&database, keyspace, "first", "1");
     let first = back_up(&database).manifest;
-    for n in 0..7 {
+    for n in 0..8 {
         put(&database, keyspace, &format!("b{n}"), &"x".repeat(20_000));
     }
     database.close().unwrap();
     drop(database);
-    mend(&disk, &env, 2);
+    mend_at(&disk, &env, 2, &[21_000, 41_000]);
     let database = open(&env);
     let loss = database.accepted_losses()[0].clone();
     let mut states = Vec::new();
@@ -208,10 +215,12 @@ fn a_moment_in_a_loss_is_refused_and_those_behind_it_come_back() {
         states.push((position, database.current_version(), database.state_hash()));
     }
     back_up(&database);
-    let mut lost = vec![Moment::Version(loss.next_version - 1)];
+    assert!(loss.from_position < loss.to_position, "{loss:?}");
+    // The last one of the range is the moment of the record that stands for it.
+    let mut lost = vec![Moment::Version(loss.next_version - 2)];
     lost.extend((loss.from_position..loss.to_position).map(Moment::Position));
     for moment in lost {
-        let error = bring_back(&env, "/never", moment).unwrap_err();
+        let error = bring_back(&env, "/never", moment).map(|it| it.version).unwrap_err();
         let text = error.to_string();
         assert_eq!(error.exit_code(), exit::REFUSED, "{text}");
         assert!(text.contains("lies in what a repair gave up"), "{text}");
