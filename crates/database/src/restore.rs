@@ -98,8 +98,9 @@ impl Rebuilt {
     fn is_lost(&self, moment: Moment) -> bool {
         let mark = self.mark();
         self.lost.iter().any(|lost| match moment {
-            Moment::Version(it) => mark.version < it && it < lost.next_version,
-            Moment::Position(it) => mark.position < it && lost.positions.contains(&it),
+            // The record that stands for it takes all of its versions along.
+            Moment::Version(it) => mark.version != it && it < lost.next_version,
+            Moment::Position(it) => lost.positions.contains(&it),
             Moment::Newest | Moment::Time(_) => false,
         })
     }

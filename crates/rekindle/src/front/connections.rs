@@ -374,8 +374,8 @@ mod tests {
         assert_eq!(guarded.read_u8().await.unwrap_err().kind(), io::ErrorKind::TimedOut);
     }
 
-    /// Who reads, and grants no window for what it asked for, is let go; an answer that is on its way
-    /// for a shorter time disturbs nobody.
+    /// Who reads, and grants no window for what it asked for, is let go; an answer that is on its
+    /// way for a shorter time disturbs nobody.
     ///
     /// fault: P4
     #[tokio::test(start_paused = true)]
