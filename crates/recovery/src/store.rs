@@ -187,7 +187,9 @@ impl Layer for StoreLayer {
             match step {
                 Step::MakeDirectory(name) => {
                     let dir = self.dir.join(name);
-                    clear(sink, &self.dir, &dir).map_err(|e| Failure::io("clearing a place", e))?;
+                    clear(sink, &self.dir, &dir).map_err(|error| {
+                        Failure::io(format!("clearing the place of {}", dir.display()), error)
+                    })?;
                     make_directory(sink, &dir)?;
                 }
                 Step::Write(name, copy) => {

@@ -312,13 +312,30 @@ fn dead_letters_of_the_start_are_told() {
 #[test]
 fn a_large_healthy_store_is_not_slow() {
     let dir = tempfile::tempdir().unwrap();
-    fill(dir.path(), 600);
+    fill(dir.path(), 2_000);
     let database = Database::open(dir.path()).unwrap();
     database.checkpoint().unwrap();
     drop(database);
+    let figures = |server: &Server| {
+        let metrics = server.get("/metrics").body;
+        ["predicted_recovery", "predicted_replay", "replay"].map(|name| -> f64 {
+            let name = format!("rekindle_{name}_seconds ");
+            let line = metrics.lines().find_map(|line| line.strip_prefix(&name));
+            line.unwrap_or_else(|| panic!("{name}")).trim().parse().unwrap()
+        })
+    };
+    // How long this machine takes decides where the bound lies: between the part and the whole.
+    let server = Server::spawn(quiet(serve(dir.path(), &[])));
+    let [whole, ..] = figures(&server);
+    assert_eq!(server.stop(), 0);
+    let bound = (whole * 0.8).max(0.1);
     let mut command = quiet(serve(dir.path(), &[]));
-    command.env("REKINDLE__RECOVERY__MAX_TIME", "100ms");
+    let bound_ms = Duration::from_secs_f64(bound).as_millis();
+    command.env("REKINDLE__RECOVERY__MAX_TIME", format!("{bound_ms}ms"));
     let server = Server::spawn(command);
+    let [whole, predicted, replay] = figures(&server);
+    assert!(whole > bound, "the state is large: {whole}");
+    assert!(predicted.max(replay) < bound, "{predicted}, {replay} of {bound}");
     let began = Instant::now();
     let quiet = loop {
         let slow = alert(server.http, "recovery_slow", "resolved");
@@ -327,15 +344,6 @@ fn a_large_healthy_store_is_not_slow() {
         }
         assert!(began.elapsed() < DEADLINE, "{slow}");
     };
-    assert!(quiet["value"].as_f64().unwrap() < 0.1, "{quiet}");
-    let metrics = server.get("/metrics").body;
-    let value = |name: &str| -> f64 {
-        let line = metrics.lines().find_map(|line| line.strip_prefix(name));
-        line.unwrap_or_else(|| panic!("{name}")).trim().parse().unwrap()
-    };
-    let whole = value("rekindle_predicted_recovery_seconds ");
-    assert!(whole > 0.1, "the state is large: {whole}");
-    assert!(value("rekindle_predicted_replay_seconds ") < 0.1);
-    assert!(value("rekindle_replay_seconds ") < 0.1);
+    assert!(quiet["value"].as_f64().unwrap() < bound, "{quiet}");
     assert_eq!(server.stop(), 0);
 }
