@@ -24,6 +24,9 @@ use crate::error::Error;
 /// After a failure, how long until the next attempt, milliseconds.
 const RETRY_MS: u64 = 5_000;
 
+/// By so much an older checkpoint is smaller than the newest where the state grew between them.
+const GREW_BYTES: u64 = 1 << 20;
+
 /// A clean stop leaves no more replay than this; otherwise it writes a checkpoint first.
 const CLEAN_REPLAY: Duration = Duration::from_millis(150);
 
@@ -236,6 +239,13 @@ impl Checkpoints {
         since.records > 0 && frees && now_ms >= retry_at_ms
     }
 
+    /// Whether another one of the same state helps a disk that is nearly full: it takes the place
+    /// of an older one that is so much smaller, and the next takes no more than it gives back.
+    pub(crate) fn is_worth_again(&self, now_ms: u64) -> bool {
+        let [newest, older] = self.named_bytes();
+        older.saturating_add(GREW_BYTES) < newest && now_ms >= lock(&self.known).retry_at_ms
+    }
+
     /// Whether a clean stop should write one, so that the next start is quick.
     pub(crate) fn is_worth_at_close(&self, state: &State) -> bool {
         let since = self.since(state);
@@ -267,7 +277,8 @@ impl Checkpoints {
         let mark = frozen.mark();
         let journal_bytes = self.journal.counters().bytes.load(Ordering::Relaxed);
         let [newest, _] = lock(&self.known).named;
-        if mark.position == 0 || mark.position == newest.position {
+        let again = core.is_disk_low() && self.is_worth_again(core.env.clock.boot_ms());
+        if mark.position == 0 || (mark.position == newest.position && !again) {
             return Ok(());
         }
         // What is applied may be only written in the lazy modes.

@@ -184,6 +184,11 @@ impl Core {
         Ok(())
     }
 
+    /// Whether growth is refused for want of space.
+    pub(crate) fn is_disk_low(&self) -> bool {
+        self.space.as_ref().is_some_and(Space::is_low)
+    }
+
     /// Whether nothing can be written for want of space.
     pub(crate) fn is_exhausted(&self) -> bool {
         self.space.as_ref().is_some_and(Space::is_exhausted)
@@ -205,7 +210,8 @@ impl Core {
         let last_ms = space.freed_ms.load(Ordering::Relaxed);
         let waited = now_ms.saturating_sub(last_ms) >= CHECKPOINT_EVERY_MS || space.is_exhausted();
         let half = self.options.segment_bytes / 2;
-        let needed = checkpoints.frees_space(&self.state, half, waited, now_ms);
+        let again = waited && checkpoints.is_worth_again(now_ms);
+        let needed = again || checkpoints.frees_space(&self.state, half, waited, now_ms);
         if needed {
             space.freed_ms.store(now_ms, Ordering::Relaxed);
         }
