@@ -328,7 +328,7 @@ fn a_large_healthy_store_is_not_slow() {
     let server = Server::spawn(quiet(serve(dir.path(), &[])));
     let [whole, ..] = figures(&server);
     assert_eq!(server.stop(), 0);
-    let bound = (whole * 0.8).max(0.1);
+    let bound = (whole * 0.4).max(0.1);
     let mut command = quiet(serve(dir.path(), &[]));
     let bound_ms = Duration::from_secs_f64(bound).as_millis();
     command.env("REKINDLE__RECOVERY__MAX_TIME", format!("{bound_ms}ms"));
