@@ -168,10 +168,11 @@ impl MemoryEngine {
     fn move_mark(&self, writer: &mut Writer, mark: Mark) {
         assert!(mark.version >= writer.mark.version, "what is visible never goes back");
         assert!(mark.position >= writer.mark.position, "records are never taken back");
+        // Before the mark says so: who reads at the version that it names must find it.
+        self.visible.store(mark.version, Ordering::Release);
         let published = std::mem::replace(&mut *lock(&self.mark), mark);
         debug_assert_eq!(published, writer.mark, "only the writer moves the mark");
         writer.mark = mark;
-        self.visible.store(mark.version, Ordering::Release);
     }
 
     /// Sweeps where no writer is busy; a busy one sweeps by itself.
