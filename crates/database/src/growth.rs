@@ -15,7 +15,6 @@ use crate::core::Core;
 use crate::encode::{Encoded, OpSpan};
 use crate::error::Error;
 use crate::memory;
-use crate::space::Space;
 
 /// What a row costs beside its bytes.
 const ROW_OVERHEAD_BYTES: u64 = 112;
@@ -62,7 +61,7 @@ impl Core {
         let held = self.state.state_bytes().saturating_add(self.state.pending_bytes());
         let entry = len(encoded.entry().len());
         let most = entry + ROW_OVERHEAD_BYTES * u64::from(encoded.count());
-        let disk_low = self.space.as_ref().is_some_and(Space::is_low);
+        let disk_low = self.is_disk_low();
         if !disk_low && held.saturating_add(most) <= self.max_state_bytes {
             return Ok(());
         }

@@ -264,7 +264,7 @@ impl DatabaseLayer<'_> {
 }
 
 /// The versions that a record commits.
-fn versions(record: &Record<'_>) -> Option<RangeInclusive<u64>> {
+pub(crate) fn versions(record: &Record<'_>) -> Option<RangeInclusive<u64>> {
     match record.kind {
         RecordKind::Txns => {
             let txns = Txns::decode(record.payload).ok()?;

@@ -13,7 +13,7 @@
 mod audit;
 mod plan;
 
-use std::ops::Range;
+use std::ops::{Range, RangeInclusive};
 use std::path::Path;
 
 use rekindle_engine::Engine;
@@ -23,9 +23,9 @@ use rekindle_journal::repair::{Cut, Patched, Survey, Surveyed};
 use rekindle_recovery::{Finding, Label, LayerReport, Meter, Report, Verdict, examine, perform};
 
 use self::plan::{Facts, Gap, Plan};
-use crate::codec::{CommitMark, Loss, Txns};
+use crate::codec::Loss;
 use crate::error::Error;
-use crate::layer::{Beneath, DatabaseLayer};
+use crate::layer::{Beneath, DatabaseLayer, versions};
 use crate::options::Options;
 use crate::recovery::{Below, Examination, lock_directory};
 use crate::replay::Until;
@@ -293,16 +293,10 @@ impl Gaps {
             }
             Surveyed::Record(record, _) => {
                 let versions = match record.kind {
-                    RecordKind::Txns => Txns::decode(record.payload)
-                        .ok()
-                        .map(|txns| (txns.base_version, txns.last_version())),
-                    RecordKind::Commit => CommitMark::decode(record.payload)
-                        .ok()
-                        .map(|commit| (commit.version, commit.version)),
                     RecordKind::Loss => Loss::decode(record.payload)
                         .ok()
                         .map(|loss| (loss.next_version, loss.next_version - 1)),
-                    _ => None,
+                    _ => versions(record).map(RangeInclusive::into_inner),
                 };
                 let Some((first, last)) = versions else { return };
                 let is_loss = record.kind == RecordKind::Loss;

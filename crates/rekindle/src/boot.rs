@@ -24,7 +24,7 @@ use rekindle_services::{Options as ServiceOptions, Services};
 use crate::alerts::Damage;
 use crate::config::Config;
 use crate::progress::{Progress, Stage};
-use crate::repaired::ranges;
+use crate::repaired::{accept_flags, ranges};
 use crate::reports::{self, Writing};
 
 /// Everything that a start recovered.
@@ -189,11 +189,10 @@ fn repair(error: &DatabaseError, data: &str) -> String {
     if ranges.is_empty() {
         return String::new();
     }
-    let flags = ranges.iter().map(|it| format!(" --accept-loss {}..{}", it.start, it.end));
-    let flags: String = flags.collect();
+    let flags = accept_flags(&ranges);
     format!(
-        "  rekindle repair --data {data}{flags}    gives up what stood there for good, and goes on \
-         with the rest (with --plan it says first what that would be)\n"
+        "  rekindle repair --data {data} {flags}    gives up what stood there for good, and goes \
+         on with the rest (with --plan it says first what that would be)\n"
     )
 }
 

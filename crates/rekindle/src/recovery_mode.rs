@@ -239,9 +239,8 @@ pub(crate) fn announcement(server: &Server, mode: &RecoveryMode) -> String {
         }
         (_, []) => "bring the named file back from a copy, or restore a backup".to_owned(),
         (_, ranges) => {
-            let accepted: Vec<String> =
-                ranges.iter().map(|it| format!("--accept-loss {}..{}", it.start, it.end)).collect();
-            format!("rekindle repair --http {http} {} --reason TEXT", accepted.join(" "))
+            let accepted = repaired::accept_flags(ranges);
+            format!("rekindle repair --http {http} {accepted} --reason TEXT")
         }
     };
     format!(

@@ -17,6 +17,19 @@ pub fn parse_range(text: &str) -> Option<Range<u64>> {
     (range.start < range.end).then_some(range)
 }
 
+/// The same the other way.
+#[must_use]
+pub fn range_text(range: &Range<u64>) -> String {
+    format!("{}..{}", range.start, range.end)
+}
+
+/// The options of a command that accepts the loss of these ranges.
+#[must_use]
+pub fn accept_flags(ranges: &[Range<u64>]) -> String {
+    let flags = ranges.iter().map(|range| format!("--accept-loss {}", range_text(range)));
+    flags.collect::<Vec<_>>().join(" ")
+}
+
 /// The ranges whose loss a repair of this store must accept, in order. None where something is
 /// damaged that is no range of the journal: a repair cannot pass that.
 #[must_use]

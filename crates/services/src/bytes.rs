@@ -116,11 +116,7 @@ pub(crate) fn put_text16(bytes: &mut Vec<u8>, text: &str) {
 
 /// The longest beginning of `text` that has at most `max` bytes.
 pub(crate) fn truncated(text: &str, max: usize) -> &str {
-    let mut end = max.min(text.len());
-    while !text.is_char_boundary(end) {
-        end -= 1;
-    }
-    text.get(..end).unwrap_or_default()
+    text.get(..text.floor_char_boundary(max)).unwrap_or_default()
 }
 
 #[cfg(test)]

@@ -10,9 +10,11 @@ use std::path::Path;
 
 use rekindle_env::{EntryKind, Env, durable};
 
+use super::claims::Claims;
 use super::folder::{DIRECTORIES, Folder, manifest_file};
 use super::manifest::{Manifest, checkpoint_file, decode_id, segment_file};
 use super::prove::Prover;
+use super::verify::BackupFinding;
 use crate::error::Error;
 
 /// What a removal of backups does, or would do.
@@ -87,25 +89,19 @@ fn check(folder: &Folder, kept: &[Manifest]) -> Result<(), Error> {
         node: first.node,
         go_on: &go_on,
     };
-    let mut seen = BTreeSet::new();
-    for manifest in kept {
-        let mut found = None;
-        let checkpoint = &manifest.checkpoint;
-        if seen.insert((checkpoint.file.as_str(), checkpoint.crc32c)) {
-            found = prover.same_checkpoint(checkpoint)?;
-        }
-        for segment in &manifest.segments {
-            if found.is_none() && seen.insert((segment.file.as_str(), segment.crc32c)) {
-                found = prover.same_segment(segment, &mut |_| {})?;
-            }
-        }
-        if let Some(finding) = found {
-            return Err(Error::Damaged(format!(
-                "{finding}; backup {} would stay and is not whole, so none was removed; see \
-                 'rekindle backup verify'",
-                manifest.number
-            )));
-        }
+    let refuse = |number: u64, found: Option<BackupFinding>| match found {
+        None => Ok(()),
+        Some(finding) => Err(Error::Damaged(format!(
+            "{finding}; backup {number} would stay and is not whole, so none was removed; see \
+             'rekindle backup verify'"
+        ))),
+    };
+    let claims = Claims::of(kept.iter());
+    for (number, checkpoint) in claims.checkpoints.values().flatten() {
+        refuse(*number, prover.same_checkpoint(checkpoint)?)?;
+    }
+    for (number, segment) in claims.segments.values().flatten() {
+        refuse(*number, prover.same_segment(segment, &mut |_| {})?)?;
     }
     Ok(())
 }

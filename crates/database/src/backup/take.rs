@@ -400,8 +400,7 @@ impl Taking<'_> {
         if let Some(halt) = &self.core.state.sequencer().halted {
             return Err(halt.error());
         }
-        let low = self.core.space.as_ref().is_some_and(crate::space::Space::is_low);
-        if low && self.pin.holds_back() {
+        if self.core.is_disk_low() && self.pin.holds_back() {
             return Err(Error::Full(
                 "the store's disk is nearly full, and the backup holds back what would be \
                  removed: it was given up; make room first"

@@ -61,21 +61,12 @@ impl RestoreNote {
     pub(super) fn write(&self, disk: &dyn Disk, store: &Path) -> io::Result<()> {
         let mut note = self.clone();
         for text in [&mut note.who, &mut note.reason, &mut note.from] {
-            cut(text);
+            text.truncate(text.floor_char_boundary(TEXT_BYTES_MAX));
         }
         let bytes = serde_json::to_vec(&note).expect("texts and numbers");
         assert!(bytes.len() as u64 <= NOTE_BYTES_MAX, "what is written can be read");
         durable::create_file(disk, &store.join(NOTE), &bytes)
     }
-}
-
-/// Cuts a text at a character.
-fn cut(text: &mut String) {
-    let mut end = TEXT_BYTES_MAX.min(text.len());
-    while !text.is_char_boundary(end) {
-        end -= 1;
-    }
-    text.truncate(end);
 }
 
 impl Database {

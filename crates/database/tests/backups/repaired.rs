@@ -54,6 +54,31 @@ fn mended(damaged: usize) -> (Env, Database, KeyspaceId) {
     (env, database, keyspace)
 }
 
+/// Position, version and state hash.
+type Standing = (u64, u64, u128);
+
+fn standing(database: &Database) -> Standing {
+    let position = database.stats().durable_position;
+    (position, database.current_version(), database.state_hash())
+}
+
+/// So many values, of which a few fill a segment.
+fn put_large(database: &Database, keyspace: KeyspaceId, name: &str, count: u64) {
+    for n in 0..count {
+        put(database, keyspace, &format!("{name}{n}"), &"x".repeat(20_000));
+    }
+}
+
+/// Each of these is brought back as it was, by its version and by its position.
+fn comes_back(env: &Env, states: &[Standing]) {
+    for (position, version, hash) in states {
+        for moment in [Moment::Version(*version), Moment::Position(*position)] {
+            let back = bring_back(env, &format!("/{moment}"), moment).unwrap();
+            assert_eq!((back.version, back.state_hash), (*version, *hash), "{moment}");
+        }
+    }
+}
+
 /// Whichever segment was damaged: the backup holds what stayed in front of it, what was written
 /// anew, and the record that stands for the rest.
 #[test]
@@ -99,8 +124,7 @@ fn what_was_backed_up_in_time_is_not_lost() {
     let mut states = Vec::new();
     for n in 0..8 {
         put(&database, keyspace, &format!("b{n}"), &"x".repeat(20_000));
-        let position = database.stats().durable_position;
-        states.push((position, database.current_version(), database.state_hash()));
+        states.push(standing(&database));
     }
     back_up(&database);
     database.close().unwrap();
@@ -110,12 +134,7 @@ fn what_was_backed_up_in_time_is_not_lost() {
     put(&database, keyspace, "more", "1");
     let last = back_up(&database);
     assert_eq!(verify_backup(BACKUPS.as_ref(), &env).unwrap().findings, []);
-    for (position, version, hash) in states {
-        for moment in [Moment::Version(version), Moment::Position(position)] {
-            let back = bring_back(&env, &format!("/{moment}"), moment).unwrap();
-            assert_eq!((back.version, back.state_hash), (version, hash), "{moment}");
-        }
-    }
+    comes_back(&env, &states);
     let back = bring_back(&env, RESTORED, Moment::Version(last.manifest.version)).unwrap();
     assert_eq!(back.state_hash, database.state_hash());
 }
@@ -127,14 +146,10 @@ fn backups_go_on_behind_a_repair() {
     let (disk, env, _) = simulated(14);
     let database = open(&env);
     let keyspace = database.keyspace("things").unwrap();
-    for n in 0..4 {
-        put(&database, keyspace, &format!("a{n}"), &"x".repeat(20_000));
-    }
+    put_large(&database, keyspace, "a", 4);
     let before = back_up(&database);
     let before_hash = database.state_hash();
-    for n in 0..7 {
-        put(&database, keyspace, &format!("b{n}"), &"x".repeat(20_000));
-    }
+    put_large(&database, keyspace, "b", 7);
     database.close().unwrap();
     drop(database);
     mend(&disk, &env, 2);
@@ -200,9 +215,7 @@ fn a_moment_in_a_loss_is_refused_and_those_behind_it_come_back() {
     let keyspace = database.keyspace("things").unwrap();
     put(&database, keyspace, "first", "1");
     let first = back_up(&database).manifest;
-    for n in 0..8 {
-        put(&database, keyspace, &format!("b{n}"), &"x".repeat(20_000));
-    }
+    put_large(&database, keyspace, "b", 8);
     database.close().unwrap();
     drop(database);
     mend_at(&disk, &env, 2, &[21_000, 41_000]);
@@ -211,8 +224,7 @@ fn a_moment_in_a_loss_is_refused_and_those_behind_it_come_back() {
     let mut states = Vec::new();
     for n in 0..3 {
         put(&database, keyspace, &format!("c{n}"), "1");
-        let position = database.stats().durable_position;
-        states.push((position, database.current_version(), database.state_hash()));
+        states.push(standing(&database));
     }
     back_up(&database);
     assert!(loss.from_position < loss.to_position, "{loss:?}");
@@ -227,13 +239,8 @@ fn a_moment_in_a_loss_is_refused_and_those_behind_it_come_back() {
         assert!(text.contains("what can be restored is version"), "{text}");
         assert!(disk.stat(Path::new("/never")).unwrap().is_none());
     }
-    for (position, version, hash) in states {
-        assert!(version > first.version);
-        for moment in [Moment::Version(version), Moment::Position(position)] {
-            let back = bring_back(&env, &format!("/{moment}"), moment).unwrap();
-            assert_eq!((back.version, back.state_hash), (version, hash), "{moment}");
-        }
-    }
+    assert!(states.iter().all(|(_, version, _)| *version > first.version));
+    comes_back(&env, &states);
 }
 
 /// The segment that an earlier backup has is replaced by a repair: the moments between the repair
@@ -247,9 +254,7 @@ fn what_replaced_a_backed_up_segment_is_no_gap() {
     let keyspace = database.keyspace("things").unwrap();
     put(&database, keyspace, "first", "1");
     back_up(&database);
-    for n in 0..8 {
-        put(&database, keyspace, &format!("b{n}"), &"x".repeat(20_000));
-    }
+    put_large(&database, keyspace, "b", 8);
     back_up(&database);
     database.close().unwrap();
     drop(database);
@@ -258,17 +263,11 @@ fn what_replaced_a_backed_up_segment_is_no_gap() {
     let mut states = Vec::new();
     for n in 0..4 {
         put(&database, keyspace, &format!("c{n}"), "1");
-        let position = database.stats().durable_position;
-        states.push((position, database.current_version(), database.state_hash()));
+        states.push(standing(&database));
     }
     database.checkpoint().unwrap();
     put(&database, keyspace, "more", "1");
     back_up(&database);
     assert_eq!(verify_backup(BACKUPS.as_ref(), &env).unwrap().findings, []);
-    for (position, version, hash) in states {
-        for moment in [Moment::Version(version), Moment::Position(position)] {
-            let back = bring_back(&env, &format!("/{moment}"), moment).unwrap();
-            assert_eq!((back.version, back.state_hash), (version, hash), "{moment}");
-        }
-    }
+    comes_back(&env, &states);
 }

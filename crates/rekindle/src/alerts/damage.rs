@@ -72,10 +72,7 @@ impl Damages {
 
     /// A read or a backup met this.
     pub fn met(&self, what: &str) {
-        let mut end = what.len().min(WORDS_BYTES_MAX);
-        while !what.is_char_boundary(end) {
-            end -= 1;
-        }
+        let end = what.floor_char_boundary(WORDS_BYTES_MAX);
         let what = what.get(..end).unwrap_or_default().to_owned();
         tracing::error!(what, "damage was met while serving");
         let mut seen = self.lock();

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::Args;
-use rekindle::repaired::{PROGRAM, Repaired, parse_range};
+use rekindle::repaired::{PROGRAM, Repaired, parse_range, range_text};
 use rekindle_database::RepairOptions;
 use rekindle_env::Env;
 use rekindle_recovery::exit;
@@ -92,8 +92,7 @@ fn here(data: &Path, args: &RepairArgs) -> Result<Repaired, Failure> {
 
 /// Asks a server in recovery mode.
 fn there(args: &RepairArgs) -> Result<Repaired, Failure> {
-    let ranges = args.accept_loss.iter();
-    let ranges: Vec<String> = ranges.map(|it| format!("{}..{}", it.start, it.end)).collect();
+    let ranges: Vec<String> = args.accept_loss.iter().map(range_text).collect();
     let reason = match args.reason.trim() {
         "" => "no reason was given",
         reason => reason,

@@ -144,11 +144,7 @@ impl RunRecord {
 /// The first line of a text, within the bound.
 fn first_line(text: &str) -> String {
     let line = text.lines().next().unwrap_or_default();
-    let mut end = line.len().min(REASON_BYTES_MAX);
-    while !line.is_char_boundary(end) {
-        end -= 1;
-    }
-    line.get(..end).unwrap_or_default().to_owned()
+    line.get(..line.floor_char_boundary(REASON_BYTES_MAX)).unwrap_or_default().to_owned()
 }
 
 #[cfg(test)]

@@ -1,5 +1,9 @@
 //! Frames that pass their own checksum and are wrong all the same, one by one.
 
+use std::path::Path;
+
+use rekindle_env::{Image, ReadDisk as _, SimulatedDisk};
+
 use super::*;
 use crate::api::RecordKind;
 use crate::codec::record::{RECORD_HEADER_LEN, seal_record};
@@ -11,23 +15,6 @@ const NONCE: u64 = 7;
 const CHAIN: u32 = 0xABCD;
 /// Where the first frame stands.
 const FIRST: u64 = BASE + 4096;
-
-/// A file in memory.
-#[derive(Debug)]
-struct Bytes(Vec<u8>);
-
-impl ReadFile for Bytes {
-    fn len(&self) -> io::Result<u64> {
-        Ok(self.0.len() as u64)
-    }
-
-    fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<usize> {
-        let rest = self.0.get(usize::try_from(offset).unwrap()..).unwrap_or_default();
-        let taken = rest.len().min(buf.len());
-        buf[..taken].copy_from_slice(&rest[..taken]);
-        Ok(taken)
-    }
-}
 
 fn header() -> SegmentHeader {
     SegmentHeader {
@@ -85,9 +72,11 @@ fn put(file: &mut [u8], frame: &FrameHeader, body: &[u8]) -> u32 {
 }
 
 fn walk(file: &[u8], declared_end: Option<u64>) -> Walk {
-    let (file, header) = (Bytes(file.to_vec()), header());
+    let (mut image, header) = (Image::new(), header());
+    image.write_file("/segment", file).unwrap();
+    let file = SimulatedDisk::from_image(image, 1).open_read(Path::new("/segment")).unwrap();
     let walker =
-        Walker { file: &file, header: &header, declared_end, proved_lsn: 0, records: true };
+        Walker { file: &*file, header: &header, declared_end, proved_lsn: 0, records: true };
     walker.walk(&mut |_, _| Ok(())).unwrap()
 }
 

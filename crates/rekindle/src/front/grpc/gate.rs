@@ -9,6 +9,7 @@ use std::task::{Context, Poll, ready};
 use bytes::{Buf, Bytes};
 use futures::future::BoxFuture;
 use http_body::{Frame, SizeHint};
+use http_body_util::BodyExt as _;
 use rekindle_wire::error::status;
 use rekindle_wire::v1::Kind;
 use tokio::time::Sleep;
@@ -18,8 +19,7 @@ use tonic::{Code, Status};
 use tower::{Layer, Service};
 
 use super::super::access::Principal;
-use super::super::connections::Answer;
-use super::super::connections::Peer;
+use super::super::connections::{Answer, Peer};
 use super::super::limits::BODY_TIMEOUT;
 use super::budget::Flight;
 use super::table;
@@ -122,7 +122,11 @@ where
                 // A stream's answers are made one by one, as the peer takes them.
                 _ if in_time => {
                     let open = Arc::new(answers.begin());
-                    answer.map(|body| Body::new(Sending { body, open }))
+                    let unsent =
+                        move |bytes| Bytes::from_owner(Unsent { bytes, _open: Arc::clone(&open) });
+                    answer.map(|body| {
+                        Body::new(body.map_frame(move |frame| frame.map_data(unsent.clone())))
+                    })
                 }
                 _ => answer,
             })
@@ -130,13 +134,7 @@ where
     }
 }
 
-/// The body of a single answer, which is counted among those that wait until its bytes are sent.
-struct Sending {
-    body: Body,
-    open: Arc<Answer>,
-}
-
-/// Bytes that are not sent yet.
+/// Bytes of a single answer, which is counted among those that wait until they are sent.
 struct Unsent {
     bytes: Bytes,
     _open: Arc<Answer>,
@@ -145,28 +143,6 @@ struct Unsent {
 impl AsRef<[u8]> for Unsent {
     fn as_ref(&self) -> &[u8] {
         &self.bytes
-    }
-}
-
-impl http_body::Body for Sending {
-    type Data = Bytes;
-    type Error = Status;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
-        let frame = ready!(Pin::new(&mut self.body).poll_frame(cx));
-        let held = |bytes| Bytes::from_owner(Unsent { bytes, _open: Arc::clone(&self.open) });
-        Poll::Ready(frame.map(|frame| frame.map(|frame| frame.map_data(held))))
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
     }
 }
 

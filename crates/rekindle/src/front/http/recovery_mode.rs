@@ -15,7 +15,7 @@ use super::reply::{Answered, Refusal, about_place, ok};
 use super::request::Asked;
 use super::reviews;
 use crate::recovery_mode::RecoveryMode;
-use crate::repaired::{Repaired, parse_range};
+use crate::repaired::{Repaired, parse_range, range_text};
 use crate::state::Server;
 
 /// A repair, as it is asked for.
@@ -42,7 +42,7 @@ struct SalvageAsked {
 /// What is known of the directory, and what can be decided.
 pub(super) fn show(server: &Server, _: &Asked) -> Answered {
     let seen = mode(server)?.seen();
-    let ranges = seen.ranges.iter().map(|it| format!("{}..{}", it.start, it.end));
+    let ranges: Vec<String> = seen.ranges.iter().map(range_text).collect();
     let (plan, refused) = match seen.plan {
         Some(Ok(plan)) => (Some(plan), None),
         Some(Err(reason)) => (None, Some(reason)),
@@ -52,7 +52,7 @@ pub(super) fn show(server: &Server, _: &Asked) -> Answered {
         "code": seen.report.code,
         "verdict": seen.report.verdict_line(),
         "data": server.config.data,
-        "accept_loss": ranges.collect::<Vec<_>>(),
+        "accept_loss": ranges,
         "plan": plan,
         "plan_refused": refused,
         "decided": seen.decided,

@@ -13,7 +13,7 @@ use super::findings::findings;
 use super::frame::{badge, nothing};
 use super::report::outcome;
 use crate::front::http::token::FormToken;
-use crate::repaired::Repaired;
+use crate::repaired::{Repaired, range_text};
 
 /// What recovery mode shows.
 #[derive(Clone, Debug)]
@@ -122,8 +122,7 @@ fn salvage(token: &FormToken) -> Markup {
 
 /// Ranges as a form carries them.
 fn words(ranges: &[Range<u64>]) -> String {
-    let ranges = ranges.iter().map(|range| format!("{}..{}", range.start, range.end));
-    ranges.collect::<Vec<_>>().join(" ")
+    ranges.iter().map(range_text).collect::<Vec<_>>().join(" ")
 }
 
 #[cfg(test)]
