@@ -122,19 +122,25 @@ async fn end_in_order(
     open: &Open,
 ) -> i32 {
     let code = signals.next().await;
-    let printed = {
+    let take =
+        |page: &mut Page| (std::mem::take(&mut page.printed), std::mem::take(&mut page.rest));
+    // In one step, so that no line is begun after what was printed is taken.
+    let first = {
         let mut page = lock(open);
         page.ending = true;
-        std::mem::take(&mut page.printed)
+        take(&mut page)
     };
-    let rest = || std::mem::take(&mut lock(open).rest);
-    let in_order = async {
-        give_back(client, &args.name, rest().into()).await;
+    let settle = async |(printed, rest): (Vec<String>, VecDeque<String>)| {
+        give_back(client, &args.name, rest.into()).await;
         if args.ack {
             ack(client, &args.name, printed).await;
         }
-        // A page that came at the same moment.
-        give_back(client, &args.name, rest().into()).await;
+    };
+    let in_order = async {
+        settle(first).await;
+        // A line that was being written, a page that came at the same moment.
+        let second = take(&mut lock(open));
+        settle(second).await;
     };
     if tokio::time::timeout(END_TIMEOUT, in_order).await.is_err() {
         say("the server does not answer: what was not printed stays leased until that runs out");
