@@ -15,6 +15,10 @@ const LOAD_BYTES_PER_SECOND: f64 = 100.0e6;
 /// A replay shorter than this measures the machine's mood.
 const SAMPLE: Duration = Duration::from_millis(20);
 
+/// So do fewer records than this, and fewer bytes: what they took is what any start takes.
+const SAMPLE_RECORDS: u64 = 1_000;
+const SAMPLE_BYTES: u64 = 1 << 20;
+
 /// What of a measured rate is believed: the next start may be cold.
 const TRUST: f64 = 0.7;
 
@@ -77,11 +81,15 @@ impl Policy {
 
     /// Learns from a replay of this store. Short ones teach nothing.
     pub fn replayed(&mut self, what: Since, took: Duration) {
-        if took < SAMPLE || what.records == 0 || what.bytes == 0 {
+        if took < SAMPLE {
             return;
         }
-        self.records_per_second = believed(what.records, took);
-        self.replay_bytes_per_second = believed(what.bytes, took);
+        if what.records >= SAMPLE_RECORDS {
+            self.records_per_second = believed(what.records, took);
+        }
+        if what.bytes >= SAMPLE_BYTES {
+            self.replay_bytes_per_second = believed(what.bytes, took);
+        }
     }
 
     /// Learns from loading a checkpoint of `bytes`.
@@ -185,10 +193,12 @@ mod tests {
         let before = policy.clone();
         policy.replayed(since(1, 1), Duration::from_millis(1));
         policy.replayed(since(0, 100), SECOND);
+        // A start of a few records on a disk that hung: no rate, or each hundred would be due.
+        policy.replayed(since(999, (1 << 20) - 1), Duration::MAX);
         policy.loaded(0, SECOND);
         policy.loaded(100, Duration::ZERO);
         assert_eq!(policy, before);
-        policy.replayed(since(1, 1), Duration::MAX);
+        policy.replayed(since(1_000, 1), Duration::MAX);
         assert_eq!(policy.predict(since(7, 0), 0).replay, 7 * SECOND, "one per second at least");
         assert!(policy.predict(since(u64::MAX, u64::MAX), u64::MAX).total() > SECOND);
     }
