@@ -6,6 +6,7 @@
 //! then remove older files and let the past go. Invariants: one at a time; two are kept; a failed
 //! one leaves the ones before it as they were.
 
+use std::io;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
@@ -14,7 +15,7 @@ use std::time::Duration;
 use rekindle_engine::MemoryEngine;
 use rekindle_engine::checkpoint::{self, Policy, Since, Stamp, WriteError, Written};
 use rekindle_journal::{Journal, LocalJournal};
-use rekindle_recovery::Identity;
+use rekindle_recovery::{Identity, quarantine};
 
 use crate::apply::{State, lock};
 use crate::classify::FEATURE_LEVEL;
@@ -59,6 +60,8 @@ struct Known {
     retry_at_ms: u64,
     /// Ids of those that a backup reads: they are not removed.
     kept: Vec<u64>,
+    /// Ids of those that were found damaged, until they are set aside.
+    damaged: Vec<u64>,
 }
 
 /// Keeps a checkpoint from being removed; dropping it lets it go.
@@ -122,6 +125,8 @@ pub(crate) struct Checkpoints {
     writing: Mutex<()>,
     /// Held while a backup is taken.
     pub(crate) backing_up: Mutex<()>,
+    /// Held while what is at rest is read.
+    pub(crate) scrubbing: Mutex<()>,
     stop: AtomicBool,
     written: AtomicU64,
     failed: AtomicU64,
@@ -149,9 +154,11 @@ impl Checkpoints {
                 replayed_bytes: found.replayed_bytes,
                 retry_at_ms: 0,
                 kept: Vec::new(),
+                damaged: Vec::new(),
             }),
             writing: Mutex::default(),
             backing_up: Mutex::default(),
+            scrubbing: Mutex::default(),
             stop: AtomicBool::new(false),
             written: AtomicU64::new(0),
             failed: AtomicU64::new(0),
@@ -257,8 +264,28 @@ impl Checkpoints {
     /// Writes one, unless nothing happened since the last.
     pub(crate) fn write(&self, core: &Core) -> Result<(), Error> {
         let _one_at_a_time = lock(&self.writing);
+        let again = core.is_disk_low() && self.is_worth_again(core.env.clock.boot_ms());
+        self.write_timed(core, again)
+    }
+
+    /// Writes another one in the place of those that are damaged, although nothing may have
+    /// happened since; they are named no longer then, and set aside.
+    pub(crate) fn replace(&self, core: &Core, damaged: &[u64]) -> Result<(), Error> {
+        let _one_at_a_time = lock(&self.writing);
+        {
+            let mut known = lock(&self.known);
+            let good = |named: &Named| named.id != 0 && !damaged.contains(&named.id);
+            let mut whole = known.named.into_iter().filter(good);
+            known.named = [whole.next().unwrap_or_default(), whole.next().unwrap_or_default()];
+            known.damaged.extend(damaged);
+        }
+        self.write_timed(core, true)
+    }
+
+    /// Writes one; `again`: also of the same state as the last.
+    fn write_timed(&self, core: &Core, again: bool) -> Result<(), Error> {
         let (before, began_ns) = (self.counts().0, core.env.clock.boot_ns());
-        let outcome = self.write_one(core);
+        let outcome = self.write_one(core, again);
         let took_ns = core.env.clock.boot_ns().saturating_sub(began_ns);
         if self.counts().0 > before {
             self.micros.store(took_ns / 1_000, Ordering::Relaxed);
@@ -271,13 +298,12 @@ impl Checkpoints {
         outcome
     }
 
-    fn write_one(&self, core: &Core) -> Result<(), Error> {
+    fn write_one(&self, core: &Core, again: bool) -> Result<(), Error> {
         let (frozen, replay_from) =
             core.state.between_records(|replay| (self.engine.freeze(), replay.replay_from()));
         let mark = frozen.mark();
         let journal_bytes = self.journal.counters().bytes.load(Ordering::Relaxed);
         let [newest, _] = lock(&self.known).named;
-        let again = core.is_disk_low() && self.is_worth_again(core.env.clock.boot_ms());
         if mark.position == 0 || (mark.position == newest.position && !again) {
             return Ok(());
         }
@@ -302,6 +328,7 @@ impl Checkpoints {
         self.name(&written, journal_bytes)?;
         let [newest, older] = lock(&self.known).named;
         assert_eq!(newest.id, id, "what was written is named before anything is removed");
+        self.set_damaged_aside(core)?;
         let kept = lock(&self.known).kept.clone();
         let keep: Vec<u64> = kept.into_iter().chain([newest.id, older.id]).collect();
         checkpoint::retire(disk, &self.folder, &keep)
@@ -313,6 +340,21 @@ impl Checkpoints {
         self.written.fetch_add(1, Ordering::Relaxed);
         let (version, rows) = (mark.version, written.footer.rows);
         tracing::info!(id, version, rows, bytes = written.footer.file_len, "checkpoint written");
+        Ok(())
+    }
+
+    /// Moves those that were found damaged to the quarantine: the journal names others by now.
+    fn set_damaged_aside(&self, core: &Core) -> Result<(), Error> {
+        let damaged = lock(&self.known).damaged.clone();
+        for id in damaged {
+            let path = self.folder.join(checkpoint::file_name(id));
+            match quarantine::set_aside(&*core.env.disk, &self.store, 0, &path) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                    return Err(Error::io(format!("setting {} aside", path.display()), error));
+                }
+                _ => lock(&self.known).damaged.retain(|it| *it != id),
+            }
+        }
         Ok(())
     }
 
@@ -337,7 +379,7 @@ impl Checkpoints {
         };
         let [older, _] = lock(&self.known).named;
         assert!(newest.version >= older.version, "checkpoints go forward");
-        assert!(newest.position > older.position, "a checkpoint of nothing new is not written");
+        assert!(newest.position >= older.position, "so does what they hold");
         assert!(newest.replay_from >= older.replay_from, "replay never begins earlier again");
         // With a single checkpoint the whole journal stays: it is the second copy.
         let keep_from = if older.id == 0 { 1 } else { older.replay_from };

@@ -22,6 +22,7 @@ use crate::keeper::Keeper;
 use crate::keyspaces::{self, REGISTRY};
 use crate::losses::{AcceptedLoss, Untold};
 use crate::options::{DurabilityMode, Options};
+use crate::scrub::Scrubs;
 use crate::sequencer::{Halt, ReadView};
 use crate::space::Space;
 use crate::stats::{ReplayStats, Stats};
@@ -57,6 +58,8 @@ pub(crate) struct Core {
     pub(crate) checkpoints: Option<Checkpoints>,
     /// The space on disk, where there is one.
     pub(crate) space: Option<Space>,
+    /// What was read at rest.
+    pub(crate) scrubs: Mutex<Scrubs>,
     /// Commits that await room in the journal, by the boot time at which they give up.
     pub(crate) room: Arc<Wakers>,
     /// The background threads.
@@ -129,6 +132,7 @@ impl Core {
             untold,
             checkpoints: assembly.checkpoints,
             space: assembly.space,
+            scrubs: Mutex::default(),
             room: Arc::default(),
             keeper: Mutex::default(),
             keyspaces: RwLock::default(),

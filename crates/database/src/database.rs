@@ -10,7 +10,7 @@ use rekindle_env::{DirectoryLock, Env, LockMode, ReadDisk};
 use rekindle_journal::{Apply, Journal, LocalJournal, LocalOptions};
 use rekindle_recovery::{Meter, MeteredDisk, Report};
 
-use crate::apply::{Observer, State};
+use crate::apply::{Observer, State, lock};
 use crate::checkpoint::Checkpoints;
 use crate::core::{Assembly, Core, Handle};
 use crate::error::Error;
@@ -19,6 +19,7 @@ use crate::losses::AcceptedLoss;
 use crate::options::{DurabilityMode, Options};
 use crate::recovery::{Depth, Examination, Recovered, lock_directory};
 use crate::replay::Replay;
+use crate::scrub::{Pace, Scrub, Scrubs};
 use crate::sequencer::Sequencer;
 use crate::shown::Settled;
 use crate::snapshot::Snapshot;
@@ -352,6 +353,24 @@ impl Database {
     /// `Io` when the disk refused; the checkpoints before it are untouched.
     pub fn checkpoint(&self) -> Result<(), Error> {
         self.core.checkpoint()
+    }
+
+    /// Reads every byte of what lies on disk and no start reads: both checkpoints, all sealed
+    /// segments. What is damaged is replaced by a checkpoint of now, where that can stand in for
+    /// it; the findings say what is so after that. Writers go on meanwhile. Threads do this slowly
+    /// ([`Options::scrub_every`]); this call reads as fast as it goes.
+    ///
+    /// # Errors
+    /// `Invalid` for a database without a directory, `Poisoned` when the journal failed. What is
+    /// damaged, missing or cannot be read is a finding.
+    pub fn scrub(&self) -> Result<Scrub, Error> {
+        Ok(self.core.scrub(Pace::Full)?.expect("only a slow one is asked to stop"))
+    }
+
+    /// The scrubs since it was opened.
+    #[must_use]
+    pub fn scrubs(&self) -> Scrubs {
+        lock(&self.core.scrubs).clone()
     }
 
     /// Does what is due by the clock: syncs of the lazy modes, old readers, checkpoints. Threads do

@@ -1,5 +1,6 @@
 //! The keeper: the background threads of a database. One does what is due by the clock and may have
-//! to wait for the disk in it; the other only wakes whose time is over, and waits for nothing.
+//! to wait for the disk in it; one only wakes whose time is over, and waits for nothing; one reads
+//! what lies on disk, slowly.
 //!
 //! Invariant: the last handle stops them, and waits until they have, before the database goes away.
 
@@ -10,14 +11,21 @@ use std::time::Duration;
 use crate::apply::lock;
 use crate::core::Core;
 use crate::error::Error;
+use crate::scrub::Pace;
 
 /// How often it looks.
 const INTERVAL: Duration = Duration::from_millis(100);
 
+/// After a scrub that found damage, or that could not be: the time until the next.
+const SCRUB_AGAIN: Duration = Duration::from_secs(60);
+
+/// Set, and told, when the threads are to end.
+type Stop = (Mutex<bool>, Condvar);
+
 /// The threads, and how to stop them.
 #[derive(Debug)]
 pub(crate) struct Keeper {
-    stop: Arc<(Mutex<bool>, Condvar)>,
+    stop: Arc<Stop>,
     threads: Vec<JoinHandle<()>>,
 }
 
@@ -27,8 +35,17 @@ impl Keeper {
         let stop = Arc::new((Mutex::new(false), Condvar::new()));
         let mut keeper = Self { stop, threads: Vec::new() };
         let started = keeper
-            .spawn(core, "keeper", tick)
-            .and_then(|()| keeper.spawn(core, "deadlines", |core| core.wake_overdue()));
+            .spawn(core, "keeper", |stop, core| every_interval(stop, core, tick))
+            .and_then(|()| {
+                let wake = |core: &Core| core.wake_overdue();
+                keeper.spawn(core, "deadlines", move |stop, core| every_interval(stop, core, wake))
+            })
+            .and_then(|()| match core.options.scrub_every.filter(|_| core.checkpoints.is_some()) {
+                None => Ok(()),
+                Some(every) => keeper.spawn(core, "scrub", move |stop, core| {
+                    scrub_at_times(stop, core, every);
+                }),
+            });
         match started {
             Ok(()) => Ok(keeper),
             Err(error) => {
@@ -38,11 +55,16 @@ impl Keeper {
         }
     }
 
-    fn spawn(&mut self, core: &Arc<Core>, name: &str, work: fn(&Core)) -> Result<(), Error> {
+    fn spawn(
+        &mut self,
+        core: &Arc<Core>,
+        name: &str,
+        work: impl FnOnce(&Stop, &Core) + Send + 'static,
+    ) -> Result<(), Error> {
         let (stop, core) = (Arc::clone(&self.stop), Arc::clone(core));
         let thread = std::thread::Builder::new()
             .name(name.to_owned())
-            .spawn(move || run(&stop, &core, work))
+            .spawn(move || work(&stop, &core))
             .map_err(|error| Error::io("starting a thread of the keeper", error))?;
         self.threads.push(thread);
         Ok(())
@@ -61,16 +83,37 @@ impl Keeper {
     }
 }
 
-fn run(stop: &(Mutex<bool>, Condvar), core: &Core, work: fn(&Core)) {
-    loop {
-        let stopped = lock(&stop.0);
-        let waited = stop.1.wait_timeout_while(stopped, INTERVAL, |stopped| !*stopped);
-        let (stopped, _) = waited.unwrap_or_else(PoisonError::into_inner);
-        if *stopped {
-            return;
-        }
-        drop(stopped);
+/// Waits; whether the threads are to end.
+fn ends_within(stop: &Stop, time: Duration) -> bool {
+    let waited = stop.1.wait_timeout_while(lock(&stop.0), time, |stopped| !*stopped);
+    *waited.unwrap_or_else(PoisonError::into_inner).0
+}
+
+fn every_interval(stop: &Stop, core: &Core, work: impl Fn(&Core)) {
+    while !ends_within(stop, INTERVAL) {
         work(core);
+    }
+}
+
+/// Scrubs now, and again each time so long after the last one ended.
+fn scrub_at_times(stop: &Stop, core: &Core, every: Duration) {
+    let pace = Pace::Slow { bytes_per_second: core.options.scrub_bytes_per_second, stop };
+    let mut wait = INTERVAL;
+    while !ends_within(stop, wait) {
+        // A checkpoint would take from the next replay what nobody was told yet.
+        if core.untold.holds(core.env.clock.boot_ms()) {
+            wait = INTERVAL;
+            continue;
+        }
+        wait = match core.scrub(pace) {
+            Ok(Some(scrub)) if scrub.findings.is_empty() => every,
+            Ok(_) => SCRUB_AGAIN.min(every),
+            Err(Error::Poisoned(_)) => return,
+            Err(error) => {
+                tracing::warn!("scrub: {error}");
+                SCRUB_AGAIN.min(every)
+            }
+        };
     }
 }
 

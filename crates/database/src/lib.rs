@@ -44,6 +44,7 @@ mod repair;
 mod replay;
 mod restore;
 mod salvage;
+mod scrub;
 mod sequencer;
 mod shown;
 mod snapshot;
@@ -84,6 +85,7 @@ pub use repair::{
 pub use replay::{NOTES_MAX, OPEN_BYTES_MAX};
 pub use restore::{Moment, RestoreNote, Restored, RestoredBy, restore, restore_as, rfc3339};
 pub use salvage::{Salvage, SalvagedFile, salvage};
+pub use scrub::{Scrub, Scrubs, advice as scrub_advice};
 pub use shown::Settled;
 pub use snapshot::Snapshot;
 pub use space::DiskSpace;

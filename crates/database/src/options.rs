@@ -47,6 +47,11 @@ pub struct Options {
     pub max_snapshot_age: Duration,
     /// Longest wait for room in the journal; then a commit answers `Full` (default: 30 s).
     pub max_room_wait: Duration,
+    /// How often what lies on disk is read whole, the first time right after the open; `None`:
+    /// never (default: a day). Damage is looked at again after a minute.
+    pub scrub_every: Option<Duration>,
+    /// How fast, bytes in a second, at least 1 (default: 16 MiB).
+    pub scrub_bytes_per_second: u64,
     /// Whether a missing or empty directory becomes a new store (default: true).
     pub create: bool,
     /// Whether threads work in the background. Without them the owner calls
@@ -83,6 +88,8 @@ impl Default for Options {
             max_history_bytes: 256 * 1024 * 1024,
             max_snapshot_age: Duration::from_secs(60),
             max_room_wait: ROOM_WAIT_MAX,
+            scrub_every: Some(Duration::from_secs(24 * 60 * 60)),
+            scrub_bytes_per_second: 16 * 1024 * 1024,
             create: true,
             background: true,
         }

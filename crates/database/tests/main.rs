@@ -27,6 +27,7 @@ mod repair;
 mod replay;
 mod restart;
 mod salvage;
+mod scrub;
 mod serializable;
 mod snapshots;
 mod threads;

@@ -48,6 +48,12 @@ pub trait ReadFile: Send + Sync + Debug {
     fn next_data(&self, offset: u64) -> io::Result<u64> {
         Ok(offset)
     }
+
+    /// Lets go of what memory holds of the file, as far as it is synced: the next reads are of the
+    /// medium. A disk without such a memory does nothing.
+    fn forget_cached(&self) -> io::Result<()> {
+        Ok(())
+    }
 }
 
 /// An open file that can be changed.

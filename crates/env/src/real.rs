@@ -75,6 +75,11 @@ impl ReadFile for RealFile {
             Err(error) => Err(error.into()),
         }
     }
+
+    fn forget_cached(&self) -> io::Result<()> {
+        let advice = rustix::fs::Advice::DontNeed;
+        Ok(rustix::fs::fadvise(&self.file, 0, None, advice)?)
+    }
 }
 
 impl WriteFile for RealFile {

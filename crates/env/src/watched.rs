@@ -116,6 +116,10 @@ impl ReadFile for WatchedFile {
     fn next_data(&self, offset: u64) -> io::Result<u64> {
         self.inner.next_data(offset)
     }
+
+    fn forget_cached(&self) -> io::Result<()> {
+        self.inner.forget_cached()
+    }
 }
 
 impl WriteFile for WatchedFile {

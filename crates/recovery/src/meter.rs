@@ -204,6 +204,10 @@ impl ReadFile for MeteredFile {
     fn next_data(&self, offset: u64) -> io::Result<u64> {
         self.inner.next_data(offset)
     }
+
+    fn forget_cached(&self) -> io::Result<()> {
+        self.inner.forget_cached()
+    }
 }
 
 #[cfg(test)]

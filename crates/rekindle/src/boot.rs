@@ -93,6 +93,8 @@ fn open(config: &Config, env: &Env, meter: &Meter) -> Result<Database, Refused> 
         segment_bytes: config.segment_bytes,
         max_recovery: config.max_recovery,
         max_state_bytes: config.max_state_bytes,
+        scrub_every: config.scrub_every,
+        scrub_bytes_per_second: config.scrub_rate,
         ..Options::default()
     };
     Database::open_metered(&config.data, options, env.clone(), meter).map_err(|error| {

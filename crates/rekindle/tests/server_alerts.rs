@@ -13,7 +13,7 @@ use rekindle_wire::v1::{self, QueueDefinition};
 use serde_json::{Value, json};
 
 use super::harness::{
-    DEADLINE, Server, block_on, create, get, post, receive_all, refused, run, send, serve,
+    DEADLINE, Server, block_on, contents, create, get, post, receive_all, refused, run, send, serve,
 };
 use super::server_damage::{killed_store, segment};
 use super::server_progress::fill;
@@ -346,4 +346,48 @@ fn a_large_healthy_store_is_not_slow() {
     };
     assert!(quiet["value"].as_f64().unwrap() < bound, "{quiet}");
     assert_eq!(server.stop(), 0);
+}
+
+/// What a start does not read, the older checkpoint, is read while the server runs: damage there
+/// fires an alert with its place, is counted, replaced, and stays away from the next start.
+///
+/// proves: L11
+/// fault: S9
+#[test]
+fn damage_at_rest_is_found_and_replaced_while_serving() {
+    let dir = tempfile::tempdir().unwrap();
+    let data = dir.path().join("store");
+    let database = Database::open(&data).unwrap();
+    let keyspace = database.keyspace("things").unwrap();
+    for n in 0..3_u8 {
+        database
+            .transact(|transaction| {
+                transaction.put(keyspace, &[n], &[n; 9_000]);
+                Ok(())
+            })
+            .unwrap();
+        database.checkpoint().unwrap();
+    }
+    database.close().unwrap();
+    let folder = data.join("shards/0/checkpoints");
+    let older = contents(&folder).into_keys().min().unwrap();
+    let mut bytes = std::fs::read(&older).unwrap();
+    bytes[5_000] ^= 1;
+    std::fs::write(&older, &bytes).unwrap();
+    let verified = || run(&["verify", "--data", text(&data)]).status.code();
+    assert_eq!(verified(), Some(4));
+
+    let server = Server::spawn(quiet(serve(&data, &[])));
+    let found = alert(server.http, "corruption_found", "firing");
+    let summary = found["summary"].as_str().unwrap();
+    let name = older.file_name().unwrap().to_str().unwrap();
+    assert!(summary.contains("scrub-1 healed") && summary.contains(name), "{summary}");
+    let metrics = get(server.http, "/metrics", &[("Host", "localhost")]).unwrap().body;
+    for line in ["rekindle_scrubs_total 1", "rekindle_scrub_findings_total 1"] {
+        assert!(metrics.lines().any(|it| it == line), "{line}: {metrics}");
+    }
+    assert!(!older.exists(), "it is set aside");
+    assert_eq!(contents(&data.join("quarantine")).len(), 1);
+    assert_eq!(server.stop(), 0);
+    assert_eq!(verified(), Some(0));
 }

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use rekindle_database::scrub_advice;
 use rekindle_services::queues::Backlog;
 use tokio::sync::mpsc::{Receiver, Sender, channel};
 use tokio::task::JoinHandle;
@@ -43,6 +44,8 @@ struct Past {
     syncs: Syncs,
     attempts: Window,
     dead_letters: Window,
+    /// Scrubs whose findings were told.
+    scrubs: u64,
 }
 
 /// Watches on a task of its own, until shutdown begins or the start is refused.
@@ -179,6 +182,7 @@ impl Past {
         let micros = if recent { predicted.max(stats.replay_micros) } else { predicted };
         figures.replay_seconds = Some(Duration::from_micros(micros).as_secs_f64());
         figures.disk_low = stats.disk.low;
+        self.scrubbed(server, recovered);
         found(server.alerts.damages.open(Damage::of(report)), figures);
         let reviews = recovered.services.reviews().figures();
         figures.review_items = Some(reviews.count);
@@ -198,6 +202,17 @@ impl Past {
         }
         self.dead_letters.add(now_ms, dead.saturating_add(of_start), window);
         figures.dead_letters = Some(self.dead_letters.growth());
+    }
+
+    /// What the last scrub found, once.
+    fn scrubbed(&mut self, server: &Server, recovered: &Recovered) {
+        let scrubs = recovered.database.scrubs();
+        if std::mem::replace(&mut self.scrubs, scrubs.rounds) == scrubs.rounds {
+            return;
+        }
+        for finding in &scrubs.last.findings {
+            server.alerts.damages.met(&format!("{finding}; {}", scrub_advice(finding)));
+        }
     }
 
     /// The mean time of a sync since the last look, or of the one that goes on, which is longer.

@@ -153,6 +153,25 @@ pub static KEYS: &[Key] = &[
         },
     },
     Key {
+        section: "recovery",
+        name: "scrub_interval",
+        default: "24h",
+        help: "How often what lies on disk and no start reads is read whole, the first time right \
+               after the start; `0s`: never.",
+        set: |config, raw| {
+            let time = values::duration(raw, Duration::ZERO, 10_000 * HOUR)?;
+            config.scrub_every = (!time.is_zero()).then_some(time);
+            Ok(())
+        },
+    },
+    Key {
+        section: "recovery",
+        name: "scrub_rate",
+        default: "16MiB",
+        help: "How fast, bytes in a second.",
+        set: |config, raw| values::bytes(raw, 4 << 10, TIB).map(|rate| config.scrub_rate = rate),
+    },
+    Key {
         section: "engine",
         name: "max_state_bytes",
         default: "auto",

@@ -81,6 +81,10 @@ pub struct Config {
     pub segment_bytes: u64,
     /// `recovery.max_time`
     pub max_recovery: Duration,
+    /// `recovery.scrub_interval`
+    pub scrub_every: Option<Duration>,
+    /// `recovery.scrub_rate`
+    pub scrub_rate: u64,
     /// `engine.max_state_bytes`
     pub max_state_bytes: Option<u64>,
     /// `limits.*`
@@ -119,6 +123,8 @@ impl Default for Config {
             sync_interval: Duration::ZERO,
             segment_bytes: 0,
             max_recovery: Duration::ZERO,
+            scrub_every: None,
+            scrub_rate: 0,
             max_state_bytes: None,
             limits: Limits::default(),
             alerts: AlertSettings::default(),

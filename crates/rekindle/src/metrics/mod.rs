@@ -16,6 +16,8 @@ use prometheus_client::metrics::gauge::{ConstGauge, Gauge};
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::{Registry, Unit};
 
+use rekindle_database::Database;
+
 use crate::boot::Recovered;
 use crate::progress::Stage;
 use crate::state::Server;
@@ -185,6 +187,7 @@ fn database(registry: &mut Registry, recovered: &Recovered) {
     seconds(registry, "predicted_replay", help, stats.predicted_replay_micros);
     let help = "Time that this start took to check and replay the journal";
     seconds(registry, "replay", help, stats.replay_micros);
+    scrubs(registry, &recovered.database);
     let disk = stats.disk;
     bytes(registry, "disk_available", "Free on the store's file system", disk.available_bytes);
     bytes(registry, "disk_reserve", "Held back for when the disk is full", disk.reserve_bytes);
@@ -194,6 +197,16 @@ fn database(registry: &mut Registry, recovered: &Recovered) {
     counter(registry, "wall_clock_jumps", "Jumps of the wall clock", stats.wall_jumps);
     let poisoned = u64::from(recovered.database.poisoned().is_some());
     gauge(registry, "poisoned", "1 after a failed write or sync", poisoned);
+}
+
+/// What was read at rest.
+fn scrubs(registry: &mut Registry, database: &Database) {
+    let scrubs = database.scrubs();
+    counter(registry, "scrubs", "Scrubs that came to their end", scrubs.rounds);
+    let help = "Damage that scrubs met; what stays is counted by each";
+    counter(registry, "scrub_findings", help, scrubs.findings);
+    let help = "What scrubs read";
+    registry.register_with_unit("scrubbed", help, Unit::Bytes, ConstCounter::new(scrubs.bytes));
 }
 
 /// What time did to leases and delays.
