@@ -9,6 +9,7 @@ mod book;
 mod child;
 mod commits;
 mod disks;
+mod growth;
 mod machine;
 #[cfg(feature = "peers")]
 mod peers;
@@ -62,7 +63,7 @@ fn run(args: &Args) -> Result<(), Failed> {
                 Section::Recovery => replay::measure(args, &dir, &mut book)?,
                 Section::Server => server::measure(args, &dir, &mut book)?,
                 Section::Restart => restart::measure(args, &dir, &mut book)?,
-                Section::Growth => restart::measure_growth(args, &dir, &mut book)?,
+                Section::Growth => growth::measure(args, &dir, &mut book)?,
                 Section::Peers => peers_in(args, &dir, &mut book)?,
             }
         }

@@ -12,6 +12,7 @@ use crate::args::{Args, Section};
 use crate::book::{Book, Figure};
 use crate::commits::{SYNCED, TICKETS, UNSYNCED};
 use crate::disks::{Place, VALUE, ascending_key, scattered_key};
+use crate::growth;
 use crate::phase::{self, Phase, Reached, Work};
 use crate::replay::REPLAY;
 
@@ -45,7 +46,7 @@ pub(crate) fn measure(args: &Args, dir: &Path, book: &mut Book) -> Result<(), Fa
         if peer.replay_transactions == 0 {
             return Ok(None);
         }
-        replay(peer, dir).map(Some)
+        replay(peer, dir, peer.replay_transactions).map(Some)
     })?;
     Ok(())
 }
@@ -102,21 +103,39 @@ fn writer_of(store: &dyn Store, writer: u64, phase: &Phase) -> Work {
     work
 }
 
+/// How long other stores take to open a log that grows; those that keep no log of this length are
+/// left out.
+pub(crate) fn measure_growth(dir: &Path, book: &mut Book) -> Result<(), Failed> {
+    for peer in rekindle_peers::all() {
+        let curve = format!("{} {}", peer.name, peer.version);
+        for thousands in growth::THOUSANDS {
+            let transactions = thousands * 1_000;
+            if transactions > peer.replay_transactions.saturating_mul(2) {
+                continue;
+            }
+            let reached = replay(&peer, dir, transactions)?;
+            let seconds = transactions as f64 / reached.per_second;
+            book.add(growth::point(thousands, &curve, seconds));
+        }
+    }
+    Ok(())
+}
+
 /// Fills the store's log, closes it, opens it again and reads the last key.
-fn replay(peer: &Peer, dir: &Path) -> Result<Reached, Failed> {
+fn replay(peer: &Peer, dir: &Path, transactions: u64) -> Result<Reached, Failed> {
     let (place, store) = open(peer, dir, Setup::KeepLog)?;
-    for number in 0..peer.replay_transactions {
+    for number in 0..transactions {
         store.put(&ascending_key(number), &VALUE)?;
     }
     drop(store);
     let (began, cpu) = (phase::now_ns(), crate::machine::own_cpu_ns());
     let store = peer.open(place.path(), Setup::KeepLog)?;
-    let there = store.has(&ascending_key(peer.replay_transactions - 1))?;
+    let there = store.has(&ascending_key(transactions - 1))?;
     let (ended, cpu_after) = (phase::now_ns(), crate::machine::own_cpu_ns());
     if !there {
         return Err(format!("{} lost its last transaction", peer.name).into());
     }
-    let transactions = peer.replay_transactions as f64;
+    let transactions = transactions as f64;
     Ok(Reached {
         per_second: transactions * 1e9 / (ended - began).max(1) as f64,
         cpu_us: (cpu_after - cpu) as f64 / 1e3 / transactions,

@@ -109,7 +109,7 @@ fn never_checkpointing() -> Options {
 }
 
 /// Makes a store of this many transactions and leaves it as a crash does.
-fn fill(path: &Path, transactions: u64, ascending: bool) -> Result<(), Failed> {
+pub(crate) fn fill(path: &Path, transactions: u64, ascending: bool) -> Result<(), Failed> {
     let database = Database::open_with(path, never_checkpointing(), Env::real())?;
     let keyspace = database.keyspace("rows")?;
     for number in 0..transactions {
@@ -119,6 +119,14 @@ fn fill(path: &Path, transactions: u64, ascending: bool) -> Result<(), Failed> {
         transaction.commit()?;
     }
     database.flush()?;
+    Ok(())
+}
+
+/// Puts everything into a checkpoint and closes the store.
+pub(crate) fn checkpoint_and_close(path: &Path) -> Result<(), Failed> {
+    let database = Database::open_with(path, never_checkpointing(), Env::real())?;
+    database.checkpoint()?;
+    database.close()?;
     Ok(())
 }
 
@@ -140,8 +148,9 @@ fn largest_file(disk: &dyn ReadDisk, dir: &Path) -> Result<Option<(PathBuf, u64)
 
 /// What an open cost.
 #[derive(Clone, Copy, Debug)]
-struct Opened {
-    seconds: f64,
+pub(crate) struct Opened {
+    /// From the call to the answer.
+    pub(crate) seconds: f64,
     /// As the engine counts it.
     state_bytes: f64,
     /// The most resident bytes beyond those before the open.
@@ -149,7 +158,7 @@ struct Opened {
 }
 
 /// Opens a store in a process of its own.
-fn open_in_child(path: &Path) -> Result<Opened, Failed> {
+pub(crate) fn open_in_child(path: &Path) -> Result<Opened, Failed> {
     let program = std::env::current_exe()?;
     let output = Command::new(program).arg("replay").arg("--data").arg(path).output()?;
     if !output.status.success() {

@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 
 use crate::args::{Args, Format, Section};
 use crate::book::{Book, Median};
+use crate::growth;
 
 /// Everything that was measured, as the arguments ask for it.
 pub(crate) fn render(book: &Book, args: &Args, machine: &[(String, String)]) -> String {
@@ -33,7 +34,39 @@ pub(crate) fn render(book: &Book, args: &Args, machine: &[(String, String)]) -> 
             false => writeln!(text, "\n{title}\n"),
         };
         text.push_str(&section_table(figures, markdown));
+        if *section == Section::Growth && markdown {
+            text.push_str(&chart(figures));
+        }
     }
+    text
+}
+
+/// The curves of growing stores as a chart that hosts of Markdown draw (Mermaid's xychart); those
+/// that have every point.
+fn chart(figures: &[Median]) -> String {
+    let mut curves: Vec<(&str, Vec<f64>)> = vec![];
+    for figure in figures {
+        let Some((size, curve)) = figure.what.split_once(" k transactions, ") else { continue };
+        let known = curves.iter_mut().find(|(name, _)| *name == curve);
+        match (known, growth::THOUSANDS.iter().any(|it| it.to_string() == size)) {
+            (Some((_, points)), true) => points.push(figure.value),
+            (None, true) => curves.push((curve, vec![figure.value])),
+            (_, false) => {}
+        }
+    }
+    curves.retain(|(_, points)| points.len() == growth::THOUSANDS.len());
+    let names: Vec<&str> = curves.iter().map(|(name, _)| *name).collect();
+    let axis = growth::THOUSANDS.map(|thousands| thousands.to_string()).join(", ");
+    let mut text = format!(
+        "\nThe lines, in this order: {}.\n\n```mermaid\nxychart-beta\n    title \"Time to open\"\n    \
+         x-axis \"thousands of transactions\" [{axis}]\n    y-axis \"ms\"\n",
+        names.join("; ")
+    );
+    for (_, points) in &curves {
+        let points: Vec<String> = points.iter().map(|ms| format!("{ms:.0}")).collect();
+        let _ = writeln!(text, "    line [{}]", points.join(", "));
+    }
+    text.push_str("```\n");
     text
 }
 
@@ -178,6 +211,22 @@ mod tests {
     fn a_goal_that_was_missed_says_how_far_it_is() {
         assert_eq!(judged(&("0.95 of raw".to_owned(), 1.01)), "0.95 of raw: yes");
         assert_eq!(judged(&("0.95 of raw".to_owned(), 0.8)), "0.95 of raw: NO, 80 %");
+    }
+
+    #[test]
+    fn whole_curves_are_drawn() {
+        let mut book = Book::default();
+        book.section(Section::Growth);
+        for (at, thousands) in growth::THOUSANDS.into_iter().enumerate() {
+            book.add(growth::point(thousands, growth::JOURNAL, (at + 1) as f64 / 10.0));
+        }
+        book.add(growth::point(growth::THOUSANDS[0], "half a curve", 1.0));
+        book.end_run();
+        let medians = book.medians();
+        let text = chart(&medians[0].1);
+        assert!(text.contains("in this order: all in the journal.\n"), "{text}");
+        assert!(text.contains("[250, 500, 1000, 2000]"), "{text}");
+        assert!(text.contains("    line [100, 200, 300, 400]\n```\n"), "{text}");
     }
 
     #[test]
