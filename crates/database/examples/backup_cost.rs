@@ -95,7 +95,10 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
                 *count += 1;
             }
             // The next one a little later, as somebody in a hurry would.
-            std::thread::park_timeout(Duration::from_millis(250));
+            let until = env.clock.boot_ms() + 250;
+            while env.clock.boot_ms() < until {
+                std::thread::park_timeout(Duration::from_millis(10));
+            }
             outcome.map(drop)
         };
         let mut number = 0;

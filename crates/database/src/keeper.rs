@@ -8,6 +8,8 @@ use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use rekindle_env::lower_priority;
+
 use crate::apply::lock;
 use crate::core::Core;
 use crate::error::Error;
@@ -97,6 +99,7 @@ fn every_interval(stop: &Stop, core: &Core, work: impl Fn(&Core)) {
 
 /// Scrubs now, and again each time so long after the last one ended.
 fn scrub_at_times(stop: &Stop, core: &Core, every: Duration) {
+    lower_priority();
     let pace = Pace::Slow { bytes_per_second: core.options.scrub_bytes_per_second, stop };
     let mut wait = INTERVAL;
     while !ends_within(stop, wait) {

@@ -4,6 +4,7 @@
 //! system's randomness. Everything above takes an [`Env`], so that the simulator can stand in for
 //! the machine.
 
+mod background;
 pub mod clock;
 mod delay;
 pub mod disk;
@@ -19,6 +20,7 @@ mod watched;
 
 use std::sync::Arc;
 
+pub use background::{in_background, lower_priority};
 pub use clock::{Clock, ManualClock, SystemClock};
 pub use delay::SlowSyncs;
 pub use disk::{DirectoryLock, Disk, Entry, EntryKind, LockMode, ReadDisk, ReadFile, WriteFile};

@@ -8,7 +8,7 @@ use std::io::ErrorKind;
 use std::path::{Component, Path};
 use std::sync::TryLockError;
 
-use rekindle_env::{ReadDisk, durable};
+use rekindle_env::{ReadDisk, durable, in_background};
 use rekindle_journal::archive;
 use rekindle_journal::codec::record::TxnsPrefix;
 use rekindle_journal::recovery::walk::Joint;
@@ -69,8 +69,15 @@ struct Sealed {
 }
 
 impl Core {
-    /// Takes a backup into `to`.
+    /// Takes a backup into `to`, after everything else that wants the machine.
     pub(crate) fn backup(&self, to: &Path) -> Result<Backup, Error> {
+        let log = tracing::dispatcher::get_default(Clone::clone);
+        let take = || tracing::dispatcher::with_default(&log, || self.take_backup(to));
+        in_background("backup", take)
+            .map_err(|error| Error::io("starting the thread of a backup", error))?
+    }
+
+    fn take_backup(&self, to: &Path) -> Result<Backup, Error> {
         let Some(checkpoints) = &self.checkpoints else {
             return Err(Error::Invalid("this database has no directory to back up".to_owned()));
         };
