@@ -16,6 +16,7 @@ use super::harness::{
     DEADLINE, Server, block_on, contents, create, get, post, receive_all, refused, run, send, serve,
 };
 use super::server_damage::{killed_store, segment};
+use super::server_page::{header, submit};
 use super::server_progress::fill;
 use super::server_recovery_mode::{Limited, damage};
 
@@ -387,6 +388,25 @@ fn damage_at_rest_is_found_and_replaced_while_serving() {
         assert!(metrics.lines().any(|it| it == line), "{line}: {metrics}");
     }
     assert!(!older.exists(), "it is set aside");
+
+    // Whoever looks at the page takes note of it there.
+    let page = |path: &str| get(server.http, path, &[("Host", "localhost")]).unwrap().body;
+    let shown = page("/ui/alerts");
+    let token = shown.split("name=\"token\" value=\"").nth(1).unwrap().split('"').next().unwrap();
+    let path = "/ui/alerts/corruption_found";
+    let note =
+        |reason| submit(server.http, path, &[("token", token), ("reason", reason), ("by", "ada")]);
+    assert_eq!(note(" ").status, 400);
+    assert_eq!(submit(server.http, path, &[("token", "x"), ("reason", "seen")]).status, 403);
+    let noted = note("a <b>disk</b> was changed");
+    assert_eq!(noted.status, 303, "{noted:?}");
+    let after = page(header(&noted, "location").unwrap());
+    assert!(after.contains("1 damages taken note of") && !after.contains("<form"), "{after}");
+    let audit = page("/ui/audit");
+    assert!(audit.contains("ada (page)") && audit.contains("&lt;b&gt;disk"), "{audit}");
+    assert_eq!(note("again").status, 409, "there is none any more");
+    alert(server.http, "corruption_found", "resolved");
+    assert!(!page("/ui/alerts").contains("<form"));
     assert_eq!(contents(&data.join("quarantine")).len(), 1);
     assert_eq!(server.stop(), 0);
     assert_eq!(verified(), Some(0));

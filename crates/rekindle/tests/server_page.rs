@@ -13,7 +13,7 @@ use super::harness::{
 };
 
 /// A header of an answer; names are given in small letters.
-fn header<'a>(answer: &'a Answer, name: &str) -> Option<&'a str> {
+pub fn header<'a>(answer: &'a Answer, name: &str) -> Option<&'a str> {
     let lines = answer.head.lines().skip(1).filter_map(|line| line.split_once(':'));
     lines.filter(|(it, _)| it.eq_ignore_ascii_case(name)).map(|(_, value)| value.trim()).next()
 }

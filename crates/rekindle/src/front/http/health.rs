@@ -1,7 +1,7 @@
 //! `/healthz` and `/v1/alerts`: how the server stands, and why.
 
 use axum::http::StatusCode;
-use rekindle_services::NewAudit;
+use rekindle_services::{Acknowledged, NewAudit};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
@@ -9,6 +9,7 @@ use super::reply::{Answered, Refusal, json, ok};
 use super::request::Asked;
 use super::reviews::who;
 use crate::alerts::{DAMAGE, Damage, RULES};
+use crate::boot::Recovered;
 use crate::health::{self, HealthStatus, Status};
 use crate::state::Server;
 
@@ -69,6 +70,30 @@ pub(super) fn acknowledge(server: &Server, asked: &Asked) -> Answered {
     let recovered = server.serving().ok_or(Refusal::NotNow)?;
     let name = asked.text("rule").unwrap_or_default();
     let Acknowledges { reason, by } = asked.json()?;
+    let noted = take_note(server, recovered, name, (&reason, &who(&by)))?;
+    ok(&json!({
+        "alert": DAMAGE,
+        "result": noted.result,
+        "audit": noted.record.value,
+        "version": noted.record.version,
+        "durability": noted.record.durability.as_str(),
+    }))
+}
+
+/// Damage that somebody took note of.
+pub(in crate::front) struct Noted {
+    result: String,
+    /// The audit record.
+    pub(in crate::front) record: Acknowledged<u64>,
+}
+
+/// Takes note of the damage that there is by now, for this reason, by whom.
+pub(in crate::front) fn take_note(
+    server: &Server,
+    recovered: &Recovered,
+    name: &str,
+    (reason, who): (&str, &str),
+) -> Result<Noted, Refusal> {
     let refuse = |status, message: String| Err(Refusal::new(status, message));
     let Some(rule) = RULES.iter().find(|rule| rule.name == name) else {
         return refuse(StatusCode::NOT_FOUND, format!("there is no alert rule {name:?}"));
@@ -87,16 +112,10 @@ pub(super) fn acknowledge(server: &Server, asked: &Asked) -> Answered {
         let message = "there is no damage that nobody took note of".to_owned();
         return refuse(StatusCode::CONFLICT, message);
     }
-    let (who, result) = (who(&by), format!("{} damages taken note of", open.count));
-    let (why, result) = (reason.trim(), result.as_str());
-    let entry = NewAudit { who: &who, action: "alert.acknowledge", target: rule.name, why, result };
-    let recorded = recovered.services.audit().record(&entry)?;
+    let result = format!("{} damages taken note of", open.count);
+    let (action, target, why) = ("alert.acknowledge", rule.name, reason.trim());
+    let entry = NewAudit { who, action, target, why, result: &result };
+    let record = recovered.services.audit().record(&entry)?;
     damages.take_note(&met);
-    ok(&json!({
-        "alert": rule.name,
-        "result": result,
-        "audit": recorded.value,
-        "version": recorded.version,
-        "durability": recorded.durability.as_str(),
-    }))
+    Ok(Noted { result, record })
 }

@@ -6,7 +6,7 @@
 mod answers;
 mod audit;
 mod backups;
-mod health;
+pub(super) mod health;
 mod listener;
 pub(super) mod recoveries;
 pub(super) mod recovery_mode;

@@ -3,8 +3,10 @@
 use maud::{Markup, html};
 
 use super::frame::{badge, nothing, scrolling};
+use super::reviews::signature;
 use super::text;
 use crate::alerts::{Alert, State};
+use crate::front::http::token::FormToken;
 use crate::health::{HealthStatus, Status};
 
 /// All of the screen that changes.
@@ -35,6 +37,25 @@ pub(super) fn alerts(all: &[Alert], health: &HealthStatus) -> Markup {
         section.card aria-labelledby="h-rules" {
             h2 #h-rules { "Rules" }
             (rules(all))
+        }
+    }
+}
+
+/// The form that takes note of damage. It stands outside of what is kept up to date, so that
+/// nothing that somebody types is taken away.
+pub(super) fn acknowledgement(rule: &str, token: &FormToken) -> Markup {
+    html! {
+        section.card aria-labelledby="h-note" {
+            h2 #h-note { "Take note of the damage" }
+            p {
+                "The alert rests until more is found. Nothing is repaired by this; what was found "
+                "and when stays in the reports and in the audit log."
+            }
+            form.decide method="post" action={ "/ui/alerts/" (rule) } {
+                input type="hidden" name=(FormToken::FIELD) value=(token.as_str());
+                (signature("the audit log"))
+                button.main type="submit" { "Acknowledge" }
+            }
         }
     }
 }

@@ -6,12 +6,12 @@
 use std::ops::Range;
 
 use maud::{Markup, html};
-use rekindle_database::REASON_BYTES_MAX;
 use rekindle_recovery::report::StoredReport;
 
 use super::findings::findings;
 use super::frame::{badge, nothing};
 use super::report::outcome;
+use super::reviews::signature;
 use crate::front::http::token::FormToken;
 use crate::repaired::{Repaired, range_text};
 
@@ -98,10 +98,7 @@ fn repair(view: &LimitedView) -> Markup {
                     "What stood in " b { (words(&view.ranges)) } " is given up for good."
                 }
             }
-            label for="reason" { "Why (kept in the journal and in the audit log)" }
-            textarea #reason name="reason" rows="3" required maxlength=(REASON_BYTES_MAX) {}
-            label for="by" { "Your name" }
-            input #by name="by" type="text" maxlength="100" autocomplete="name";
+            (signature("the journal and in the audit log"))
             button.main type="submit" { "Repair the store" }
         }
     }

@@ -89,6 +89,8 @@ pub static ROUTES: &[Route] = &[
     Route::form("/ui/repair", MANAGE, When::RecoveryMode, screens::limited::repair).for_people(),
     Route::form("/ui/salvage", MANAGE, When::RecoveryMode, screens::limited::salvage).for_people(),
     Route::get("/ui/alerts", READ, When::Always, screens::alerts::show).for_people(),
+    Route::form("/ui/alerts/{rule}", MANAGE, When::Ready, screens::alerts::acknowledge)
+        .for_people(),
     Route::read("/ui/audit", READ, When::Readable, screens::audit::list).for_people(),
     Route::events("/ui/live", READ, When::Always, live::live),
     Route::get("/ui/static/{file}", READ, When::Always, assets::serve),

@@ -33,14 +33,7 @@ pub(super) struct ReviewsScreen {
 pub(super) fn screen(view: &ReviewsScreen, table: &Markup) -> Markup {
     let last = view.items.last().map(|item| item.id.to_string()).unwrap_or_default();
     html! {
-        @if let Some((words, record)) = &view.decided {
-            section.card.wide.done role="status" {
-                p {
-                    (badge("✓", "decided", "ok")) " " (words)
-                    " (" a href="/ui/audit" { "audit record " (record) } ")"
-                }
-            }
-        }
+        @if let Some((words, record)) = &view.decided { (done(words, *record)) }
         section.card.wide aria-label="What waits for a person" {
             (table)
             @if view.more {
@@ -50,6 +43,28 @@ pub(super) fn screen(view: &ReviewsScreen, table: &Markup) -> Markup {
                 }
             }
         }
+    }
+}
+
+/// What was decided a moment ago, and the number of its audit record.
+pub(super) fn done(words: &str, record: u64) -> Markup {
+    html! {
+        section.card.wide.done role="status" {
+            p {
+                (badge("✓", "decided", "ok")) " " (words)
+                " (" a href="/ui/audit" { "audit record " (record) } ")"
+            }
+        }
+    }
+}
+
+/// Why it is done, and by whom; it is kept in `place`.
+pub(super) fn signature(place: &str) -> Markup {
+    html! {
+        label for="reason" { "Why (kept in " (place) ")" }
+        textarea #reason name="reason" rows="3" required maxlength=(REASON_BYTES_MAX) {}
+        label for="by" { "Your name" }
+        input #by name="by" type="text" maxlength="100" autocomplete="name";
     }
 }
 
@@ -208,10 +223,7 @@ fn form(item: &ReviewItem, token: &FormToken) -> Markup {
                     }
                 }
             }
-            label for="reason" { "Why (kept in the audit log)" }
-            textarea #reason name="reason" rows="3" required maxlength=(REASON_BYTES_MAX) {}
-            label for="by" { "Your name" }
-            input #by name="by" type="text" maxlength="100" autocomplete="name";
+            (signature("the audit log"))
             button.main type="submit" { "Decide" }
         }
     }

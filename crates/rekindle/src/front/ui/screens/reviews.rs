@@ -47,7 +47,7 @@ fn gather(recovered: &Recovered, asked: &Asked) -> Result<ReviewsScreen, Refusal
 }
 
 /// What an audit record says was decided.
-fn told(recovered: &Recovered, number: u64) -> Result<Option<(String, u64)>, Refusal> {
+pub(super) fn told(recovered: &Recovered, number: u64) -> Result<Option<(String, u64)>, Refusal> {
     let Some(before) = number.checked_sub(1) else { return Ok(None) };
     let found = recovered.services.audit().list(Some(before), 1)?;
     let record = found.records.into_iter().find(|record| record.number == number);
