@@ -50,6 +50,14 @@ fn write(database: &Database, keyspace: KeyspaceId, writer: u64, load: &Load) {
     }
 }
 
+/// The next backup comes a little later, as somebody in a hurry would take it.
+fn pause(env: &Env) {
+    let until = env.clock.boot_ms() + 250;
+    while env.clock.boot_ms() < until {
+        std::thread::park_timeout(Duration::from_millis(10));
+    }
+}
+
 /// What writers share.
 #[derive(Default)]
 struct Load {
@@ -94,11 +102,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
             if let (Ok(_), Some(count)) = (&outcome, taken.get_mut(place)) {
                 *count += 1;
             }
-            // The next one a little later, as somebody in a hurry would.
-            let until = env.clock.boot_ms() + 250;
-            while env.clock.boot_ms() < until {
-                std::thread::park_timeout(Duration::from_millis(10));
-            }
+            pause(&env);
             outcome.map(drop)
         };
         let mut number = 0;
