@@ -2,6 +2,7 @@
 //!
 //! `REKINDLE_PICTURES=DIR` keeps a picture of each screen in each width and colour scheme.
 
+use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -14,9 +15,11 @@ use rekindle::state::Server as Inside;
 use serde_json::{Value, json};
 
 use super::browser::Browser;
-use super::harness::{DEADLINE, Server, block_on, create, receive_all, send};
+use super::harness::{DEADLINE, Server, block_on, create, receive_all, send, serve};
 use super::hooked_disk::Hooks;
+use super::server_alerts::{quiet, rotten};
 use super::server_page::{fill, flip};
+use super::server_recovery_mode::Limited;
 use super::server_reviews::damaged;
 
 /// Below it the smallest telephones, above it a wide screen.
@@ -89,8 +92,8 @@ const FOCUSED: &str = r#"
 "#;
 
 /// No screen is wider than its window, too faint to read, or complains.
-fn check(browser: &Browser, server: &Server, path: &str) {
-    browser.open(&format!("http://{}{path}", server.http));
+fn check(browser: &Browser, http: SocketAddr, path: &str) {
+    browser.open(&format!("http://{http}{path}"));
     browser.wait("!document.body.dataset.live || /Live/.test(document.body.innerText)");
     for width in WIDTHS {
         for scheme in SCHEMES {
@@ -115,8 +118,8 @@ fn keep(browser: &Browser, path: &str, width: u32, scheme: &str) {
 }
 
 /// The tabulator reaches everything, in the order of the document, and one sees where one is.
-fn tab_through(browser: &Browser, server: &Server, path: &str) {
-    browser.open(&format!("http://{}{path}", server.http));
+fn tab_through(browser: &Browser, http: SocketAddr, path: &str) {
+    browser.open(&format!("http://{http}{path}"));
     browser.wait("/Live/.test(document.body.innerText)");
     // What is kept up to date would lose its marks.
     browser.run("document.querySelector('button.live').click()");
@@ -151,9 +154,48 @@ fn campaign_page_every_screen() {
         "/ui/audit",
     ];
     for path in screens {
-        check(&browser, &server, path);
-        tab_through(&browser, &server, path);
+        check(&browser, server.http, path);
+        tab_through(&browser, server.http, path);
     }
+    drop(browser);
+    assert_eq!(server.stop(), 0);
+}
+
+/// Recovery mode, and an alert of damage: their forms are reached, filled and sent with a browser.
+#[test]
+#[ignore = "needs chromium and chromedriver: cargo xtask campaign page"]
+fn campaign_page_forms_of_an_operator() {
+    let dir = tempfile::tempdir().unwrap();
+    let server = Server::start(dir.path());
+    fill(&server);
+    server.kill();
+    flip(dir.path(), "message 7");
+    let limited = Limited::start(dir.path());
+    let browser = Browser::start();
+    check(&browser, limited.http, "/ui/recovery");
+    tab_through(&browser, limited.http, "/ui/recovery");
+    browser.open(&format!("http://{}/ui/recovery", limited.http));
+    browser.run("document.querySelector('form[action=\"/ui/repair\"] [name=accepted]').click()");
+    browser.run("document.querySelector('form[action=\"/ui/repair\"] textarea').value = 'a test'");
+    browser.run("document.querySelector('form[action=\"/ui/repair\"] button').click()");
+    browser.wait("/Nothing stands in the way/.test(document.body.innerText)");
+    keep(&browser, "/ui/repaired", 1_600, "light");
+    drop(browser);
+    assert_eq!(limited.stop(), 0);
+
+    let dir = tempfile::tempdir().unwrap();
+    rotten(dir.path());
+    let server = Server::spawn(quiet(serve(dir.path(), &[])));
+    let alerts = format!("http://{}/ui/alerts", server.http);
+    let browser = Browser::start();
+    browser.open(&alerts);
+    browser.wait("/scrub-1/.test(document.body.innerText)");
+    check(&browser, server.http, "/ui/alerts");
+    tab_through(&browser, server.http, "/ui/alerts");
+    browser.open(&alerts);
+    browser.run("document.querySelector('form textarea').value = 'a disk was changed'");
+    browser.run("document.querySelector('form button').click()");
+    browser.wait("/taken note of/.test(document.body.innerText)");
     drop(browser);
     assert_eq!(server.stop(), 0);
 }

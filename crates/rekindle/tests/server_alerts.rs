@@ -3,7 +3,7 @@
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
@@ -349,6 +349,26 @@ fn a_large_healthy_store_is_not_slow() {
     assert_eq!(server.stop(), 0);
 }
 
+/// A store whose older checkpoint, which no start reads, has a wrong bit.
+pub fn rotten(data: &Path) -> PathBuf {
+    let database = Database::open(data).unwrap();
+    let keyspace = database.keyspace("things").unwrap();
+    for n in 0..3_u8 {
+        let put = |transaction: &mut rekindle_database::Transaction| {
+            transaction.put(keyspace, &[n], &[n; 9_000]);
+            Ok(())
+        };
+        database.transact(put).unwrap();
+        database.checkpoint().unwrap();
+    }
+    database.close().unwrap();
+    let older = contents(&data.join("shards/0/checkpoints")).into_keys().min().unwrap();
+    let mut bytes = std::fs::read(&older).unwrap();
+    bytes[5_000] ^= 1;
+    std::fs::write(&older, &bytes).unwrap();
+    older
+}
+
 /// What a start does not read, the older checkpoint, is read while the server runs: damage there
 /// fires an alert with its place, is counted, replaced, and stays away from the next start.
 ///
@@ -358,23 +378,7 @@ fn a_large_healthy_store_is_not_slow() {
 fn damage_at_rest_is_found_and_replaced_while_serving() {
     let dir = tempfile::tempdir().unwrap();
     let data = dir.path().join("store");
-    let database = Database::open(&data).unwrap();
-    let keyspace = database.keyspace("things").unwrap();
-    for n in 0..3_u8 {
-        database
-            .transact(|transaction| {
-                transaction.put(keyspace, &[n], &[n; 9_000]);
-                Ok(())
-            })
-            .unwrap();
-        database.checkpoint().unwrap();
-    }
-    database.close().unwrap();
-    let folder = data.join("shards/0/checkpoints");
-    let older = contents(&folder).into_keys().min().unwrap();
-    let mut bytes = std::fs::read(&older).unwrap();
-    bytes[5_000] ^= 1;
-    std::fs::write(&older, &bytes).unwrap();
+    let older = rotten(&data);
     let verified = || run(&["verify", "--data", text(&data)]).status.code();
     assert_eq!(verified(), Some(4));
 

@@ -38,6 +38,8 @@ fn page(server: &Server, path: &str, status: u16) -> String {
     }
     assert!(!policy.contains("unsafe"), "{policy}");
     assert_eq!(header(&answer, "cache-control"), Some("no-store"));
+    // With `no-referrer` a browser sends the page's forms as those of nobody (`Origin: null`).
+    assert_eq!(header(&answer, "referrer-policy"), Some("same-origin"));
     let text = answer.body;
     assert!(text.contains("<title>") && text.contains("<main"), "{path}: {text}");
     assert!(!text.contains(" style=") && !text.contains("<style"), "{path} has a style of its own");

@@ -124,7 +124,8 @@ pub fn html(status: StatusCode, page: String) -> Response {
     let headers = [
         (header::CONTENT_TYPE, "text/html; charset=utf-8"),
         (header::CONTENT_SECURITY_POLICY, PAGE_POLICY),
-        (header::REFERRER_POLICY, "no-referrer"),
+        // With `no-referrer` browsers send the page's own forms with `Origin: null`.
+        (header::REFERRER_POLICY, "same-origin"),
     ];
     (status, headers, page).into_response()
 }
