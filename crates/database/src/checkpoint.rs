@@ -6,21 +6,23 @@
 //! then remove older files and let the past go. Invariants: one at a time; two are kept; a failed
 //! one leaves the ones before it as they were.
 
-use std::io;
+mod rotten;
+
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use rekindle_engine::MemoryEngine;
 use rekindle_engine::checkpoint::{self, Policy, Since, Stamp, WriteError, Written};
 use rekindle_journal::{Journal, LocalJournal};
-use rekindle_recovery::{Identity, quarantine};
+use rekindle_recovery::Identity;
 
 use crate::apply::{State, lock};
 use crate::classify::FEATURE_LEVEL;
 use crate::core::Core;
 use crate::error::Error;
+pub(crate) use rotten::Rotten;
 
 /// After a failure, how long until the next attempt, milliseconds.
 const RETRY_MS: u64 = 5_000;
@@ -60,8 +62,10 @@ struct Known {
     retry_at_ms: u64,
     /// Ids of those that a backup reads: they are not removed.
     kept: Vec<u64>,
-    /// Ids of those that were found damaged, until they are set aside.
-    damaged: Vec<u64>,
+    /// What was found damaged, until it is in use no longer.
+    rotten: Vec<Rotten>,
+    /// When replacing that is tried again.
+    replace_at_ms: u64,
 }
 
 /// Keeps a checkpoint from being removed; dropping it lets it go.
@@ -154,7 +158,8 @@ impl Checkpoints {
                 replayed_bytes: found.replayed_bytes,
                 retry_at_ms: 0,
                 kept: Vec::new(),
-                damaged: Vec::new(),
+                rotten: Vec::new(),
+                replace_at_ms: 0,
             }),
             writing: Mutex::default(),
             backing_up: Mutex::default(),
@@ -264,22 +269,27 @@ impl Checkpoints {
     /// Writes one, unless nothing happened since the last.
     pub(crate) fn write(&self, core: &Core) -> Result<(), Error> {
         let _one_at_a_time = lock(&self.writing);
+        core.check_open()?;
         let again = core.is_disk_low() && self.is_worth_again(core.env.clock.boot_ms());
         self.write_timed(core, again)
     }
 
-    /// Writes another one in the place of those that are damaged, although nothing may have
-    /// happened since; they are named no longer then, and set aside.
-    pub(crate) fn replace(&self, core: &Core, damaged: &[u64]) -> Result<(), Error> {
+    /// Writes one, also of the same state as the last.
+    pub(crate) fn write_again(&self, core: &Core) -> Result<(), Error> {
         let _one_at_a_time = lock(&self.writing);
-        {
-            let mut known = lock(&self.known);
-            let good = |named: &Named| named.id != 0 && !damaged.contains(&named.id);
-            let mut whole = known.named.into_iter().filter(good);
-            known.named = [whole.next().unwrap_or_default(), whole.next().unwrap_or_default()];
-            known.damaged.extend(damaged);
-        }
+        core.check_open()?;
         self.write_timed(core, true)
+    }
+
+    /// Writes the last one, while the database is being closed.
+    pub(crate) fn write_last(&self, core: &Core) -> Result<(), Error> {
+        let _one_at_a_time = lock(&self.writing);
+        self.write_timed(core, true)
+    }
+
+    /// Waits for the one that is being written; while the guard lives there is no other one.
+    pub(crate) fn hold(&self) -> MutexGuard<'_, ()> {
+        lock(&self.writing)
     }
 
     /// Writes one; `again`: also of the same state as the last.
@@ -328,11 +338,15 @@ impl Checkpoints {
         self.name(&written, journal_bytes)?;
         let [newest, older] = lock(&self.known).named;
         assert_eq!(newest.id, id, "what was written is named before anything is removed");
-        self.set_damaged_aside(core)?;
+        let aside = self.unnamed_rotten(&[newest.id, older.id]);
         let kept = lock(&self.known).kept.clone();
-        let keep: Vec<u64> = kept.into_iter().chain([newest.id, older.id]).collect();
+        // On a disk that is nearly full they give their space back like any other.
+        let evidence = aside.iter().copied().filter(|_| !core.is_disk_low());
+        let keep: Vec<u64> =
+            kept.into_iter().chain([newest.id, older.id]).chain(evidence).collect();
         checkpoint::retire(disk, &self.folder, &keep)
             .map_err(|source| Error::io("removing older checkpoints", source))?;
+        self.set_aside(core, &aside);
         if older.id != 0 {
             core.state.history_floor.fetch_max(older.version, Ordering::Relaxed);
         }
@@ -340,21 +354,6 @@ impl Checkpoints {
         self.written.fetch_add(1, Ordering::Relaxed);
         let (version, rows) = (mark.version, written.footer.rows);
         tracing::info!(id, version, rows, bytes = written.footer.file_len, "checkpoint written");
-        Ok(())
-    }
-
-    /// Moves those that were found damaged to the quarantine: the journal names others by now.
-    fn set_damaged_aside(&self, core: &Core) -> Result<(), Error> {
-        let damaged = lock(&self.known).damaged.clone();
-        for id in damaged {
-            let path = self.folder.join(checkpoint::file_name(id));
-            match quarantine::set_aside(&*core.env.disk, &self.store, 0, &path) {
-                Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                    return Err(Error::io(format!("setting {} aside", path.display()), error));
-                }
-                _ => lock(&self.known).damaged.retain(|it| *it != id),
-            }
-        }
         Ok(())
     }
 
@@ -377,7 +376,7 @@ impl Checkpoints {
             replay_from: header.replay_from,
             bytes: written.footer.file_len,
         };
-        let [older, _] = lock(&self.known).named;
+        let older = self.whole().first().copied().unwrap_or_default();
         assert!(newest.version >= older.version, "checkpoints go forward");
         assert!(newest.position >= older.position, "so does what they hold");
         assert!(newest.replay_from >= older.replay_from, "replay never begins earlier again");
@@ -385,8 +384,8 @@ impl Checkpoints {
         let keep_from = if older.id == 0 { 1 } else { older.replay_from };
         self.journal.checkpointed([newest.id, older.id], keep_from)?;
         let mut known = lock(&self.known);
-        let [before, _] = known.named;
-        assert_eq!(before, older, "one checkpoint is written at a time");
+        let [before, second] = known.named;
+        assert!([before.id, second.id, 0].contains(&older.id), "one is written at a time");
         known.named = [newest, older];
         known.journal_bytes = journal_bytes;
         known.replayed_bytes = 0;
@@ -417,6 +416,11 @@ impl Core {
         self.room.wake_to(self.env.clock.boot_ns());
     }
 
+    /// Whether something that was found damaged is still in use.
+    pub(crate) fn has_rotten(&self) -> bool {
+        self.checkpoints.as_ref().is_some_and(|checkpoints| !checkpoints.rotten().is_empty())
+    }
+
     /// Does what is due by the clock.
     pub(crate) fn tick(&self) -> Result<(), Error> {
         let now_ms = self.env.clock.boot_ms();
@@ -434,6 +438,9 @@ impl Core {
         self.look_at_disk()?;
         if self.untold.holds(now_ms) {
             return Ok(());
+        }
+        if checkpoints.owes(now_ms) {
+            self.replace_rotten(checkpoints)?;
         }
         if checkpoints.is_due(&self.state, now_ms) || self.needs_space(checkpoints, now_ms) {
             checkpoints.write(self)?;

@@ -222,6 +222,8 @@ impl Core {
         if synced.is_ok() {
             self.last_checkpoint();
         }
+        // Whoever still writes a checkpoint ends before the directory is anybody else's.
+        let _no_other = self.checkpoints.as_ref().map(Checkpoints::hold);
         let closed = self.journal.close();
         *lock(&self.directory) = None;
         synced?;
@@ -233,11 +235,25 @@ impl Core {
     fn last_checkpoint(&self) {
         let Some(checkpoints) = &self.checkpoints else { return };
         let held = self.untold.holds(self.env.clock.boot_ms());
-        if !held && checkpoints.is_worth_at_close(&self.state) {
+        // Damage that is in use would be all there is once the state is no longer in memory.
+        let owed = !checkpoints.rotten().is_empty();
+        if owed || (!held && checkpoints.is_worth_at_close(&self.state)) {
             checkpoints.go_on();
-            if let Err(error) = checkpoints.write(self) {
+            let written = match owed {
+                true => self.replace_rotten_last(checkpoints),
+                false => checkpoints.write_last(self),
+            };
+            if let Err(error) = written {
                 tracing::warn!("no checkpoint at the end: {error}");
             }
+        }
+    }
+
+    /// Refuses work on the store of a database that was closed: the directory may be another's.
+    pub(crate) fn check_open(&self) -> Result<(), Error> {
+        match &self.state.sequencer().halted {
+            Some(halt @ Halt::Closed) => Err(halt.error()),
+            _ => Ok(()),
         }
     }
 

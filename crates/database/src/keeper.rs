@@ -8,8 +8,6 @@ use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use rekindle_env::lower_priority;
-
 use crate::apply::lock;
 use crate::core::Core;
 use crate::error::Error;
@@ -97,26 +95,29 @@ fn every_interval(stop: &Stop, core: &Core, work: impl Fn(&Core)) {
     }
 }
 
-/// Scrubs now, and again each time so long after the last one ended.
+/// Scrubs now, and again each time so long after the last one ended; sooner, and then less and less
+/// soon, while something that was found is still in use.
 fn scrub_at_times(stop: &Stop, core: &Core, every: Duration) {
-    lower_priority();
     let pace = Pace::Slow { bytes_per_second: core.options.scrub_bytes_per_second, stop };
-    let mut wait = INTERVAL;
+    let (mut wait, mut again) = (INTERVAL, SCRUB_AGAIN);
     while !ends_within(stop, wait) {
         // A checkpoint would take from the next replay what nobody was told yet.
         if core.untold.holds(core.env.clock.boot_ms()) {
             wait = INTERVAL;
             continue;
         }
-        wait = match core.scrub(pace) {
-            Ok(Some(scrub)) if scrub.findings.is_empty() => every,
-            Ok(_) => SCRUB_AGAIN.min(every),
+        let scrubbed = core.scrub(pace);
+        match scrubbed {
             Err(Error::Poisoned(_)) => return,
-            Err(error) => {
-                tracing::warn!("scrub: {error}");
-                SCRUB_AGAIN.min(every)
+            Err(error) => tracing::warn!("scrub: {error}"),
+            Ok(Some(_)) if !core.has_rotten() => {
+                (wait, again) = (every, SCRUB_AGAIN);
+                continue;
             }
-        };
+            Ok(_) => {}
+        }
+        wait = again.min(every);
+        again = again.saturating_mul(2);
     }
 }
 

@@ -48,7 +48,7 @@ pub struct Options {
     /// Longest wait for room in the journal; then a commit answers `Full` (default: 30 s).
     pub max_room_wait: Duration,
     /// How often what lies on disk is read whole, the first time right after the open; `None`:
-    /// never (default: a day). Damage is looked at again after a minute.
+    /// never (default: a day).
     pub scrub_every: Option<Duration>,
     /// How fast, bytes in a second, at least 1 (default: 16 MiB).
     pub scrub_bytes_per_second: u64,

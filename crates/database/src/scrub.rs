@@ -6,33 +6,37 @@
 //! damaged can still be replaced: by a checkpoint of now. (After the scrub of ZFS, and the grid
 //! scrubber of TigerBeetle.)
 //!
-//! Invariants: it changes nothing but by a checkpoint, and sets aside only files that are named no
-//! longer; a file that goes away while it is read was not needed any more; writers wait for it no
-//! more than for any checkpoint.
+//! Invariants: it changes nothing but by checkpoints, which set aside only files that are named no
+//! longer; damage is answered at once, and stays noted until the file is in use no longer, a clean
+//! end included; a file that goes away while it is read was not needed any more; writers wait for
+//! it no more than for any checkpoint.
 
 mod pace;
 mod table;
 
-use std::io::{Error as IoError, ErrorKind};
+use std::cell::RefCell;
+use std::io;
 use std::path::Path;
-use std::sync::Mutex;
+use std::sync::TryLockError;
 
 use rekindle_engine::checkpoint::{self, ReadError, file_name};
-use rekindle_env::ReadFile;
-use rekindle_journal::Layout;
-use rekindle_journal::archive;
+use rekindle_env::{ReadFile, durable};
 use rekindle_journal::codec::segment::SegmentHeader;
 use rekindle_journal::recovery::walk::Joint;
+use rekindle_journal::{Layout, SealError, archive};
 use rekindle_recovery::{Acked, Finding, Place};
 
 use crate::apply::lock;
-use crate::checkpoint::{Checkpoints, Named};
+use crate::checkpoint::{Checkpoints, Named, Rotten};
 use crate::core::Core;
 use crate::error::Error;
 use crate::recovery::{SHARD, SHARD_DIR};
 pub(crate) use pace::Pace;
 use pace::Paced;
 use table::{Condition, DAMAGES, What};
+
+/// Where damage stays in use, replacing it is tried again after this time, milliseconds.
+const REPLACE_AGAIN_MS: u64 = 60_000;
 
 /// What one scrub read, and the damage that it met.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -51,6 +55,8 @@ pub struct Scrub {
 /// The scrubs of an open database.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Scrubs {
+    /// Scrubs that began.
+    pub begun: u64,
     /// Scrubs that came to their end.
     pub rounds: u64,
     /// Bytes that they read.
@@ -63,20 +69,19 @@ pub struct Scrubs {
     pub last: Scrub,
 }
 
-/// A damaged file.
+/// A damaged file, and what it means.
 struct Damaged {
-    what: What,
+    rotten: Rotten,
+    /// A start would have needed it when it was found.
     needed: bool,
     /// Behind its last record: what replay would have to begin at to pass it by.
     behind: u64,
     file: String,
-    offset: u64,
-    expected: String,
-    found: String,
+    wrong: Wrong,
 }
 
 /// What is wrong at which offset.
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 struct Wrong {
     offset: u64,
     expected: String,
@@ -86,13 +91,13 @@ struct Wrong {
 /// A file that was looked at.
 enum Look {
     Whole,
-    /// It is named no longer.
+    /// It is in use no longer.
     Gone,
     Damaged(Wrong),
 }
 
 /// Checks the bytes of a file.
-type Check<'a> = dyn Fn(&dyn ReadFile) -> Result<Option<Wrong>, IoError> + 'a;
+type Check<'a> = dyn Fn(&dyn ReadFile) -> io::Result<Option<Wrong>> + 'a;
 
 /// One scrub.
 struct Round<'a> {
@@ -100,103 +105,158 @@ struct Round<'a> {
     checkpoints: &'a Checkpoints,
     layout: Layout,
     pace: Pace<'a>,
-    seen: Mutex<Scrub>,
+    seen: RefCell<Scrub>,
+    found: RefCell<Vec<Damaged>>,
 }
 
 impl Core {
-    /// Reads what is at rest; `None` when it was asked to stop.
+    /// Reads what is at rest; `None` when it was asked to stop. What was found until an error or
+    /// the stop is told all the same.
     pub(crate) fn scrub(&self, pace: Pace<'_>) -> Result<Option<Scrub>, Error> {
         let Some(checkpoints) = &self.checkpoints else {
             return Err(Error::Invalid("this database has no directory to scrub".to_owned()));
         };
-        let _one_at_a_time = lock(&checkpoints.scrubbing);
+        let _one_at_a_time = match checkpoints.scrubbing.try_lock() {
+            Ok(guard) => guard,
+            Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
+            Err(TryLockError::WouldBlock) => {
+                return Err(Error::Busy("a scrub goes on; wait until it is done".to_owned()));
+            }
+        };
+        self.check_open()?;
+        lock(&self.scrubs).begun += 1;
         let layout = Layout::new(&checkpoints.store, SHARD);
-        let round = Round { core: self, checkpoints, layout, pace, seen: Mutex::default() };
-        let Some(scrub) = round.run()? else { return Ok(None) };
-        for finding in &scrub.findings {
+        let (seen, found) = (RefCell::default(), RefCell::default());
+        let round = Round { core: self, checkpoints, layout, pace, seen, found };
+        let ended = round.run();
+        let scrub = round.judge();
+        let mut scrubs = lock(&self.scrubs);
+        let known = |finding: &Finding| {
+            let same = |it: &Finding| it.label == finding.label && it.place == finding.place;
+            scrubs.last.findings.iter().any(same)
+        };
+        for finding in scrub.findings.iter().filter(|finding| !known(finding)) {
             tracing::error!("scrub: {finding}; {}", advice(finding));
         }
         let (files, bytes, findings) = (scrub.files, scrub.bytes, scrub.findings.len());
-        tracing::info!(files, bytes, findings, "scrub done");
-        let mut scrubs = lock(&self.scrubs);
-        scrubs.rounds += 1;
         scrubs.bytes = scrubs.bytes.saturating_add(bytes);
         scrubs.findings = scrubs.findings.saturating_add(findings as u64);
-        scrubs.ended_ms = self.env.clock.boot_ms();
         scrubs.last = scrub.clone();
+        if !ended? {
+            return Ok(None);
+        }
+        scrubs.rounds += 1;
+        scrubs.ended_ms = self.env.clock.boot_ms();
+        tracing::info!(files, bytes, findings, unread = scrub.unread, "scrub done");
         Ok(Some(scrub))
+    }
+
+    /// Writes checkpoints until nothing that was found damaged is in use: one takes the place of a
+    /// damaged one, a second gives back the segments below the first. Where two do not do it, it is
+    /// tried again after a while.
+    pub(crate) fn replace_rotten(&self, checkpoints: &Checkpoints) -> Result<(), Error> {
+        self.write_until_replaced(checkpoints, || checkpoints.write_again(self))
+    }
+
+    /// The same, while the database is being closed.
+    pub(crate) fn replace_rotten_last(&self, checkpoints: &Checkpoints) -> Result<(), Error> {
+        self.write_until_replaced(checkpoints, || checkpoints.write_last(self))
+    }
+
+    fn write_until_replaced(
+        &self,
+        checkpoints: &Checkpoints,
+        write: impl Fn() -> Result<(), Error>,
+    ) -> Result<(), Error> {
+        let named = checkpoints.named().len();
+        for _ in 0..2 {
+            // Where both were damaged, one alone would have no second copy.
+            let alone = checkpoints.named().len() < named;
+            if checkpoints.rotten().is_empty() && !alone {
+                return Ok(());
+            }
+            write()?;
+        }
+        checkpoints.replace_at(self.env.clock.boot_ms().saturating_add(REPLACE_AGAIN_MS));
+        Ok(())
     }
 }
 
 impl Round<'_> {
-    fn run(&self) -> Result<Option<Scrub>, Error> {
-        let mut damaged = Vec::new();
+    /// Whether it came to its end.
+    fn run(&self) -> Result<bool, Error> {
         for named in self.checkpoints.named() {
-            match self.checkpoint(&named) {
-                Look::Damaged(wrong) => damaged.push((named.id, wrong)),
-                Look::Whole | Look::Gone => {}
+            if let Look::Damaged(wrong) = self.checkpoint(&named)? {
+                let folder = format!("{SHARD_DIR}/{}", checkpoint::DIRECTORY);
+                self.replace(Damaged {
+                    rotten: Rotten::Checkpoint(named.id),
+                    needed: false,
+                    behind: u64::MAX,
+                    file: format!("{folder}/{}", file_name(named.id)),
+                    wrong,
+                })?;
             }
-            if self.pace.stopped() {
-                return Ok(None);
+            if self.stopped() {
+                return Ok(false);
             }
         }
-        let mut found = self.replace(damaged)?;
-        let replay_from = self.replay_from();
-        let Some(segments) = self.segments(replay_from)? else { return Ok(None) };
-        let needed = segments.iter().any(|segment| segment.needed);
-        found.extend(segments);
-        if needed && let Err(error) = self.checkpoints.write(self.core) {
-            only_of_the_disk(error)?;
-        }
-        let stands_in = !self.checkpoints.named().is_empty() || self.whole_journal();
-        let replay_from = self.replay_from();
-        let mut scrub = std::mem::take(&mut *lock(&self.seen));
-        for it in found {
-            let passed = match it.what {
-                What::Checkpoint => stands_in,
-                What::Segment => it.behind <= replay_from,
-            };
-            assert!(it.needed || passed, "what no start would read is passed by");
-            let condition = Condition { what: it.what, needed: it.needed, passed };
-            scrub.findings.push(finding(it, &condition));
-        }
-        Ok(Some(scrub))
+        self.segments()
     }
 
-    /// Where replay on top of the newest checkpoint that is named begins.
-    fn replay_from(&self) -> u64 {
-        self.checkpoints.named().first().map_or(1, |newest| newest.replay_from)
+    /// Takes note of damage, and does at once what can be done about it.
+    fn replace(&self, damaged: Damaged) -> Result<(), Error> {
+        self.checkpoints.rots(damaged.rotten);
+        self.found.borrow_mut().push(damaged);
+        match self.core.replace_rotten(self.checkpoints) {
+            // The finding says that nothing could be written, and it is tried again.
+            Ok(()) | Err(Error::Io { .. } | Error::Full(_)) => Ok(()),
+            // A checkpoint that was asked to stop: the last one, at the end, takes its place.
+            Err(_) if self.stopped() => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Whether it is to end: it was asked to, or the database is being closed.
+    fn stopped(&self) -> bool {
+        self.pace.stopped() || self.core.state.sequencer().halted.is_some()
+    }
+
+    /// What was seen, with what the damage means by now.
+    fn judge(&self) -> Scrub {
+        let in_use = self.checkpoints.rotten();
+        let whole = self.checkpoints.whole();
+        let stands_in = !whole.is_empty() || self.whole_journal();
+        let replay_from = whole.first().map_or(1, |newest| newest.replay_from);
+        let mut scrub = self.seen.take();
+        for it in self.found.take() {
+            let (what, passed) = match it.rotten {
+                Rotten::Checkpoint(_) => (What::Checkpoint, stands_in),
+                Rotten::Segment(_) => (What::Segment, it.behind <= replay_from),
+            };
+            let replaced = !in_use.contains(&it.rotten);
+            let condition = Condition { what, needed: it.needed, replaced, passed };
+            let row = DAMAGES.decide(&condition);
+            let Wrong { offset, expected, found } = it.wrong;
+            scrub.findings.push(Finding {
+                label: row.label,
+                place: Place { file: it.file, offset, ..Place::default() },
+                verdict: Some(row.then.verdict),
+                acked: Acked::Yes,
+                expected,
+                found,
+            });
+        }
+        scrub
     }
 
     /// Whether the journal still goes back to the first record.
     fn whole_journal(&self) -> bool {
         let oldest = self.checkpoints.journal.segments().first().copied();
         let header = oldest.map(|seq| self.header(seq));
-        matches!(header, Some(Ok(header)) if header.first_position <= 1)
+        matches!(header, Some(Ok(Ok(header))) if header.first_position <= 1)
     }
 
-    /// Writes another checkpoint in the place of those that are damaged, and sets them aside.
-    fn replace(&self, damaged: Vec<(u64, Wrong)>) -> Result<Vec<Damaged>, Error> {
-        if damaged.is_empty() {
-            return Ok(Vec::new());
-        }
-        let ids: Vec<u64> = damaged.iter().map(|(id, _)| *id).collect();
-        if let Err(error) = self.checkpoints.replace(self.core, &ids) {
-            only_of_the_disk(error)?;
-        }
-        let found = damaged.into_iter().map(|(id, Wrong { offset, expected, found })| Damaged {
-            what: What::Checkpoint,
-            needed: true,
-            behind: 0,
-            file: format!("{SHARD_DIR}/{}/{}", checkpoint::DIRECTORY, file_name(id)),
-            offset,
-            expected,
-            found,
-        });
-        Ok(found.collect())
-    }
-
-    fn checkpoint(&self, named: &Named) -> Look {
+    fn checkpoint(&self, named: &Named) -> Result<Look, Error> {
         let path = self.checkpoints.folder.join(file_name(named.id));
         let gone = || !self.checkpoints.named().iter().any(|it| it.id == named.id);
         self.look(&path, named.bytes, &gone, &|file| match checkpoint::check(
@@ -213,53 +273,66 @@ impl Round<'_> {
         })
     }
 
-    /// Looks at the sealed segments, newest first: each says where the one before it ends. `None`
-    /// when it was asked to stop.
-    fn segments(&self, replay_from: u64) -> Result<Option<Vec<Damaged>>, Error> {
+    /// Looks at the segments, newest first: each says where the one before it ends. Whether it came
+    /// to its end.
+    fn segments(&self) -> Result<bool, Error> {
         let in_use = self.checkpoints.journal.segments();
-        let mut damaged = Vec::new();
         let mut end: Option<(u64, Joint)> = None;
         for (at, seq) in in_use.iter().copied().enumerate().rev() {
             let active = at + 1 == in_use.len();
-            let header = self.header(seq);
+            let header = self.header(seq)?;
             let declared = end.take_if(|(declared, _)| *declared == seq).map(|(_, joint)| joint);
             let look = match (&header, declared) {
                 _ if self.gone(seq) => Look::Gone,
-                (Err(Unread::Damaged(_)), _) if active => Look::Gone,
-                (Err(Unread::Damaged(wrong)), _) => Look::Damaged(wrong.clone()),
-                (Err(Unread::Io(_)), _) if self.pace.stopped() => return Ok(None),
-                (Err(Unread::Io(error)), _) => Look::Damaged(refused(error)),
+                (Err(wrong), _) => Look::Damaged(wrong.clone()),
                 (Ok(_), _) if active => Look::Whole,
-                (Ok(header), Some(end)) => self.segment(seq, header, &end),
+                (Ok(header), Some(end)) => self.segment(seq, header, &end)?,
                 (Ok(_), None) => {
-                    lock(&self.seen).unread += 1;
+                    self.seen.borrow_mut().unread += 1;
                     Look::Whole
                 }
             };
-            if self.pace.stopped() {
-                return Ok(None);
+            if let Look::Damaged(wrong) = look {
+                self.damaged_segment(seq, declared, active, wrong)?;
             }
-            if let Look::Damaged(Wrong { offset, expected, found }) = look {
-                let behind = declared.and_then(|end| end.position).unwrap_or(u64::MAX);
-                damaged.push(Damaged {
-                    what: What::Segment,
-                    needed: behind > replay_from,
-                    behind,
-                    file: self.layout.relative(&self.layout.segment(seq)),
-                    offset,
-                    expected,
-                    found,
-                });
+            if self.stopped() {
+                return Ok(false);
             }
             end = header.ok().map(|header| {
                 let (chain, position) = (Some(header.prev_chain), Some(header.first_position));
                 (header.prev_seq, Joint { lsn: header.prev_end_lsn, chain, position })
             });
         }
-        Ok(Some(damaged))
+        Ok(true)
     }
 
-    fn segment(&self, seq: u64, header: &SegmentHeader, end: &Joint) -> Look {
+    fn damaged_segment(
+        &self,
+        seq: u64,
+        declared: Option<Joint>,
+        active: bool,
+        wrong: Wrong,
+    ) -> Result<(), Error> {
+        if active {
+            // Only a sealed one can be given up.
+            match self.checkpoints.journal.seal_active() {
+                Ok(_) => {}
+                Err(SealError::Journal(error)) => return Err(error.into()),
+                Err(SealError::NotBegun(error)) => tracing::warn!("sealing a segment: {error}"),
+            }
+        }
+        let behind = declared.and_then(|end| end.position).unwrap_or(u64::MAX);
+        let newest = self.checkpoints.whole().first().map_or(1, |newest| newest.replay_from);
+        self.replace(Damaged {
+            rotten: Rotten::Segment(seq),
+            needed: behind > newest,
+            behind,
+            file: self.layout.relative(&self.layout.segment(seq)),
+            wrong,
+        })
+    }
+
+    fn segment(&self, seq: u64, header: &SegmentHeader, end: &Joint) -> Result<Look, Error> {
         let path = self.layout.segment(seq);
         let used = end.lsn.saturating_sub(header.base_lsn).min(header.file_size);
         self.look(&path, used, &|| self.gone(seq), &|file| {
@@ -278,48 +351,79 @@ impl Round<'_> {
         !self.checkpoints.journal.segments().contains(&seq)
     }
 
-    /// Reads a file from the medium, `bytes` of it. What the disk refuses is damage: elsewhere a
-    /// start would end at it, here the state is in memory.
-    fn look(&self, path: &Path, bytes: u64, gone: &dyn Fn() -> bool, check: &Check<'_>) -> Look {
-        let opened = self.core.env.disk.open_read(path).and_then(|file| {
-            // A file system that does not listen to it is read all the same.
-            let _ = file.forget_cached();
-            check(&Paced { file, pace: self.pace })
-        });
-        let wrong = match opened {
-            Ok(wrong) => wrong,
-            Err(_) if self.pace.stopped() => return Look::Gone,
-            Err(error) => Some(refused(&error)),
-        };
+    /// Looks at a file, of which `bytes` are read.
+    fn look(
+        &self,
+        path: &Path,
+        bytes: u64,
+        gone: &dyn Fn() -> bool,
+        check: &Check<'_>,
+    ) -> Result<Look, Error> {
+        let read = self.read(path, check);
         if gone() {
-            return Look::Gone;
+            return Ok(Look::Gone);
         }
-        let mut seen = lock(&self.seen);
+        let wrong = read?;
+        if self.stopped() {
+            return Ok(Look::Gone);
+        }
+        let mut seen = self.seen.borrow_mut();
         seen.files += 1;
         seen.bytes = seen.bytes.saturating_add(bytes);
-        wrong.map_or(Look::Whole, Look::Damaged)
+        Ok(wrong.map_or(Look::Whole, Look::Damaged))
     }
 
-    fn header(&self, seq: u64) -> Result<SegmentHeader, Unread> {
-        let path = self.layout.segment(seq);
-        let file = self.core.env.disk.open_read(&path).map_err(Unread::Io)?;
-        let header = archive::read_header(&*file).map_err(Unread::Io)?;
-        let header = header.map_err(|damage| Unread::Damaged(of_journal(damage)))?;
-        let who = &self.checkpoints.identity;
-        let found = (header.store_id, header.node, header.seq);
-        if found != (who.store_id, who.node, seq) {
-            let expected = format!("segment {seq} of this store");
-            let found = format!("segment {} of node {}", header.seq, header.node);
-            return Err(Unread::Damaged(Wrong { offset: 0, expected, found }));
+    /// Reads a file. What the medium refuses twice is damage: elsewhere a start would end at it,
+    /// here the state is in memory. Any other error is one of the machine.
+    fn read(&self, path: &Path, check: &Check<'_>) -> Result<Option<Wrong>, Error> {
+        let read = || {
+            let file = self.core.env.disk.open_read(path)?;
+            check(&Paced { file, pace: self.pace })
+        };
+        let first = read();
+        let read = if first.is_err() && !self.stopped() { read() } else { first };
+        match read {
+            Ok(wrong) => Ok(wrong),
+            Err(_) if self.stopped() => Ok(None),
+            Err(error) if durable::is_of_the_medium(&error) => {
+                let found = match error.kind() {
+                    io::ErrorKind::NotFound => "no file".to_owned(),
+                    _ => format!("a read that the disk refused: {error}"),
+                };
+                let expected = "a file that can be read".to_owned();
+                Ok(Some(Wrong { offset: 0, expected, found }))
+            }
+            Err(error) => Err(Error::io(format!("reading {}", path.display()), error)),
         }
-        Ok(header)
     }
-}
 
-/// Why there is no header.
-enum Unread {
-    Io(IoError),
-    Damaged(Wrong),
+    /// The header of a segment, or what is wrong with it.
+    fn header(&self, seq: u64) -> Result<Result<SegmentHeader, Wrong>, Error> {
+        let who = &self.checkpoints.identity;
+        let found = RefCell::new(None);
+        let wrong = self.read(&self.layout.segment(seq), &|file| {
+            let header = match archive::read_header(file)? {
+                Ok(header) => header,
+                Err(damage) => return Ok(Some(of_journal(damage))),
+            };
+            if (header.store_id, header.node, header.seq) != (who.store_id, who.node, seq) {
+                let expected = format!("segment {seq} of this store");
+                let found = format!("segment {} of node {}", header.seq, header.node);
+                return Ok(Some(Wrong { offset: 0, expected, found }));
+            }
+            *found.borrow_mut() = Some(header);
+            Ok(None)
+        })?;
+        let stopped = || Wrong {
+            offset: 0,
+            expected: "a header".to_owned(),
+            found: "a scrub that was asked to stop".to_owned(),
+        };
+        Ok(match (found.into_inner(), wrong) {
+            (Some(header), None) => Ok(header),
+            (_, wrong) => Err(wrong.unwrap_or_else(stopped)),
+        })
+    }
 }
 
 fn of_journal(damage: archive::Damage) -> Wrong {
@@ -327,40 +431,9 @@ fn of_journal(damage: archive::Damage) -> Wrong {
     Wrong { offset, expected: bad.expected, found: bad.found }
 }
 
-fn refused(error: &IoError) -> Wrong {
-    let found = match error.kind() {
-        ErrorKind::NotFound => "no file".to_owned(),
-        _ => format!("a read that the disk refused: {error}"),
-    };
-    Wrong { offset: 0, expected: "a file that can be read".to_owned(), found }
-}
-
-/// A checkpoint that could not be written leaves the damage as it is, which the finding says; any
-/// other error ends the scrub.
-fn only_of_the_disk(error: Error) -> Result<(), Error> {
-    match error {
-        Error::Io { .. } | Error::Full(_) => Ok(()),
-        other => Err(other),
-    }
-}
-
 /// What a finding of a scrub means for whoever runs the database; empty for any other finding.
 #[must_use]
 pub fn advice(finding: &Finding) -> &'static str {
     let row = DAMAGES.rows.iter().find(|row| row.label == finding.label);
     row.map_or("", |row| row.then.advice)
-}
-
-/// The finding, with what it means now.
-fn finding(it: Damaged, condition: &Condition) -> Finding {
-    let row = DAMAGES.decide(condition);
-    let place = Place { file: it.file, offset: it.offset, ..Place::default() };
-    Finding {
-        label: row.label,
-        place,
-        verdict: Some(row.then.verdict),
-        acked: Acked::Yes,
-        expected: it.expected,
-        found: it.found,
-    }
 }

@@ -2,11 +2,12 @@
 //! the state is in memory.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use rekindle_database::{Database, Error, Options, Scrub, scrub_advice, verify};
 use rekindle_env::{
-    Disk as _, Env, Fault, FaultError, Image, OperationKind, Random as _, ReadDisk, SeededRandom,
-    SimulatedDisk, Survival,
+    Disk as _, Env, Fault, FaultError, Image, ManualClock, OperationKind, Random as _, ReadDisk,
+    SeededRandom, SimulatedDisk, Survival,
 };
 use rekindle_recovery::{Verdict, exit};
 use tracing::Level;
@@ -16,8 +17,8 @@ use crate::support::{around, open, put, quiet, simulated};
 
 /// An open database with two checkpoints, sealed segments between and behind them, and more in the
 /// active one.
-fn specimen(seed: u64) -> (SimulatedDisk, Env, Database) {
-    let (disk, env, _) = simulated(seed);
+fn specimen(seed: u64) -> (SimulatedDisk, Arc<ManualClock>, Database) {
+    let (disk, env, clock) = simulated(seed);
     let database = open(&env);
     let keyspace = database.keyspace("things").unwrap();
     let long = "x".repeat(20_000);
@@ -29,7 +30,7 @@ fn specimen(seed: u64) -> (SimulatedDisk, Env, Database) {
             database.checkpoint().unwrap();
         }
     }
-    (disk, env, database)
+    (disk, clock, database)
 }
 
 fn files(disk: &SimulatedDisk, dir: &str) -> Vec<PathBuf> {
@@ -47,6 +48,12 @@ fn sealed(disk: &SimulatedDisk) -> Vec<PathBuf> {
     all.retain(|path| path.file_name().unwrap() != "tip");
     all.pop();
     all
+}
+
+fn active(disk: &SimulatedDisk) -> PathBuf {
+    let mut all = files(disk, "/store/shards/0/journal");
+    all.retain(|path| path.file_name().unwrap() != "tip");
+    all.pop().unwrap()
 }
 
 fn labels(scrub: &Scrub) -> Vec<(&'static str, Option<Verdict>)> {
@@ -103,7 +110,7 @@ fn a_damaged_checkpoint_is_replaced() {
         assert_eq!(labels(&scrub), vec![("scrub-1", HEALED); damaged.len()], "{scrub:?}");
         let finding = &scrub.findings[0];
         assert!(finding.place.file.starts_with("shards/0/checkpoints/"), "{finding}");
-        assert!(scrub_advice(finding).contains("stands in"), "{finding}");
+        assert!(scrub_advice(finding).contains("in its place"), "{finding}");
         assert_eq!(files(&disk, "/store/quarantine").len(), damaged.len());
         let left = checkpoints(&disk);
         assert!(damaged.iter().all(|at| !left.contains(&before[*at])), "{left:?}");
@@ -112,93 +119,171 @@ fn a_damaged_checkpoint_is_replaced() {
     }
 }
 
-/// A checkpoint that is gone, or that the medium does not give, is damage like any other.
+/// A checkpoint that is gone, or that the medium does not give, is damage like any other; an error
+/// of the machine is none.
 #[test]
 fn what_cannot_be_read_is_replaced() {
     let (disk, _, database) = specimen(2);
-    disk.read_error(&checkpoints(&disk)[0], 8_192..8_193).unwrap();
+    let before = checkpoints(&disk);
+    let busy = FaultError::Kind(std::io::ErrorKind::ResourceBusy);
+    disk.inject(Fault::error(OperationKind::Open, busy).on(".ckpt").forever());
+    assert!(matches!(database.scrub(), Err(Error::Io { .. })), "too many open files, say");
+    disk.clear_faults();
+    assert_eq!(checkpoints(&disk), before, "nothing was judged");
+    // What goes away at the second look was no damage.
+    disk.inject(Fault::error(OperationKind::Open, FaultError::EIO).on(".ckpt"));
+    assert_eq!(database.scrub().unwrap().findings, vec![]);
+
+    disk.read_error(&before[0], 8_192..8_193).unwrap();
     let scrub = database.scrub().unwrap();
     assert_eq!(labels(&scrub), [("scrub-1", HEALED)]);
     assert!(scrub.findings[0].found.contains("the disk refused"), "{scrub:?}");
     disk.read_error(&sealed(&disk)[0], 8_192..8_193).unwrap();
     assert_eq!(labels(&database.scrub().unwrap()), [("scrub-2", HEALED)]);
-    let keyspace = database.keyspace("things").unwrap();
-    put(&database, keyspace, "more", "1");
-    database.checkpoint().unwrap();
     let hash = database.state_hash();
-    assert_eq!(comes_back(&disk, hash, "unreadable"), exit::CLEAN, "given back");
+    assert_eq!(comes_back(&disk, hash, "unreadable"), exit::CLEAN, "given up");
 }
 
-/// Below the newest checkpoint nothing is lost, and nothing has to be done.
+/// Below the newest checkpoint nothing is lost; checkpoints are written until it is in use no more,
+/// so that two whole ones stand above it.
 ///
 /// produces: scrub-2
 #[test]
 fn a_damaged_segment_below_the_checkpoint_goes() {
     let (disk, _, database) = specimen(1);
     let hash = database.state_hash();
-    let (path, written) = (sealed(&disk)[0].clone(), database.stats().checkpoints);
+    let path = sealed(&disk)[0].clone();
     disk.flip_bit(&path, 9_000, 3).unwrap();
     assert_eq!(labels(&database.scrub().unwrap()), [("scrub-2", HEALED)]);
-    assert_eq!(database.stats().checkpoints, written, "the newest one has it");
-    assert_eq!(comes_back(&disk, hash, "below"), exit::HEALED);
-    assert_eq!(labels(&database.scrub().unwrap()), [("scrub-2", HEALED)], "it is still there");
-    database.checkpoint().unwrap();
-    assert_eq!(database.scrub().unwrap().findings, vec![], "given back");
+    assert!(!sealed(&disk).contains(&path), "given up");
+    assert_eq!(comes_back(&disk, hash, "below"), exit::CLEAN);
+    assert_eq!(database.scrub().unwrap().findings, vec![]);
 }
 
-/// Behind it a start would be refused. While the state is in memory a checkpoint of it passes the
-/// damage by; where none can be written that is said, and tried again.
+/// Where nothing can be written in the place of what is damaged, and a start does without it, that
+/// is said each time, and done when it can be.
+///
+/// produces: scrub-5
+#[test]
+fn what_could_not_be_replaced_yet_stays_noted() {
+    let (disk, _, database) = specimen(1);
+    let (hash, before) = (database.state_hash(), checkpoints(&disk));
+    disk.flip_bit(&before[0], 9_000, 3).unwrap();
+    disk.flip_bit(&sealed(&disk)[0], 9_000, 3).unwrap();
+    full(&disk);
+    for _ in 0..2 {
+        let found = labels(&database.scrub().unwrap());
+        assert_eq!(found, [("scrub-5", HEALED), ("scrub-5", HEALED)]);
+    }
+    assert_eq!(comes_back(&disk, hash, "not yet"), exit::HEALED);
+    disk.clear_faults();
+    assert_eq!(labels(&database.scrub().unwrap())[0], ("scrub-1", HEALED));
+    assert_eq!(comes_back(&disk, hash, "replaced"), exit::CLEAN);
+}
+
+/// No checkpoint can be written.
+fn full(disk: &SimulatedDisk) {
+    disk.inject(Fault::error(OperationKind::Write, FaultError::ENOSPC).on(".tmp").forever());
+}
+
+/// Behind it a start would be refused. While the state is in memory checkpoints of it take its
+/// place; where none can be written that is said each time, and done when it can be: by the next
+/// scrub, by the clock, or by a clean end.
 ///
 /// produces: scrub-3, scrub-4
 /// fault: S6
 #[test]
-fn damage_that_a_start_would_refuse_is_passed_by() {
-    let (disk, _, database) = specimen(1);
-    let hash = database.state_hash();
-    let path = sealed(&disk).last().unwrap().clone();
-    disk.flip_bit(&path, 9_000, 3).unwrap();
-    let (env, _) = around(&disk.crash(Survival::None, 3), 4);
-    assert_eq!(verify("/store", &env).unwrap().code, exit::CORRUPT, "without a scrub");
+fn damage_that_a_start_would_refuse_is_replaced() {
+    enum By {
+        Scrub,
+        Clock,
+        Close,
+    }
+    let segment: &dyn Fn(&SimulatedDisk) -> Vec<PathBuf> =
+        &|disk| sealed(disk).split_off(sealed(disk).len() - 1);
+    let both: &dyn Fn(&SimulatedDisk) -> Vec<PathBuf> = &|disk| checkpoints(disk);
+    for damaged in [segment, both] {
+        for by in [By::Scrub, By::Clock, By::Close] {
+            let (disk, clock, database) = specimen(1);
+            let hash = database.state_hash();
+            let paths = damaged(&disk);
+            paths.iter().for_each(|path| disk.flip_bit(path, 9_000, 3).unwrap());
+            let (after, _) = around(&disk.crash(Survival::None, 3), 4);
+            assert_eq!(verify("/store", &after).unwrap().code, exit::CORRUPT, "without a scrub");
 
-    disk.inject(Fault::error(OperationKind::Write, FaultError::ENOSPC).on(".tmp").forever());
-    let (scrub, lines) = collect(|| database.scrub().unwrap());
-    assert_eq!(labels(&scrub), [("scrub-4", Some(Verdict::Corrupt))]);
-    let told = |line: &str| line.starts_with("scrub: scrub-4 corrupt: shards/0/journal/");
-    let told = lines.iter().find(|(level, line)| *level == Level::ERROR && told(line));
-    assert!(told.unwrap().1.contains("Do not end it before"), "{told:?}");
-    assert!(lines.contains(&(Level::INFO, "scrub done".to_owned())), "{lines:?}");
+            full(&disk);
+            let (scrub, lines) = collect(|| database.scrub().unwrap());
+            let corrupt = ("scrub-4", Some(Verdict::Corrupt));
+            assert_eq!(labels(&scrub), vec![corrupt; paths.len()]);
+            let told = |line: &str| line.starts_with("scrub: scrub-4 corrupt: shards/0/");
+            let told = lines.iter().find(|(level, line)| *level == Level::ERROR && told(line));
+            assert!(told.unwrap().1.contains("Do not kill it before"), "{told:?}");
+            assert!(lines.contains(&(Level::INFO, "scrub done".to_owned())), "{lines:?}");
+            let (scrub, lines) = collect(|| database.scrub().unwrap());
+            assert_eq!(labels(&scrub), vec![corrupt; paths.len()], "it stays noted");
+            assert!(lines.iter().all(|(level, _)| *level != Level::ERROR), "told once: {lines:?}");
 
-    disk.clear_faults();
-    assert_eq!(labels(&database.scrub().unwrap()), [("scrub-3", HEALED)]);
-    assert_eq!(comes_back(&disk, hash, "rescued"), exit::HEALED);
-    assert_eq!(labels(&database.scrub().unwrap()), [("scrub-2", HEALED)]);
+            disk.clear_faults();
+            match by {
+                By::Scrub => {
+                    let label = if paths.len() == 1 { "scrub-3" } else { "scrub-1" };
+                    let scrub = database.scrub().unwrap();
+                    // Both were noted: the first look has both replaced.
+                    assert_eq!(labels(&scrub), [(label, HEALED)]);
+                }
+                By::Clock => {
+                    clock.advance_ms(61_000);
+                    database.tick().unwrap();
+                }
+                By::Close => database.close().unwrap(),
+            }
+            assert_eq!(comes_back(&disk, hash, "replaced"), exit::CLEAN);
+        }
+    }
 }
 
-/// A damaged header, a missing file, another length; and what lies in front of a damaged header
-/// cannot be read to its end.
+/// A damaged header, a missing file, another length, two neighbours, the active segment: whatever
+/// it is, it is out of use after one scrub, also on a store in which nothing happens.
 #[test]
-fn every_kind_of_damage_is_found() {
-    type Do = dyn Fn(&SimulatedDisk, &Path);
-    let damages: [(&str, &Do); 4] = [
-        ("the header", &|disk, path| disk.flip_bit(path, 30, 1).unwrap()),
-        ("a frame", &|disk, path| disk.flip_bit(path, 5_000, 1).unwrap()),
-        ("missing", &|disk, path| disk.remove_file(path).unwrap()),
-        ("cut", &|disk, path| {
-            let file = disk.open_write(path).unwrap();
+fn every_kind_of_damage_is_found_and_replaced() {
+    type Do = dyn Fn(&SimulatedDisk, &[PathBuf]);
+    let damages: [(&str, usize, &Do); 7] = [
+        ("the header", 1, &|disk, all| disk.flip_bit(&all[all.len() - 2], 30, 1).unwrap()),
+        ("a frame", 1, &|disk, all| disk.flip_bit(&all[all.len() - 2], 5_000, 1).unwrap()),
+        ("missing", 1, &|disk, all| disk.remove_file(&all[all.len() - 2]).unwrap()),
+        ("cut", 1, &|disk, all| {
+            let file = disk.open_write(&all[all.len() - 2]).unwrap();
             file.set_len(file.len().unwrap() - 1).unwrap();
         }),
+        ("two neighbours", 1, &|disk, all| {
+            disk.flip_bit(&all[all.len() - 2], 30, 1).unwrap();
+            disk.flip_bit(&all[all.len() - 3], 30, 1).unwrap();
+        }),
+        ("the frames in front of a header", 1, &|disk, all| {
+            disk.flip_bit(&all[all.len() - 2], 30, 1).unwrap();
+            disk.flip_bit(&all[all.len() - 3], 5_000, 1).unwrap();
+        }),
+        ("the active one's header", 1, &|disk, all| {
+            disk.flip_bit(&all[all.len() - 1], 30, 1).unwrap();
+        }),
     ];
-    for (what, damage) in damages {
-        let (disk, _, database) = specimen(1);
-        let hash = database.state_hash();
-        let all = sealed(&disk);
-        damage(&disk, &all[all.len() - 2]);
-        let scrub = database.scrub().unwrap();
-        assert_eq!(scrub.findings.len(), 1, "{what}: {scrub:?}");
-        assert_eq!(scrub.findings[0].verdict, HEALED, "{what}: {scrub:?}");
-        let hidden = u64::from(what == "the header" || what == "missing");
-        assert_eq!(scrub.unread, hidden, "{what}");
-        comes_back(&disk, hash, what);
+    for (what, findings, damage) in damages {
+        for idle in [false, true] {
+            let (disk, _, database) = specimen(1);
+            if idle {
+                database.checkpoint().unwrap();
+            }
+            let hash = database.state_hash();
+            let mut all = sealed(&disk);
+            all.push(active(&disk));
+            damage(&disk, &all);
+            let what = format!("{what} (idle: {idle})");
+            let scrub = database.scrub().unwrap();
+            assert_eq!(scrub.findings.len(), findings, "{what}: {scrub:?}");
+            assert_eq!(scrub.findings[0].verdict, HEALED, "{what}: {scrub:?}");
+            assert_eq!(comes_back(&disk, hash, &what), exit::CLEAN, "{what}");
+            assert_eq!(database.scrub().unwrap().findings, vec![], "{what}");
+        }
     }
 }
 
@@ -238,8 +323,8 @@ fn whatever_rots_is_found_and_replaced() {
     }
 }
 
-/// A crash at every operation of a scrub that replaces both checkpoints' damage loses nothing that
-/// was not lost before: with one damaged there is always another one.
+/// A crash at every operation of a scrub that replaces a checkpoint loses nothing: there is always
+/// another one.
 #[test]
 fn a_crash_inside_a_replacing_scrub_loses_nothing() {
     for damaged in [0, 1] {
@@ -279,6 +364,16 @@ fn a_crash_inside_a_replacing_scrub_loses_nothing() {
     }
 }
 
+/// Waits, and no longer than a machine that does other things needs.
+fn await_that(holds: impl Fn() -> bool) {
+    let clock = Env::real().clock;
+    let began_ms = clock.boot_ms();
+    while !holds() {
+        assert!(clock.boot_ms() - began_ms < 60_000, "it does not come");
+        std::thread::yield_now();
+    }
+}
+
 /// Threads scrub by themselves, slowly, and end at once when the database is closed.
 #[test]
 fn threads_scrub_and_stop_at_once() {
@@ -297,14 +392,14 @@ fn threads_scrub_and_stop_at_once() {
     let often = Some(std::time::Duration::from_millis(1));
     let fast = Options { scrub_every: often, ..options.clone() };
     let database = Database::open_with(&store, fast, Env::real()).unwrap();
-    while database.scrubs().rounds < 3 {
-        std::thread::yield_now();
-    }
+    await_that(|| database.scrubs().rounds >= 3);
     assert_eq!(database.scrubs().findings, 0);
     database.close().unwrap();
 
     let slow = Options { scrub_bytes_per_second: 1, ..options.clone() };
     let database = Database::open_with(&store, slow, Env::real()).unwrap();
+    // In the middle of the first read that may take a day.
+    await_that(|| database.scrubs().begun == 1);
     let (closed, took_ms) = crate::support::timed(|| database.close());
     closed.unwrap();
     assert!(took_ms < 5_000, "{took_ms} ms");

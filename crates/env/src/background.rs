@@ -24,7 +24,7 @@ pub fn in_background<T: Send>(name: &str, work: impl FnOnce() -> T + Send) -> io
 }
 
 /// Lowers the priority of the calling thread, for good.
-pub fn lower_priority() {
+fn lower_priority() {
     // On Linux this is of the thread; elsewhere it would be of the whole process. Who may not be
     // nicer works as hard as others.
     #[cfg(target_os = "linux")]

@@ -49,10 +49,10 @@ pub trait ReadFile: Send + Sync + Debug {
         Ok(offset)
     }
 
-    /// Lets go of what memory holds of the file, as far as it is synced: the next reads are of the
-    /// medium. A disk without such a memory does nothing.
-    fn forget_cached(&self) -> io::Result<()> {
-        Ok(())
+    /// Lets go of what memory holds of this part of the file, as far as it is synced: the next read
+    /// is of the medium. A disk without such a memory, or that does not listen, does nothing.
+    fn forget_cached(&self, offset: u64, len: u64) {
+        let _ = (offset, len);
     }
 }
 

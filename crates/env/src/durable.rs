@@ -143,6 +143,26 @@ pub fn copy_file(disk: &dyn Disk, from: &Path, to: &Path) -> io::Result<()> {
     sync_parent(disk, to)
 }
 
+/// Whether an error of a read says that the bytes are not there: the medium does not give them, or
+/// something else stands in the file's place. Any other one says something of the machine, such as
+/// that too many files are open.
+#[must_use]
+pub fn is_of_the_medium(error: &io::Error) -> bool {
+    use rustix::io::Errno;
+    let medium = [Errno::IO, Errno::BADMSG, Errno::NODATA, Errno::UCLEAN, Errno::LOOP];
+    let raw = error.raw_os_error();
+    medium.iter().any(|it| raw == Some(it.raw_os_error()))
+        || matches!(
+            error.kind(),
+            io::ErrorKind::NotFound
+                | io::ErrorKind::IsADirectory
+                | io::ErrorKind::NotADirectory
+                | io::ErrorKind::InvalidInput
+                | io::ErrorKind::UnexpectedEof
+                | io::ErrorKind::InvalidData
+        )
+}
+
 /// Whether something that is no file stands at this path. It is not opened.
 pub fn is_no_file(disk: &(impl ReadDisk + ?Sized), path: &Path) -> io::Result<bool> {
     Ok(disk.stat(path)?.is_some_and(|entry| entry.kind != EntryKind::File))

@@ -20,7 +20,7 @@ mod watched;
 
 use std::sync::Arc;
 
-pub use background::{in_background, lower_priority};
+pub use background::in_background;
 pub use clock::{Clock, ManualClock, SystemClock};
 pub use delay::SlowSyncs;
 pub use disk::{DirectoryLock, Disk, Entry, EntryKind, LockMode, ReadDisk, ReadFile, WriteFile};

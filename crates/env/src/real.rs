@@ -12,6 +12,7 @@
 
 use std::fs::{self, DirBuilder, File, Metadata, OpenOptions, TryLockError};
 use std::io;
+use std::num::NonZeroU64;
 use std::os::fd::AsFd;
 use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
 use std::path::Path;
@@ -76,9 +77,10 @@ impl ReadFile for RealFile {
         }
     }
 
-    fn forget_cached(&self) -> io::Result<()> {
+    fn forget_cached(&self, offset: u64, len: u64) {
+        // An advice: where nobody takes it, the read is of memory.
         let advice = rustix::fs::Advice::DontNeed;
-        Ok(rustix::fs::fadvise(&self.file, 0, None, advice)?)
+        let _ = rustix::fs::fadvise(&self.file, offset, NonZeroU64::new(len), advice);
     }
 }
 

@@ -151,8 +151,8 @@ impl ReadFile for ReservedFile {
         self.inner.next_data(offset)
     }
 
-    fn forget_cached(&self) -> io::Result<()> {
-        self.inner.forget_cached()
+    fn forget_cached(&self, offset: u64, len: u64) {
+        self.inner.forget_cached(offset, len);
     }
 }
 

@@ -86,6 +86,12 @@ impl Damage {
         }
     }
 
+    /// Whether it can leave nothing of frames of the journal.
+    fn erases_frames(&self) -> bool {
+        let in_journal = |path: &Path| path.parent().is_some_and(|it| it.ends_with("journal"));
+        matches!(self, Self::Zero(path, _) if in_journal(path))
+    }
+
     /// Whether it can take what `tip` alone proves: the file, and a frame that nothing else proves.
     fn takes_tip(&self) -> bool {
         match self {
@@ -223,7 +229,9 @@ fn judge_image(specimen: &Specimen, damage: &Damage, image: &Image) -> Result<Fa
             let torn = report.findings().any(|finding| finding.verdict == Some(Verdict::Torn));
             let unproven = specimen.ending == Ending::Killed
                 || (specimen.ending == Ending::Idle && damage.takes_tip());
-            if unproven && torn && missing.is_some() {
+            // Zeros in the place of all frames behind a proof: so looks a segment that ends there.
+            let erased = specimen.ending == Ending::Killed && damage.erases_frames();
+            if unproven && (torn || erased) && missing.is_some() {
                 return tolerable(specimen, damage, database.current_version());
             }
             if let Some(first) = missing {

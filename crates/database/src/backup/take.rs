@@ -69,15 +69,9 @@ struct Sealed {
 }
 
 impl Core {
-    /// Takes a backup into `to`, after everything else that wants the machine.
+    /// Takes a backup into `to`. What holds writers back is done at once; the rest is done after
+    /// everything else that wants the machine.
     pub(crate) fn backup(&self, to: &Path) -> Result<Backup, Error> {
-        let log = tracing::dispatcher::get_default(Clone::clone);
-        let take = || tracing::dispatcher::with_default(&log, || self.take_backup(to));
-        in_background("backup", take)
-            .map_err(|error| Error::io("starting the thread of a backup", error))?
-    }
-
-    fn take_backup(&self, to: &Path) -> Result<Backup, Error> {
         let Some(checkpoints) = &self.checkpoints else {
             return Err(Error::Invalid("this database has no directory to back up".to_owned()));
         };
@@ -97,7 +91,11 @@ impl Core {
             let taking = Taking { core: self, checkpoints, layout, folder, pin };
             taking.check_identity()?;
             taking.check_history()?;
-            taking.take()
+            let begun = taking.begin()?;
+            let log = tracing::dispatcher::get_default(Clone::clone);
+            let finish = || tracing::dispatcher::with_default(&log, || taking.finish(begun));
+            in_background("backup", finish)
+                .map_err(|error| Error::io("starting the thread of a backup", error))?
         });
         let backup = backup.map_err(full_or_else)?;
         let took_ms = self.env.clock.boot_ns().saturating_sub(began_ns) / 1_000_000;
@@ -144,6 +142,14 @@ fn check_place(to: &Path, layout: &Layout, disk: &(dyn ReadDisk + 'static)) -> R
             to.display()
         ))),
     }
+}
+
+/// What a backup is of.
+struct Begun<'a> {
+    newest: Named,
+    _kept: crate::checkpoint::Kept<'a>,
+    until_ms: u64,
+    sealed: SealedEnd,
 }
 
 /// A backup while it is taken.
@@ -223,11 +229,18 @@ impl Taking<'_> {
         ))
     }
 
-    fn take(&self) -> Result<Backup, Error> {
-        let (newest, _kept) = self.checkpoint()?;
+    /// A checkpoint where one is due, and the seal.
+    fn begin(&self) -> Result<Begun<'_>, Error> {
+        let (newest, kept) = self.checkpoint()?;
         let until_ms = self.core.state.sequencer().clock.close_millisecond();
         let sealed = self.seal()?;
         assert!(newest.position < sealed.next_position, "a checkpoint is of what is durable");
+        Ok(Begun { newest, _kept: kept, until_ms, sealed })
+    }
+
+    /// Brings and proves the files, and writes the manifest.
+    fn finish(&self, begun: Begun<'_>) -> Result<Backup, Error> {
+        let Begun { newest, _kept, until_ms, sealed } = begun;
         let earlier = self.folder.manifests().last().cloned();
         let segments = self.needed(&newest, &sealed, earlier.as_ref())?;
         if let Some(first) = segments.first() {

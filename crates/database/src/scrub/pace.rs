@@ -56,6 +56,7 @@ impl ReadFile for Paced<'_> {
     }
 
     fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<usize> {
+        self.file.forget_cached(offset, buf.len() as u64);
         let read = self.file.read_at(buf, offset)?;
         self.pace.after(read)?;
         Ok(read)

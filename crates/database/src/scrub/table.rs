@@ -1,4 +1,5 @@
-//! What damage means that a scrub meets: by what can still stand in for the file.
+//! What damage means that a scrub meets, after it did what it can: by whether the file is still in
+//! use, and whether a start could do without it.
 
 use rekindle_recovery::{Label, Row, Table, Verdict};
 
@@ -7,18 +8,20 @@ use rekindle_recovery::{Label, Row, Table, Verdict};
 pub(crate) enum What {
     /// A named checkpoint.
     Checkpoint,
-    /// A sealed segment.
+    /// A segment.
     Segment,
 }
 
-/// A damaged file, after the scrub did what it can.
+/// A damaged file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Condition {
     /// What it is.
     pub(crate) what: What,
-    /// A start would have read it before a checkpoint was written for it.
+    /// A start would have needed it when it was found.
     pub(crate) needed: bool,
-    /// A start would pass it by now.
+    /// It is in use no longer: checkpoints that were written since stand in for it.
+    pub(crate) replaced: bool,
+    /// A start now does without it.
     pub(crate) passed: bool,
 }
 
@@ -29,42 +32,47 @@ pub(crate) struct Then {
     pub(crate) advice: &'static str,
 }
 
+const fn healed(advice: &'static str) -> Then {
+    Then { verdict: Verdict::Healed, advice }
+}
+
 pub(crate) const DAMAGES: Table<Condition, Then> = Table {
     rows: &[
         Row {
             label: Label("scrub-1"),
-            when: |c| c.what == What::Checkpoint && c.passed,
-            then: Then {
-                verdict: Verdict::Healed,
-                advice: "another one stands in for it; it is set aside once one was written in \
-                         its place",
-            },
+            when: |c| c.what == What::Checkpoint && c.replaced,
+            then: healed("another checkpoint was written in its place"),
         },
         Row {
             label: Label("scrub-2"),
-            when: |c| c.what == What::Segment && c.passed && !c.needed,
-            then: Then {
-                verdict: Verdict::Healed,
-                advice: "the newest checkpoint holds what stood there; it goes with the next ones",
-            },
+            when: |c| c.what == What::Segment && c.replaced && !c.needed,
+            then: healed("checkpoints hold what stood there, and it was given up"),
         },
         Row {
             label: Label("scrub-3"),
-            when: |c| c.what == What::Segment && c.passed && c.needed,
-            then: Then {
-                verdict: Verdict::Healed,
-                advice: "a checkpoint was written from memory at once, and holds what stood there",
-            },
+            when: |c| c.what == What::Segment && c.replaced && c.needed,
+            then: healed(
+                "a start would have been refused; checkpoints of the state in memory were written \
+                 at once, and it was given up",
+            ),
         },
         Row {
             label: Label("scrub-4"),
-            when: |c| !c.passed,
+            when: |c| !c.replaced && !c.passed,
             then: Then {
                 verdict: Verdict::Corrupt,
                 advice: "a start would be refused: only this process still holds what stood \
-                         there. Do not end it before a checkpoint or a backup was written; it is \
-                         tried again every minute",
+                         there. Do not kill it before a checkpoint or a backup was written; that \
+                         is tried again each minute, and at a clean end",
             },
+        },
+        Row {
+            label: Label("scrub-5"),
+            when: |c| !c.replaced && c.passed,
+            then: healed(
+                "a start does without it, and nothing could be written in its place yet; that is \
+                 tried again each minute, and at a clean end",
+            ),
         },
     ],
 };
@@ -77,8 +85,9 @@ mod tests {
     fn every_combination_matches_exactly_one_row() {
         let mut all = vec![];
         for what in [What::Checkpoint, What::Segment] {
-            for (needed, passed) in [(false, false), (false, true), (true, false), (true, true)] {
-                all.push(Condition { what, needed, passed });
+            for bits in 0..8 {
+                let [needed, replaced, passed] = [1, 2, 4].map(|bit| bits & bit != 0);
+                all.push(Condition { what, needed, replaced, passed });
             }
         }
         assert_eq!(DAMAGES.check(all), Vec::<String>::new());

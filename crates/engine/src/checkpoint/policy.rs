@@ -84,11 +84,15 @@ impl Policy {
         if took < SAMPLE {
             return;
         }
+        let bytes_rate = believed(what.bytes, took);
         if what.records >= SAMPLE_RECORDS {
             self.records_per_second = believed(what.records, took);
-        }
-        if what.bytes >= SAMPLE_BYTES {
-            self.replay_bytes_per_second = believed(what.bytes, took);
+            if what.bytes > 0 {
+                self.replay_bytes_per_second = bytes_rate;
+            }
+        } else if what.records > 0 && what.bytes >= SAMPLE_BYTES {
+            // Most of these bytes may only have been checked, which is quicker.
+            self.replay_bytes_per_second = self.replay_bytes_per_second.min(bytes_rate);
         }
     }
 
@@ -198,6 +202,12 @@ mod tests {
         policy.loaded(0, SECOND);
         policy.loaded(100, Duration::ZERO);
         assert_eq!(policy, before);
+        // A segment of which little was replayed and the rest only checked.
+        policy.replayed(since(5, 60_000_000), Duration::from_millis(60));
+        policy.replayed(since(0, 60_000_000), SECOND);
+        assert_eq!(policy, before);
+        policy.replayed(since(100, 50_000_000), 10 * SECOND);
+        assert!(policy.predict(since(100, 50_000_000), 0).replay > 10 * SECOND, "a slow disk");
         policy.replayed(since(1_000, 1), Duration::MAX);
         assert_eq!(policy.predict(since(7, 0), 0).replay, 7 * SECOND, "one per second at least");
         assert!(policy.predict(since(u64::MAX, u64::MAX), u64::MAX).total() > SECOND);

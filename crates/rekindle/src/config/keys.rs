@@ -157,9 +157,12 @@ pub static KEYS: &[Key] = &[
         name: "scrub_interval",
         default: "24h",
         help: "How often what lies on disk and no start reads is read whole, the first time right \
-               after the start; `0s`: never.",
+               after the start; from `1m`, or `0s`: never.",
         set: |config, raw| {
             let time = values::duration(raw, Duration::ZERO, 10_000 * HOUR)?;
+            if !time.is_zero() && time < MINUTE {
+                return Err(format!("{raw} is not a duration from 1m to 10000h, or 0s"));
+            }
             config.scrub_every = (!time.is_zero()).then_some(time);
             Ok(())
         },

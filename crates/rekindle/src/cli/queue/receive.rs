@@ -108,10 +108,18 @@ struct Page {
     ending: bool,
 }
 
-type Open = Arc<Mutex<Page>>;
+/// What printing and a signal share.
+#[derive(Debug, Default)]
+struct Shared {
+    page: Mutex<Page>,
+    /// Held from when printed leases are taken until they are acked: a signal waits for that.
+    acking: tokio::sync::Mutex<()>,
+}
+
+type Open = Arc<Shared>;
 
 fn lock(open: &Open) -> MutexGuard<'_, Page> {
-    open.lock().unwrap_or_else(PoisonError::into_inner)
+    open.page.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Until a signal: then acks what was printed, where that is wanted, and gives back what was not.
@@ -138,6 +146,7 @@ async fn end_in_order(
     };
     let in_order = async {
         settle(first).await;
+        drop(open.acking.lock().await);
         // A line that was being written, a page that came at the same moment.
         let second = take(&mut lock(open));
         settle(second).await;
@@ -236,10 +245,13 @@ async fn print_all(client: &Client, args: &ReceiveArgs, open: &Open) -> Outcome 
         if lock(open).ending {
             std::future::pending::<()>().await;
         }
+        let acking = open.acking.lock().await;
         tokens.append(&mut lock(open).printed);
         if args.ack {
             exit_code = worse(exit_code, ack(client, &args.name, tokens).await);
+            drop(acking);
         } else {
+            drop(acking);
             held.tokens.append(&mut tokens);
             held.extend().await?;
         }

@@ -20,7 +20,9 @@ pub(in crate::front::ui) fn show(server: &Server, asked: &Asked) -> Answered {
     let (id, content) = parts(server);
     let firing = |alert: &Alert| alert.alert == DAMAGE && alert.state == State::Firing;
     let noted = match (server.serving(), asked.text("decided").map(str::parse)) {
-        (Some(recovered), Some(Ok(number))) => told(recovered, number)?,
+        (Some(recovered), Some(Ok(number))) => {
+            told(recovered, number)?.filter(|(words, _)| words.starts_with("alert.acknowledge "))
+        }
         _ => None,
     };
     let asks =
