@@ -30,8 +30,13 @@ const RETRY_MS: u64 = 5_000;
 /// By so much an older checkpoint is smaller than the newest where the state grew between them.
 const GREW_BYTES: u64 = 1 << 20;
 
-/// A clean stop leaves no more replay than this; otherwise it writes a checkpoint first.
+/// A clean stop leaves no more replay than this; otherwise it writes a checkpoint first, where that
+/// takes no longer than so: a large state would hold up the end for more than it saves.
 const CLEAN_REPLAY: Duration = Duration::from_millis(150);
+const CLEAN_WRITE: Duration = Duration::from_secs(2);
+
+/// How fast checkpoints are written, bytes in a second, before one was.
+const WRITE_RATE: u64 = 200_000_000;
 
 /// A named checkpoint.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -136,6 +141,8 @@ pub(crate) struct Checkpoints {
     failed: AtomicU64,
     /// Time of the last one.
     micros: AtomicU64,
+    /// How fast it was written, bytes in a second.
+    rate: AtomicU64,
     /// Time that the replay of this start took.
     replay_micros: u64,
 }
@@ -168,6 +175,7 @@ impl Checkpoints {
             written: AtomicU64::new(0),
             failed: AtomicU64::new(0),
             micros: AtomicU64::new(0),
+            rate: AtomicU64::new(WRITE_RATE),
             replay_micros: found.replay_ns / 1_000,
         }
     }
@@ -261,6 +269,11 @@ impl Checkpoints {
     /// Whether a clean stop should write one, so that the next start is quick.
     pub(crate) fn is_worth_at_close(&self, state: &State) -> bool {
         let since = self.since(state);
+        let rate = self.rate.load(Ordering::Relaxed).max(1);
+        let write = state.engine.state_bytes().0.saturating_mul(1_000) / rate;
+        if Duration::from_millis(write) > CLEAN_WRITE {
+            return false;
+        }
         let known = lock(&self.known);
         let [newest, _] = known.named;
         known.policy.predict(since, newest.bytes).replay > CLEAN_REPLAY
@@ -299,6 +312,11 @@ impl Checkpoints {
         let took_ns = core.env.clock.boot_ns().saturating_sub(began_ns);
         if self.counts().0 > before {
             self.micros.store(took_ns / 1_000, Ordering::Relaxed);
+            let [bytes, _] = self.named_bytes();
+            if took_ns >= 1_000_000 && bytes > 0 {
+                let rate = u128::from(bytes) * 1_000_000_000 / u128::from(took_ns);
+                self.rate.store(u64::try_from(rate).unwrap_or(u64::MAX), Ordering::Relaxed);
+            }
         }
         if let Err(error) = &outcome {
             self.failed.fetch_add(1, Ordering::Relaxed);

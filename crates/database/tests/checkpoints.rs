@@ -1,9 +1,11 @@
 //! Checkpoints: two are kept, the journal is given back behind the older one, recovery uses them.
 
+use std::io;
 use std::path::Path;
+use std::sync::Arc;
 
 use rekindle_database::{Database, Error, Options};
-use rekindle_env::{Disk, ReadDisk, SimulatedDisk};
+use rekindle_env::{Change, Disk, ManualClock, ReadDisk, SimulatedDisk, Watch};
 
 use crate::support::{around, get, open, put, quiet, simulated};
 
@@ -194,6 +196,46 @@ fn a_clean_stop_leaves_little_to_replay() {
     drop(database);
     let database = open(&env);
     assert_eq!((database.replay_stats().txns_applied, database.current_version()), (0, 60_001));
+}
+
+/// A disk on which a checkpoint takes three seconds more.
+#[derive(Debug)]
+struct SlowCheckpoints(Arc<ManualClock>);
+
+impl Watch for SlowCheckpoints {
+    fn change(
+        &self,
+        change: Change<'_>,
+        perform: &mut dyn FnMut() -> io::Result<()>,
+    ) -> io::Result<()> {
+        if let Change::Rename { .. } = change {
+            self.0.advance_ms(3_000);
+        }
+        perform()
+    }
+}
+
+/// A checkpoint that would hold up a clean stop for longer than it saves is not written then: what
+/// it would hold is replayed.
+#[test]
+fn a_clean_stop_does_not_wait_for_a_large_checkpoint() {
+    let (_, env, clock) = simulated(1);
+    let env = env.watched(Arc::new(SlowCheckpoints(clock)));
+    let database = open(&env);
+    let keyspace = database.keyspace("things").unwrap();
+    put(&database, keyspace, "k", "1");
+    database.checkpoint().unwrap();
+    for n in 0..60_000_u32 {
+        let mut transaction = database.begin();
+        transaction.put(keyspace, &n.to_be_bytes(), b"1");
+        drop(transaction.submit().unwrap());
+    }
+    database.close().unwrap();
+    assert_eq!(database.stats().checkpoints, 1, "the one before");
+    let hash = database.state_hash();
+    drop(database);
+    let database = open(&env);
+    assert_eq!((database.replay_stats().txns_applied, database.state_hash()), (60_000, hash));
 }
 
 /// Readers and writers go on while one is written.
