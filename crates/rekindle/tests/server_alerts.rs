@@ -209,7 +209,10 @@ fn damage_that_a_backup_meets_fires_until_it_is_acknowledged() {
     let dir = tempfile::tempdir().unwrap();
     let data = dir.path();
     let hook = Hook::start();
-    let server = Server::spawn(telling(serve(data, &[]), hook.address));
+    let mut command = telling(serve(data, &[]), hook.address);
+    // The backup is to find it, and not a scrub that begins late.
+    command.env("REKINDLE__RECOVERY__SCRUB_INTERVAL", "0s");
+    let server = Server::spawn(command);
     block_on(async {
         let mut queues = server.queues().await;
         create(&mut queues, "q").await;
