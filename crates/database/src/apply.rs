@@ -7,12 +7,13 @@
 //! observer have a transaction before `visible` shows it, and the overlay keeps it until then.
 
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, TryLockError};
 
 use rekindle_engine::{Engine, Mark, Operation};
 use rekindle_journal::{Apply, Event, Record};
 use rekindle_recovery::Place;
 
+use crate::error::Error;
 use crate::readers::Snapshots;
 use crate::replay::Replay;
 use crate::sequencer::{Halt, Sequencer};
@@ -66,6 +67,16 @@ pub(crate) fn apply_transaction<'a>(
 /// or asserts, and an assertion that failed poisons the journal.
 pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// The same for what is done by one at a time; whoever comes meanwhile is answered `Busy`, with
+/// this message.
+pub(crate) fn alone<'a>(mutex: &'a Mutex<()>, busy: &str) -> Result<MutexGuard<'a, ()>, Error> {
+    match mutex.try_lock() {
+        Ok(guard) => Ok(guard),
+        Err(TryLockError::Poisoned(poisoned)) => Ok(poisoned.into_inner()),
+        Err(TryLockError::WouldBlock) => Err(Error::Busy(busy.to_owned())),
+    }
 }
 
 /// What the journal applies to, and what readers read.

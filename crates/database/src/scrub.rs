@@ -17,7 +17,6 @@ mod table;
 use std::cell::RefCell;
 use std::io;
 use std::path::Path;
-use std::sync::TryLockError;
 
 use rekindle_engine::checkpoint::{self, ReadError, file_name};
 use rekindle_env::{ReadFile, durable};
@@ -26,7 +25,7 @@ use rekindle_journal::recovery::walk::Joint;
 use rekindle_journal::{Layout, SealError, archive};
 use rekindle_recovery::{Acked, Finding, Place};
 
-use crate::apply::lock;
+use crate::apply::{alone, lock};
 use crate::checkpoint::{Checkpoints, Named, Rotten};
 use crate::core::Core;
 use crate::error::Error;
@@ -63,8 +62,6 @@ pub struct Scrubs {
     pub bytes: u64,
     /// Findings of all of them; damage that stays is found by each.
     pub findings: u64,
-    /// When the last one ended, boot time in milliseconds.
-    pub ended_ms: u64,
     /// The last one.
     pub last: Scrub,
 }
@@ -116,13 +113,8 @@ impl Core {
         let Some(checkpoints) = &self.checkpoints else {
             return Err(Error::Invalid("this database has no directory to scrub".to_owned()));
         };
-        let _one_at_a_time = match checkpoints.scrubbing.try_lock() {
-            Ok(guard) => guard,
-            Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
-            Err(TryLockError::WouldBlock) => {
-                return Err(Error::Busy("a scrub goes on; wait until it is done".to_owned()));
-            }
-        };
+        let _one_at_a_time =
+            alone(&checkpoints.scrubbing, "a scrub goes on; wait until it is done")?;
         self.check_open()?;
         lock(&self.scrubs).begun += 1;
         let layout = Layout::new(&checkpoints.store, SHARD);
@@ -146,7 +138,6 @@ impl Core {
             return Ok(None);
         }
         scrubs.rounds += 1;
-        scrubs.ended_ms = self.env.clock.boot_ms();
         tracing::info!(files, bytes, findings, unread = scrub.unread, "scrub done");
         Ok(Some(scrub))
     }

@@ -6,7 +6,6 @@
 
 use std::io::ErrorKind;
 use std::path::{Component, Path};
-use std::sync::TryLockError;
 
 use rekindle_env::{ReadDisk, durable, in_background};
 use rekindle_journal::archive;
@@ -22,6 +21,7 @@ use super::manifest::{checkpoint_file, segment_file};
 use super::transfer::Transfer;
 use super::verify::BackupFinding;
 use super::{BACKUPS_MAX, Backup};
+use crate::apply::alone;
 use crate::checkpoint::{Checkpoints, Named};
 use crate::codec::{CommitMark, Loss};
 use crate::core::Core;
@@ -75,14 +75,8 @@ impl Core {
         let Some(checkpoints) = &self.checkpoints else {
             return Err(Error::Invalid("this database has no directory to back up".to_owned()));
         };
-        let _one_at_a_time = match checkpoints.backing_up.try_lock() {
-            Ok(guard) => guard,
-            Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
-            Err(TryLockError::WouldBlock) => {
-                let message = "a backup is being taken; wait until it is done";
-                return Err(Error::Busy(message.to_owned()));
-            }
-        };
+        let busy = "a backup is being taken; wait until it is done";
+        let _one_at_a_time = alone(&checkpoints.backing_up, busy)?;
         let layout = Layout::new(&checkpoints.store, SHARD);
         check_place(to, &layout, &*self.env.disk)?;
         let began_ns = self.env.clock.boot_ns();
