@@ -76,6 +76,17 @@ impl Error {
         )
     }
 
+    /// There is no such type of jobs.
+    pub(crate) fn no_job_type(name: &str) -> Self {
+        Self::new(
+            Kind::NotFound,
+            format!(
+                "there is no job type \"{name}\"; it begins with its first job: 'rekindle job \
+                 submit {name}'"
+            ),
+        )
+    }
+
     /// Stored bytes are not what they must be.
     pub(crate) fn corrupt(what: impl Into<String>) -> Self {
         let what = what.into();

@@ -11,15 +11,15 @@ use std::sync::{Arc, Mutex};
 use rekindle_database::{Database, Error as DatabaseError, Transaction};
 
 use crate::alarm::Alarm;
+use crate::claims::Token;
+use crate::claims::index::Index;
 use crate::error::{Error, Kind};
 use crate::keys::Keyspaces;
 use crate::limits::ABANDONED_MAX;
 use crate::numbers::Numbers;
 use crate::producers::Session;
 use crate::producers::table::ProducerTable;
-use crate::queues::Token;
 use crate::queues::definition::Definition;
-use crate::queues::index::Index;
 use crate::tick::Ticked;
 use crate::ticket::Ticket;
 
@@ -223,11 +223,11 @@ fn gave_up() -> Error {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::queues::MessageId;
+    use crate::claims::Subject;
 
     #[test]
     fn abandoned_grants_stand_at_their_limit() {
-        let token = |number| Token { message: MessageId { queue: 1, number }, grant: 1 };
+        let token = |number| Token { subject: Subject { line: 1, number }, grant: 1 };
         let mut abandoned = Abandoned::default();
         abandoned.extend((0..ABANDONED_MAX as u64 - 1).map(token));
         abandoned.extend([token(8), token(9), token(10)]);

@@ -43,7 +43,8 @@ impl Store {
         max_state_bytes: u64,
     ) -> Result<Self, Error> {
         let database = try_open(&disk, &clock, max_state_bytes)?;
-        let (services, reports) = Services::lead(&database, Options { background: false })?;
+        let (services, reports) =
+            Services::lead(&database, Options { background: false, ..Options::default() })?;
         Ok(Self { disk, clock, database, services, reports })
     }
 

@@ -126,7 +126,10 @@ impl Store {
     /// # Errors
     /// What the services answer.
     pub fn lead(database: Database) -> Result<Self, rekindle_services::Error> {
-        let (services, led) = Services::lead(&database, ServiceOptions { background: false })?;
+        let (services, led) = Services::lead(
+            &database,
+            ServiceOptions { background: false, ..ServiceOptions::default() },
+        )?;
         let raw = database.keyspace(RAW)?;
         assert!(raw.0 <= KEYSPACES, "every keyspace is looked at: set KEYSPACES to {}", raw.0);
         Ok(Self { database, services, raw, led })

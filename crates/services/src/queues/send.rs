@@ -8,7 +8,7 @@ use rekindle_database::Transaction;
 use crate::error::Error;
 use crate::exec::{Answer, Command, Core, Stop};
 use crate::identity::Identity;
-use crate::keys::{message as message_key, queue as key};
+use crate::keys::{queue as key, subject as subject_key};
 use crate::producers::{Fingerprint, once};
 use crate::queues::definition::{Definition, check_name};
 use crate::queues::message::{check, encode};
@@ -52,8 +52,8 @@ impl Command for Send<'_> {
             let queue = Definition::parse_id(&row.bytes).ok_or_else(|| {
                 Error::corrupt(format!("the definition of queue \"{}\" is damaged", self.queue))
             })?;
-            let id = MessageId { queue, number: self.number };
-            txn.put(core.keyspaces.messages, &message_key::encode(id), &self.value);
+            let id = MessageId { line: queue, number: self.number };
+            txn.put(core.keyspaces.messages, &subject_key::encode(id), &self.value);
             Ok(id)
         })
     }
