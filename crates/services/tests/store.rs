@@ -55,6 +55,16 @@ impl Store {
         Self::on(disk, Arc::new(ManualClock::new(rekindle_env::Clock::wall_ms(&*self.clock))))
     }
 
+    /// The same, through a window of so many jobs.
+    pub(crate) fn crash_with_window(self, dispatch_capacity: u64) -> Self {
+        let disk = self.disk.crash(Survival::None, 7);
+        let clock = Arc::new(ManualClock::new(rekindle_env::Clock::wall_ms(&*self.clock)));
+        let database = open(&disk, &clock);
+        let options = Options { background: false, dispatch_capacity };
+        let (services, reports) = Services::lead(&database, options).unwrap();
+        Self { disk, clock, database, services, reports }
+    }
+
     pub(crate) fn queues(&self) -> &Queues {
         self.services.queues()
     }

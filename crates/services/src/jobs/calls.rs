@@ -251,8 +251,8 @@ pub struct Changed {
 /// Something that happened to a job.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct JobEvent {
-    /// `submitted`, `claimed`, `attempt_ended`, or the status in which it was finished: `completed`,
-    /// `failed`, `cancelled`.
+    /// `submitted`, `claimed`, `attempt_ended`, or the status in which it was finished:
+    /// `completed`, `failed`, `cancelled`.
     pub event: &'static str,
     /// Why an attempt ended; empty for other events.
     pub cause: &'static str,

@@ -1,9 +1,12 @@
 //! `cancel` and `retry`: what anybody may ask for about a job, whoever works on it.
 
+use std::sync::Arc;
+
 use rekindle_database::Transaction;
 
 use crate::bytes::truncated;
 use crate::claims::Subject;
+use crate::claims::attempts::Attempts;
 use crate::claims::lease::Lease;
 use crate::claims::settle::{load_attempts, load_lease, remove_lease};
 use crate::error::{Error, Kind};
@@ -82,7 +85,9 @@ impl Command for Alter<'_> {
 
 /// A job as it stands in a transaction.
 struct Job {
-    bytes: std::sync::Arc<[u8]>,
+    bytes: Arc<[u8]>,
+    /// In which attempt it ended; 0: it did not, or in none.
+    ended: u32,
     lease: Option<Lease>,
     status: Status,
 }
@@ -104,7 +109,8 @@ impl Job {
             run_at_ms: head.run_at_ms,
         };
         let status = rows.status(now_ms, core.database.env().clock.wall_ms());
-        Ok(Self { bytes: row.bytes, lease, status })
+        let ended = outcome.map_or(0, |outcome| outcome.attempt);
+        Ok(Self { bytes: row.bytes, ended, lease, status })
     }
 }
 
@@ -162,14 +168,13 @@ impl Alter<'_> {
             return Err(Stop::Refused(Error::new(Kind::Conflict, message)));
         }
         let key = key::encode(self.id);
-        let attempts = load_attempts(core, txn, self.id)?;
+        let attempts = again(load_attempts(core, txn, self.id)?, job);
         let payload = job.bytes.get(payload_at..).unwrap_or_default();
-        let again = Head { run_at_ms: 0, ..head };
+        let head = Head { run_at_ms: 0, ..head };
         txn.delete(core.keyspaces.job_outcomes, &key);
         // The job first: the index takes it back, and then follows what happens to it.
-        txn.put(core.keyspaces.jobs, &key, &job::encode(&again, payload));
-        if let Some(mut attempts) = attempts {
-            (attempts.charged, attempts.due_ms) = (0, 0);
+        txn.put(core.keyspaces.jobs, &key, &job::encode(&head, payload));
+        if let Some(attempts) = attempts {
             txn.put(core.keyspaces.attempts, &key, &attempts.encode());
         }
         Ok(Changed { id: self.id, status: Status::Pending, deadline_ms: 0 })
@@ -184,4 +189,16 @@ impl Alter<'_> {
         let message = format!("job {} is {}, so it cannot be {verb}", self.id, job.status);
         Err(Error::new(Kind::Conflict, message))
     }
+}
+
+/// The attempts of a job that is tried again: counted on from where they were, none of them
+/// charged. Whoever had it before it was finished has it no more.
+fn again(attempts: Option<Attempts>, job: &Job) -> Option<Attempts> {
+    let mut attempts = attempts.unwrap_or_default();
+    attempts.attempt = attempts.attempt.max(job.ended);
+    (attempts.charged, attempts.due_ms) = (0, 0);
+    if job.status.is_finished() {
+        attempts.grant = 0;
+    }
+    (attempts.attempt > 0).then_some(attempts)
 }

@@ -16,9 +16,9 @@ pub(crate) mod outcome;
 mod recorded;
 pub(crate) mod recovery;
 pub(crate) mod retire;
+mod set_type;
 pub mod state;
 mod submit;
-mod types;
 pub(crate) mod work;
 
 use std::pin::pin;
@@ -41,8 +41,8 @@ use crate::exec::{Core, Stop};
 use crate::identity::Identity;
 use crate::jobs::change::{Alter, Ask};
 use crate::jobs::kind::JobType;
+use crate::jobs::set_type::SetType;
 use crate::jobs::submit::Submit;
-use crate::jobs::types::SetType;
 use crate::jobs::work::{Action, Item, Work};
 use crate::keys::subject as key;
 use crate::limits::{JOB_TYPES_MAX, LIST_QUEUES_MAX, SEND_MESSAGES_MAX};
@@ -116,8 +116,8 @@ impl Jobs {
         self.core.submit(&mut Submit::new(&self.core, kind, job, identity)?)?.wait()
     }
 
-    /// See [`Jobs::submit`]. Jobs are claimed in the order of these calls: await one before the next
-    /// is made, and await the tickets whenever it suits.
+    /// See [`Jobs::submit`]. Jobs are claimed in the order of these calls: await one before the
+    /// next is made, and await the tickets whenever it suits.
     pub async fn submit_job(
         &self,
         kind: &str,
@@ -226,8 +226,8 @@ impl Jobs {
         self.core.submit_async(&mut Alter::new(id, Ask::Retry, who, identity)?).await
     }
 
-    /// Waits until everything that was acknowledged before is known to the other calls: at once, but
-    /// in the mode that acknowledges from memory.
+    /// Waits until everything that was acknowledged before is known to the other calls: at once,
+    /// but in the mode that acknowledges from memory.
     pub async fn settled(&self) -> Result<(), Error> {
         self.core.settled().await
     }

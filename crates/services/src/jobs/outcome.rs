@@ -3,8 +3,8 @@
 //! ```text
 //! format 1, status 1, finished_ms 8, attempt 4, granted_ms 8, by (length 1, text), detail
 //! ```
-//! `attempt` 0: it ended in none. The detail is the result of a completed job, the error of a failed
-//! one, why a cancelled one was called off.
+//! `attempt` 0: it ended in none. The detail is the result of a completed job, the error of a
+//! failed one, why a cancelled one was called off.
 
 use crate::bytes::{Malformed, Reader, put_text8, truncated};
 use crate::jobs::Status;

@@ -19,7 +19,8 @@ use crate::keys::subject as key;
 use crate::limits::REASON_BYTES_MAX;
 use crate::queues::bury::bury;
 use crate::queues::message::{Message, parse};
-use crate::review::judge::{Case, Decision, ReviewId, Stored, Trouble};
+use crate::review::judge::{Case, Decision, ReviewId, Stored};
+use crate::review::trouble::Trouble;
 use crate::review::{Decided, not_waiting};
 
 /// Decides.

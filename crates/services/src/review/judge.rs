@@ -8,7 +8,7 @@ use std::str::FromStr;
 use std::sync::Arc;
 
 use rekindle_database::{Snapshot, Transaction, Value};
-use rekindle_recovery::{Label, Meter};
+use rekindle_recovery::Meter;
 
 use crate::bytes::Malformed;
 use crate::claims::attempts::{Attempts, UNDER_REVIEW};
@@ -21,10 +21,8 @@ use crate::jobs::job::parse as parse_job;
 use crate::jobs::outcome::Outcome;
 use crate::keys::subject as key;
 use crate::queues::message::parse;
+use crate::review::trouble::{Terms, Trouble};
 use crate::review::{ReviewItem, UnreadRow};
-
-/// A message whose rows are whole and whose lease could not be ended.
-const UNSETTLED: Label = Label("queue-14");
 
 /// Names a review; one opaque word, safe in URLs and shells. That of a message is the message's id.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -83,176 +81,6 @@ impl FromStr for Decision {
     fn from_str(word: &str) -> Result<Self, Error> {
         let found = Self::ALL.into_iter().find(|decision| decision.as_str() == word);
         found.ok_or_else(|| Error::invalid(format!("{word:?} is none of approve, retry, fail")))
-    }
-}
-
-/// What is wrong.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(crate) enum Trouble {
-    /// A lease or attempts of no message.
-    NoMessage,
-    /// The message cannot be read.
-    BadMessage,
-    /// Its lease or attempts cannot be read.
-    BadClaim,
-    /// Its queue does not exist.
-    NoQueue,
-    /// An end, a claim or attempts of no job.
-    NoJob,
-    /// The job cannot be read.
-    BadJob,
-    /// Its end, claim or attempts cannot be read, or do not go together.
-    BadJobClaim,
-    /// Its type does not exist.
-    NoType,
-    /// The server died with it too often.
-    Crashes,
-    /// Whole, but its lease could not be ended.
-    Unsettled,
-    /// The same of a job.
-    UnsettledJob,
-    /// A key of the index of leases by time.
-    BadExpiryKey,
-    /// A key of `messages`, `leases` or `attempts`.
-    BadKey,
-    /// A queue's definition.
-    BadDefinition,
-    /// A key of `jobs` or `job_outcomes`.
-    BadJobKey,
-    /// The settings of a type of jobs.
-    BadType,
-}
-
-/// What can be decided about it, what that does, and why the rest cannot be.
-struct Terms {
-    label: Label,
-    found: &'static str,
-    /// Why approving is refused; `None`: it is not.
-    approve: Option<&'static str>,
-    /// The same for retrying.
-    retry: Option<&'static str>,
-    /// The same for failing.
-    fail: Option<&'static str>,
-}
-
-const NOTHING_TO_SERVE: Option<&str> = Some("there is no message to serve");
-const NOTHING_TO_BURY: Option<&str> =
-    Some("there is no message for a dead-letter queue; approve removes what is left");
-const NO_JOB_TO_FAIL: Option<&str> =
-    Some("there is no job that could have failed; approve removes what is left");
-const NOTHING_PROPOSED: Option<&str> = Some("nothing is proposed; choose retry or fail");
-
-impl Trouble {
-    fn terms(self) -> Terms {
-        let terms = |label, found, [approve, retry, fail]: [Option<&'static str>; 3]| Terms {
-            label: Label(label),
-            found,
-            approve,
-            retry,
-            fail,
-        };
-        match self {
-            Self::NoMessage => terms(
-                "queue-7",
-                "a lease or attempts without a message",
-                [None, NOTHING_TO_SERVE, NOTHING_TO_BURY],
-            ),
-            Self::BadMessage => terms(
-                "queue-8",
-                "a message that cannot be read",
-                [
-                    Some("nothing is proposed; choose fail"),
-                    Some("it cannot be read, so it cannot be served; fail keeps its bytes"),
-                    None,
-                ],
-            ),
-            Self::BadClaim => terms(
-                "queue-9",
-                "a lease or attempts that cannot be read",
-                [NOTHING_PROPOSED, None, None],
-            ),
-            Self::NoQueue => terms(
-                "queue-10",
-                "a message or its rows whose queue does not exist",
-                [
-                    None,
-                    Some("its queue does not exist; approve removes it for good"),
-                    Some("its queue, and so its dead-letter queue, is not known"),
-                ],
-            ),
-            Self::NoJob => terms(
-                "job-7",
-                "an end, a claim or attempts without a job",
-                [None, Some("there is no job to serve"), NO_JOB_TO_FAIL],
-            ),
-            Self::BadJob => terms(
-                "job-8",
-                "a job that cannot be read",
-                [None, Some("it cannot be read, so it cannot be served"), NO_JOB_TO_FAIL],
-            ),
-            Self::BadJobClaim => terms(
-                "job-9",
-                "an end, a claim or attempts that cannot be read or do not go together",
-                [NOTHING_PROPOSED, None, None],
-            ),
-            Self::NoType => terms(
-                "job-10",
-                "a job or its rows whose type does not exist",
-                [
-                    None,
-                    Some("its type does not exist; approve removes it for good"),
-                    NO_JOB_TO_FAIL,
-                ],
-            ),
-            Self::UnsettledJob => terms(
-                "job-13",
-                "its claim ran out and could not be ended",
-                [NOTHING_PROPOSED, None, None],
-            ),
-            Self::BadJobKey => terms(
-                "job-11",
-                "a key of jobs or job_outcomes that cannot be read",
-                [None, Some("there is no job to serve"), NO_JOB_TO_FAIL],
-            ),
-            Self::BadType => terms(
-                "job-12",
-                "the settings of a job type that cannot be read",
-                [None, Some("there is no job to serve"), NO_JOB_TO_FAIL],
-            ),
-            Self::Crashes => {
-                terms("claim-8", "the server died with it three times in a row", [None, None, None])
-            }
-            Self::Unsettled => terms(
-                UNSETTLED.0,
-                "its lease ran out and could not be ended",
-                [NOTHING_PROPOSED, None, None],
-            ),
-            Self::BadExpiryKey => terms(
-                "queue-11",
-                "a key of lease_expiry that cannot be read",
-                [None, NOTHING_TO_SERVE, NOTHING_TO_BURY],
-            ),
-            Self::BadKey => terms(
-                "queue-12",
-                "a key of messages, leases or attempts that cannot be read",
-                [None, NOTHING_TO_SERVE, NOTHING_TO_BURY],
-            ),
-            Self::BadDefinition => terms(
-                "queue-13",
-                "a queue's definition that cannot be read",
-                [None, NOTHING_TO_SERVE, NOTHING_TO_BURY],
-            ),
-        }
-    }
-
-    /// Why this decision is refused, if it is.
-    pub(crate) fn refusal(self, decision: Decision) -> Option<&'static str> {
-        let Terms { approve, retry, fail, .. } = self.terms();
-        match decision {
-            Decision::Approve => approve,
-            Decision::Retry => retry,
-            Decision::Fail => fail,
-        }
     }
 }
 
@@ -492,46 +320,4 @@ pub(crate) fn crashes(attempts: &Attempts) -> usize {
     let count = attempts.crashes_in_a_row();
     debug_assert!(attempts.due_ms != UNDER_REVIEW || count >= claims::CRASHES_MAX);
     count
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    const ALL: [Trouble; 16] = [
-        Trouble::NoMessage,
-        Trouble::BadMessage,
-        Trouble::BadClaim,
-        Trouble::NoQueue,
-        Trouble::NoJob,
-        Trouble::BadJob,
-        Trouble::BadJobClaim,
-        Trouble::NoType,
-        Trouble::Crashes,
-        Trouble::Unsettled,
-        Trouble::UnsettledJob,
-        Trouble::BadExpiryKey,
-        Trouble::BadKey,
-        Trouble::BadDefinition,
-        Trouble::BadJobKey,
-        Trouble::BadType,
-    ];
-
-    /// Every trouble has a label of its own and a way out, and says why the other ways are none.
-    ///
-    /// proves: L10
-    #[test]
-    fn every_trouble_has_a_way_out() {
-        let labels: BTreeSet<&str> = ALL.iter().map(|trouble| trouble.terms().label.0).collect();
-        assert_eq!(labels.len(), ALL.len());
-        for trouble in ALL {
-            let refusals = Decision::ALL.map(|decision| trouble.refusal(decision));
-            assert!(refusals.iter().any(Option::is_none), "{trouble:?}");
-            assert!(refusals.iter().flatten().all(|why| !why.is_empty()), "{trouble:?}");
-        }
-        for decision in Decision::ALL {
-            assert_eq!(decision.as_str().parse::<Decision>(), Ok(decision));
-        }
-        assert!("approved".parse::<Decision>().is_err());
-    }
 }

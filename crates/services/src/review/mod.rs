@@ -7,6 +7,7 @@
 mod decide;
 mod evidence;
 mod judge;
+mod trouble;
 mod unowned;
 
 use std::sync::{Arc, PoisonError};

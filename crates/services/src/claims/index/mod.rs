@@ -401,8 +401,8 @@ impl Inner {
         }
     }
 
-    /// Sees to it that the line is looked at when something of it is due; answers the time when that
-    /// is earlier than before.
+    /// Sees to it that the line is looked at when something of it is due; answers the time when
+    /// that is earlier than before.
     fn schedule(&mut self, line: u64) -> Option<u64> {
         let index = self.lines.get_mut(&line)?;
         let next = index.next_ms()?;
