@@ -1,7 +1,7 @@
 //! Performing commands: a service computes a batch in a transaction, and only the database performs
 //! it; a lost race is run again.
 //!
-//! Invariants: a command decides before it writes, so a refusal writes nothing; refusals and
+//! Invariants: a refusal writes nothing, whatever was written before it was found; refusals and
 //! repeated answers, too, wait until what they rest on is acknowledged.
 
 use std::collections::VecDeque;
@@ -73,6 +73,11 @@ pub(crate) trait Command {
 
     /// Whether it takes up, ends or cleans up work, and so goes on when the store is full.
     const FREES_WORK: bool = false;
+
+    /// The same, where it depends on what is asked for.
+    fn frees_work(&self) -> bool {
+        Self::FREES_WORK
+    }
 
     /// Reads, decides, writes into the transaction, in this order. Called again after a lost race.
     fn build(&mut self, core: &Core, txn: &mut Transaction) -> Result<Answer<Self::Value>, Stop>;
@@ -188,7 +193,7 @@ impl Core {
     /// A transaction with the command in it, and the answer once it is acknowledged.
     fn prepare<C: Command>(&self, command: &mut C) -> Result<Prepared<C::Value>, Error> {
         let mut txn = self.database.begin();
-        if C::FREES_WORK {
+        if command.frees_work() {
             txn.use_reserve();
         }
         let built = command.build(self, &mut txn);
@@ -196,7 +201,10 @@ impl Core {
         self.alive()?;
         match built {
             Ok(answer) => Ok((txn, Ok(answer))),
-            Err(Stop::Refused(error)) => Ok((txn, Err(error))),
+            Err(Stop::Refused(error)) => {
+                txn.discard_writes();
+                Ok((txn, Err(error)))
+            }
             Err(Stop::Failed(error)) => Err(error.into()),
         }
     }

@@ -23,6 +23,7 @@ pub mod review;
 pub mod services;
 mod tick;
 mod ticket;
+pub mod transact;
 mod unled;
 
 pub use audit::{Audit, AuditPage, AuditRecord, NewAudit, one_line};
@@ -36,4 +37,5 @@ pub use queues::{Queues, Reviews};
 pub use services::{Options, Services};
 pub use tick::Ticked;
 pub use ticket::{Acknowledged, Durability, Ticket};
+pub use transact::Transactions;
 pub use unled::unled;

@@ -37,6 +37,10 @@ pub const WAITERS_MAX: usize = 65_536;
 pub const ABANDONED_MAX: usize = 65_536;
 /// Jobs of one type that a start makes deliverable at once, unless configured otherwise.
 pub const DISPATCH_CAPACITY: u64 = 1_000;
+/// Most operations of one transaction over everything.
+pub const TRANSACT_OPERATIONS_MAX: usize = 1_000;
+/// Most bytes of bodies, payloads, results, keys and values of one of them.
+pub const TRANSACT_BYTES_MAX: usize = 3 * 1024 * 1024;
 /// Longest unique key of a job in bytes.
 pub const UNIQUE_KEY_BYTES_MAX: usize = 249;
 /// Most types of jobs.

@@ -29,6 +29,7 @@ use crate::queues::Queues;
 use crate::queues::recovery::{QueueLayer, Recovered};
 use crate::review::Reviews;
 use crate::tick::{self, Ticked};
+use crate::transact::Transactions;
 
 /// Longest sleep of the timer thread: log time may be slewed against the clock it sleeps by.
 const SLEEP_MAX: Duration = Duration::from_secs(1);
@@ -59,6 +60,7 @@ pub struct Services {
     queues: Queues,
     jobs: Jobs,
     kv: Kv,
+    transactions: Transactions,
     reviews: Reviews,
     audit: Audit,
     running: Arc<Running>,
@@ -112,6 +114,7 @@ impl Services {
             queues: Queues::new(Arc::clone(&core)),
             jobs: Jobs::new(Arc::clone(&core)),
             kv: Kv::new(Arc::clone(&core)),
+            transactions: Transactions::new(Arc::clone(&core)),
             reviews: Reviews::new(Arc::clone(&core)),
             audit: Audit::new(core),
             running: Arc::new(running),
@@ -162,6 +165,12 @@ impl Services {
     #[must_use]
     pub fn kv(&self) -> &Kv {
         &self.kv
+    }
+
+    /// Transactions over everything.
+    #[must_use]
+    pub fn transactions(&self) -> &Transactions {
+        &self.transactions
     }
 
     /// What waits for a person.

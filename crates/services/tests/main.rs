@@ -31,4 +31,5 @@ mod reviews;
 mod scripts;
 mod small_disk;
 mod store;
+mod transactions;
 mod waiting;

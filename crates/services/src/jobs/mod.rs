@@ -18,7 +18,7 @@ pub(crate) mod recovery;
 pub(crate) mod retire;
 mod set_type;
 pub mod state;
-mod submit;
+pub(crate) mod submit;
 pub(crate) mod work;
 
 use std::pin::pin;
@@ -72,7 +72,7 @@ pub enum Done<'a> {
 }
 
 impl<'a> Done<'a> {
-    fn action(self) -> Action<'a> {
+    pub(crate) fn action(self) -> Action<'a> {
         match self {
             Self::Complete(result) => Action::Complete(result),
             Self::Fail(failure) => Action::Fail(failure),

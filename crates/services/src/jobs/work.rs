@@ -71,7 +71,7 @@ impl Action<'_> {
         }
     }
 
-    fn fingerprint(&self, token: Token) -> u32 {
+    pub(crate) fn fingerprint(&self, token: Token) -> u32 {
         let fingerprint = match self {
             Self::Complete(result) => Fingerprint::of("complete").bytes(result),
             Self::Fail(Failure { error, retry_in_ms, last }) => Fingerprint::of("fail")

@@ -14,7 +14,7 @@ pub(crate) mod message;
 mod receive;
 mod recorded;
 pub(crate) mod recovery;
-mod send;
+pub(crate) mod send;
 pub(crate) mod tokens;
 
 use std::sync::Arc;
