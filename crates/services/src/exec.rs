@@ -20,6 +20,7 @@ use crate::numbers::Numbers;
 use crate::producers::Session;
 use crate::producers::table::ProducerTable;
 use crate::queues::definition::Definition;
+use crate::schedules::calendar::Calendar;
 use crate::tick::Ticked;
 use crate::ticket::Ticket;
 
@@ -115,6 +116,7 @@ pub(crate) struct Core {
     pub(crate) keyspaces: Keyspaces,
     pub(crate) numbers: Numbers,
     pub(crate) index: Arc<Index>,
+    pub(crate) calendar: Arc<Calendar>,
     pub(crate) producers: Arc<ProducerTable>,
     pub(crate) alarm: Arc<Alarm>,
     /// Nothing is granted any more.

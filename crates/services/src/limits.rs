@@ -41,6 +41,10 @@ pub const DISPATCH_CAPACITY: u64 = 1_000;
 pub const TRANSACT_OPERATIONS_MAX: usize = 1_000;
 /// Most bytes of bodies, payloads, results, keys and values of one of them.
 pub const TRANSACT_BYTES_MAX: usize = 3 * 1024 * 1024;
+/// Most schedules.
+pub const SCHEDULES_MAX: usize = 10_000;
+/// Longest cron pattern, and longest name of a time zone, in bytes.
+pub const CRON_BYTES_MAX: usize = 249;
 /// Longest unique key of a job in bytes.
 pub const UNIQUE_KEY_BYTES_MAX: usize = 249;
 /// Most types of jobs.

@@ -28,6 +28,7 @@ use crate::producers::table::{ProducerFigures, ProducerTable};
 use crate::queues::Queues;
 use crate::queues::recovery::{QueueLayer, Recovered};
 use crate::review::Reviews;
+use crate::schedules::Schedules;
 use crate::tick::{self, Ticked};
 use crate::transact::Transactions;
 
@@ -61,6 +62,7 @@ pub struct Services {
     jobs: Jobs,
     kv: Kv,
     transactions: Transactions,
+    schedules: Schedules,
     reviews: Reviews,
     audit: Audit,
     running: Arc<Running>,
@@ -97,6 +99,7 @@ impl Services {
             keyspaces,
             numbers: Numbers::new(database.incarnation())?,
             index: Arc::new(Index::new(Arc::clone(&alarm))),
+            calendar: Arc::default(),
             producers: Arc::new(ProducerTable::new(bytes_max)),
             alarm,
             closing: AtomicBool::new(false),
@@ -115,6 +118,7 @@ impl Services {
             jobs: Jobs::new(Arc::clone(&core)),
             kv: Kv::new(Arc::clone(&core)),
             transactions: Transactions::new(Arc::clone(&core)),
+            schedules: Schedules::new(Arc::clone(&core)),
             reviews: Reviews::new(Arc::clone(&core)),
             audit: Audit::new(core),
             running: Arc::new(running),
@@ -165,6 +169,12 @@ impl Services {
     #[must_use]
     pub fn kv(&self) -> &Kv {
         &self.kv
+    }
+
+    /// Schedules.
+    #[must_use]
+    pub fn schedules(&self) -> &Schedules {
+        &self.schedules
     }
 
     /// Transactions over everything.
@@ -289,6 +299,7 @@ fn job_figures(mut report: LayerReport, recovered: &RecoveredJobs) -> LayerRepor
     report.figure("job_types", recovered.types);
     report.figure("jobs", recovered.jobs);
     report.figure("finished", recovered.finished);
+    report.figure("schedules", recovered.schedules);
     report.figure("claims_kept", recovered.claims_kept);
     report.figure("processing_recovered", recovered.processing_recovered);
     report.figure("pending_re_enqueued", recovered.pending_re_enqueued);

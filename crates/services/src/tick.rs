@@ -20,6 +20,7 @@ use crate::producers::forget;
 use crate::producers::table::Trim;
 use crate::queues::Settled;
 use crate::queues::tokens::{Action, Tokens};
+use crate::schedules::fire::Fire;
 use crate::ticket::Ticket;
 
 /// Leases that are taken back at one time.
@@ -74,16 +75,18 @@ pub(crate) fn tick(core: &Arc<Core>) -> Result<Ticked, Error> {
     let forgotten = forget_producers(core, now_ms);
     let (scheduled, next_wall_ms) = look_at_jobs(core);
     let retired = retire(core, now_ms);
+    let (fired, next_fire_ms) = fire_schedules(core);
     ticked.released = *released.as_ref().unwrap_or(&0);
     let next_ms = core.index.next_ms().map(|at| at.saturating_sub(core.database.log_time_ms()));
     let more = *trimmed.as_ref().unwrap_or(&false);
     ticked.due += scheduled;
-    let next_ms = next_ms.into_iter().chain(next_wall_ms).min().unwrap_or(IDLE_MS);
+    let next_ms =
+        next_ms.into_iter().chain(next_wall_ms).chain(next_fire_ms).min().unwrap_or(IDLE_MS);
     let more = more || *retired.as_ref().unwrap_or(&false);
     ticked.next_in_ms = if more { 0 } else { next_ms };
     core.ticked.lock().unwrap_or_else(PoisonError::into_inner).add(ticked);
     let done = expired.and(released.map(drop)).and(dropped).and(trimmed.map(drop));
-    done.and(forgotten).and(retired.map(drop))?;
+    done.and(forgotten).and(retired.map(drop)).and(fired)?;
     Ok(ticked)
 }
 
@@ -177,6 +180,28 @@ fn look_at_jobs(core: &Core) -> (u64, Option<u64>) {
     let wall = next_wall_ms.map(|at| at.saturating_sub(wall_ms));
     let report = next_report_ms.map(|at| at.saturating_sub(log_ms));
     (due, wall.into_iter().chain(report).min())
+}
+
+/// Fires what is due of the schedules, one that cannot be does not hinder the others. Answers in how
+/// long the next one is due.
+fn fire_schedules(core: &Core) -> (Result<(), Error>, Option<u64>) {
+    let wall_ms = core.database.env().clock.wall_ms();
+    let (due, next_ms) = core.calendar.due(wall_ms);
+    let mut done = Ok(());
+    let mut more = false;
+    for name in due {
+        let fired = core.submit(&mut Fire { name: &name, wall_ms }).and_then(Ticket::wait);
+        match fired {
+            Ok(fired) => more |= fired.value.more,
+            // It stays due: the next tick tries it again.
+            Err(error) if matches!(error.kind(), Kind::Full | Kind::Corrupt) => {
+                tracing::warn!(schedule = %name, %error, "a schedule is fired later");
+            }
+            Err(error) => done = done.and(Err(error)),
+        }
+    }
+    let next_ms = next_ms.map(|at| at.saturating_sub(wall_ms));
+    (done, if more { Some(0) } else { next_ms })
 }
 
 /// Removes finished jobs that were kept for long enough. Whether there may be more.

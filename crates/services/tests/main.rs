@@ -28,6 +28,7 @@ mod queues;
 mod recovery;
 mod restored;
 mod reviews;
+mod schedules;
 mod scripts;
 mod small_disk;
 mod store;

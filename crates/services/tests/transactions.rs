@@ -1,4 +1,5 @@
-//! Transactions over everything: all or nothing, with fencing checked inside, once for one identity.
+//! Transactions over everything: all or nothing, with fencing checked inside, once for one
+//! identity.
 
 use rekindle_services::jobs::{ClaimRequest, Claimed, Done, NewJob, Status};
 use rekindle_services::kv::{Expect, Scope, Write};

@@ -298,6 +298,8 @@ pub struct JobInfo {
     pub finished_ms: u64,
     /// Its unique key; empty: none.
     pub unique_key: String,
+    /// The schedule that made it, and for which time, wall time in milliseconds.
+    pub schedule: Option<(String, u64)>,
     /// The transaction that submitted it, or tried it again.
     pub version: u64,
 }

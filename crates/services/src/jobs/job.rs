@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! format 1, flags 1, submitted_ms 8, priority 2 [, run_at_ms 8] [, max_attempts 4]
-//! [, unique key (length 1, text), window_ms 8] [, schedule (length 1, text)], payload
+//! [, unique key (length 1, text), window_ms 8] [, schedule (length 1, text), nominal_ms 8], payload
 //! ```
 //! Flags: bit 0 run at, bit 1 attempts, bit 2 unique, bit 3 schedule. `run_at_ms` is wall time.
 //! What the index needs comes first.
@@ -33,13 +33,18 @@ pub(crate) struct Head<'a> {
     pub(crate) max_attempts: Option<u32>,
     /// Its unique key.
     pub(crate) unique: Option<Unique<'a>>,
-    /// The schedule that made it.
-    pub(crate) schedule: &'a str,
+    /// The schedule that made it, and for which time, wall time.
+    pub(crate) schedule: Option<(&'a str, u64)>,
 }
 
 impl<'a> Head<'a> {
     /// Of a job that is submitted now, at this log time and this wall time.
-    pub(crate) fn of(job: &NewJob<'a>, schedule: &'a str, log_ms: u64, wall_ms: u64) -> Self {
+    pub(crate) fn of(
+        job: &NewJob<'a>,
+        schedule: Option<(&'a str, u64)>,
+        log_ms: u64,
+        wall_ms: u64,
+    ) -> Self {
         let run_at_ms = match job.when {
             When::Now | When::In(0) => 0,
             When::At(at_ms) if at_ms <= wall_ms => 0,
@@ -108,7 +113,7 @@ pub(crate) fn encode(head: &Head<'_>, payload: &[u8]) -> Vec<u8> {
         flag(head.run_at_ms != 0, RUN_AT)
             | flag(head.max_attempts.is_some(), ATTEMPTS)
             | flag(head.unique.is_some(), UNIQUE)
-            | flag(!head.schedule.is_empty(), SCHEDULE),
+            | flag(head.schedule.is_some(), SCHEDULE),
     );
     bytes.extend_from_slice(&head.submitted_ms.to_le_bytes());
     bytes.extend_from_slice(&head.priority.to_le_bytes());
@@ -122,8 +127,9 @@ pub(crate) fn encode(head: &Head<'_>, payload: &[u8]) -> Vec<u8> {
         put_text8(&mut bytes, key);
         bytes.extend_from_slice(&window_ms.to_le_bytes());
     }
-    if !head.schedule.is_empty() {
-        put_text8(&mut bytes, head.schedule);
+    if let Some((schedule, nominal_ms)) = head.schedule {
+        put_text8(&mut bytes, schedule);
+        bytes.extend_from_slice(&nominal_ms.to_le_bytes());
     }
     bytes.extend_from_slice(payload);
     bytes
@@ -162,7 +168,8 @@ fn read(bytes: &[u8]) -> Option<(Head<'_>, usize)> {
         head.unique = Some(Unique { key, window_ms: reader.u64()? });
     }
     if has(SCHEDULE) {
-        head.schedule = reader.text8().filter(|schedule| !schedule.is_empty())?;
+        let schedule = reader.text8().filter(|schedule| !schedule.is_empty())?;
+        head.schedule = Some((schedule, reader.u64()?));
     }
     Some((head, bytes.len() - reader.rest().len()))
 }
@@ -187,7 +194,7 @@ mod tests {
         ) {
             let unique =
                 (!key.is_empty()).then_some(Unique { key: &key, window_ms: submitted_ms });
-            let schedule = schedule.as_str();
+            let schedule = (!schedule.is_empty()).then_some((schedule.as_str(), submitted_ms));
             let head =
                 Head { submitted_ms, priority, run_at_ms, max_attempts, unique, schedule };
             let bytes = encode(&head, &payload);
@@ -221,7 +228,7 @@ mod tests {
     /// A time that has come is none; delays count from the wall clock.
     #[test]
     fn a_job_runs_when_it_is_said_to() {
-        let head = |when| Head::of(&NewJob { when, ..NewJob::default() }, "", 7, 1_000).run_at_ms;
+        let head = |when| Head::of(&NewJob { when, ..NewJob::default() }, None, 7, 1_000).run_at_ms;
         assert_eq!(head(When::Now), 0);
         assert_eq!(head(When::At(1_000)), 0);
         assert_eq!(head(When::At(1_001)), 1_001);

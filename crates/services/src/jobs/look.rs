@@ -108,6 +108,7 @@ impl Read<'_> {
             deadline_ms: lease.map_or(0, |lease| lease.deadline_ms),
             finished_ms: self.outcome.map_or(0, |outcome| outcome.finished_ms),
             unique_key: self.head.unique.map(|unique| unique.key.to_owned()).unwrap_or_default(),
+            schedule: self.head.schedule.map(|(name, at_ms)| (name.to_owned(), at_ms)),
             version: self.version,
         }
     }
@@ -127,10 +128,9 @@ impl Read<'_> {
             by: String::new(),
             reason: String::new(),
         };
-        let mut events = vec![JobEvent {
-            by: self.head.schedule.to_owned(),
-            ..event("submitted", self.head.submitted_ms, 0)
-        }];
+        let by = self.head.schedule.map(|(name, _)| format!("schedule {name}"));
+        let submitted = event("submitted", self.head.submitted_ms, 0);
+        let mut events = vec![JobEvent { by: by.unwrap_or_default(), ..submitted }];
         let history = self.attempts.as_ref().map(|attempts| attempts.history.as_slice());
         for one in history.unwrap_or_default() {
             let (cause, reason) = (one.cause.as_str(), one.reason.clone());
@@ -177,6 +177,7 @@ fn unread(id: Subject, kind: &JobType, version: u64) -> JobInfo {
         deadline_ms: 0,
         finished_ms: 0,
         unique_key: String::new(),
+        schedule: None,
         version,
     }
 }

@@ -37,15 +37,24 @@ impl<'a> Submit<'a> {
         job: &NewJob<'a>,
         identity: Option<Identity>,
     ) -> Result<Self, Error> {
-        Self::by_schedule(core, kind, job, "", identity)
+        Self::make(core, kind, job, None, identity)
     }
 
-    /// The same, by a schedule.
+    /// The same, by a schedule, for this time of it.
     pub(crate) fn by_schedule(
         core: &Core,
         kind: &'a str,
         job: &NewJob<'a>,
-        schedule: &'a str,
+        schedule: (&'a str, u64),
+    ) -> Result<Self, Error> {
+        Self::make(core, kind, job, Some(schedule), None)
+    }
+
+    fn make(
+        core: &Core,
+        kind: &'a str,
+        job: &NewJob<'a>,
+        schedule: Option<(&'a str, u64)>,
         identity: Option<Identity>,
     ) -> Result<Self, Error> {
         check_name(kind)?;

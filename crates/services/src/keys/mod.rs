@@ -11,6 +11,7 @@
 //! | `jobs` | namespace 4, type 8, number 8 | a job |
 //! | `job_outcomes` | as in `jobs` | how it ended, once it did |
 //! | `job_progress` | as in `jobs` | how far it is, once somebody said so |
+//! | `schedules` | namespace 4, name | a schedule and up to when it was handled |
 //! | `job_unique` | namespace 4, type 8, unique key | the job that has the key |
 //! | `producers` | namespace 4 [, producer 16 [, chunk 8]] | era, floor, or a chunk of results |
 //! | `audit` | namespace 4, number 8 | what was done, by whom and why |
@@ -61,6 +62,8 @@ pub(crate) struct Keyspaces {
     pub(crate) job_progress: KeyspaceId,
     /// Jobs by their unique keys.
     pub(crate) job_unique: KeyspaceId,
+    /// Schedules.
+    pub(crate) schedules: KeyspaceId,
 }
 
 impl Keyspaces {
@@ -80,6 +83,7 @@ impl Keyspaces {
             job_outcomes: database.keyspace("job_outcomes")?,
             job_progress: database.keyspace("job_progress")?,
             job_unique: database.keyspace("job_unique")?,
+            schedules: database.keyspace("schedules")?,
         })
     }
 

@@ -256,6 +256,7 @@ impl Case {
             BadKey::Definition => Trouble::BadDefinition,
             BadKey::Job => Trouble::BadJobKey,
             BadKey::Type => Trouble::BadType,
+            BadKey::Schedule => Trouble::BadSchedule,
         };
         Self {
             trouble,

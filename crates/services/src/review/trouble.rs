@@ -42,6 +42,8 @@ pub(crate) enum Trouble {
     BadJobKey,
     /// The settings of a type of jobs.
     BadType,
+    /// A schedule.
+    BadSchedule,
 }
 
 /// What can be decided about it, what that does, and why the rest cannot be.
@@ -176,6 +178,11 @@ impl Trouble {
                 "the settings of a job type that cannot be read",
                 [None, Some("there is no job to serve"), NO_JOB_TO_FAIL],
             ),
+            Self::BadSchedule => terms(
+                "job-14",
+                "a schedule that cannot be read",
+                [None, Some("there is no job to serve"), NO_JOB_TO_FAIL],
+            ),
             _ => return None,
         })
     }
@@ -197,7 +204,7 @@ mod tests {
 
     use super::*;
 
-    const ALL: [Trouble; 16] = [
+    const ALL: [Trouble; 17] = [
         Trouble::NoMessage,
         Trouble::BadMessage,
         Trouble::BadClaim,
@@ -214,6 +221,7 @@ mod tests {
         Trouble::BadDefinition,
         Trouble::BadJobKey,
         Trouble::BadType,
+        Trouble::BadSchedule,
     ];
 
     /// Every trouble has a label of its own and a way out, and says why the other ways are none.

@@ -45,6 +45,7 @@ impl UnreadRow {
             "jobs" => keyspaces.jobs,
             "job_outcomes" => keyspaces.job_outcomes,
             "job_types" => keyspaces.job_types,
+            "schedules" => keyspaces.schedules,
             _ => keyspaces.queues,
         }
     }

@@ -1,8 +1,8 @@
-//! One transaction over everything: complete or fail jobs, ack and send messages, submit jobs, check
-//! and change keys; all of it happens, or none.
+//! One transaction over everything: complete or fail jobs, ack and send messages, submit jobs,
+//! check and change keys; all of it happens, or none.
 //!
-//! Invariants: tokens are checked inside the transaction, as everything else is; a refused operation
-//! refuses the whole, names its place, and nothing was written.
+//! Invariants: tokens are checked inside the transaction, as everything else is; a refused
+//! operation refuses the whole, names its place, and nothing was written.
 
 mod recorded;
 

@@ -19,11 +19,14 @@ use crate::keys::lease_expiry::LeaseExpiry;
 use crate::keys::{Keyspaces, queue as name_key, subject};
 use crate::queues::definition::Definition;
 use crate::queues::message;
+use crate::schedules::calendar::Calendar;
+use crate::schedules::row::Stored;
 
 /// Feeds the index. Holds it weakly: when the services are gone, nothing is left to feed.
 #[derive(Debug)]
 pub(crate) struct IndexObserver {
     pub(crate) index: Weak<Index>,
+    pub(crate) calendar: Arc<Calendar>,
     pub(crate) keyspaces: Keyspaces,
 }
 
@@ -62,6 +65,7 @@ impl Observer for IndexObserver {
         inner.wakes.clear();
         inner.orphans.clear();
         drop(inner);
+        self.calendar.clear();
         index.names.write().unwrap_or_else(PoisonError::into_inner).clear();
         index.types.write().unwrap_or_else(PoisonError::into_inner).clear();
         index.wake_all();
@@ -87,6 +91,16 @@ impl IndexObserver {
             }
             Operation::Put { keyspace, key, value } if keyspace == keyspaces.job_types => {
                 defined(index, inner, key, value, after);
+            }
+            Operation::Put { keyspace, key, value } if keyspace == keyspaces.schedules => {
+                if scheduled(&self.calendar, key, value) {
+                    after.due(0);
+                }
+            }
+            Operation::Delete { keyspace, key } if keyspace == keyspaces.schedules => {
+                if let Ok(name) = name_key::parse(key) {
+                    self.calendar.remove(name);
+                }
             }
             Operation::Put { keyspace, key, value } => {
                 self.put(inner, keyspace, key, value, now, after);
@@ -212,6 +226,13 @@ fn sent(queue: &mut LineIndex, id: Subject, value: &[u8], now: u64) -> u64 {
     let Ok(head) = message::parse_head(value) else { return 0 };
     let lane = LaneKey { priority: 0, fairness: head.fairness_key };
     queue.sent(id.number, lane, Due::Log(head.due_ms), now)
+}
+
+/// A schedule is new, or was handled. Whether it is due before all others.
+fn scheduled(calendar: &Calendar, key: &[u8], value: &[u8]) -> bool {
+    let Ok(name) = name_key::parse(key) else { return false };
+    let Ok((stored, pattern)) = Stored::parse(value) else { return false };
+    calendar.put(name, stored, &pattern)
 }
 
 /// A job is new, or tried again.

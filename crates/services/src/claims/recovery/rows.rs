@@ -31,6 +31,7 @@ pub(crate) struct Pieces {
     pub(crate) leases: Vec<Row>,
     pub(crate) attempts: Vec<Row>,
     pub(crate) lease_expiry: Vec<Row>,
+    pub(crate) schedules: Vec<Row>,
 }
 
 impl Pieces {
@@ -48,6 +49,7 @@ impl Pieces {
             lines: whole(keyspaces.queues, "queues")?,
             units: whole(keyspaces.messages, "messages")?,
             outcomes: vec![],
+            schedules: vec![],
             leases: part(keyspaces.leases, "leases")?,
             attempts: part(keyspaces.attempts, "attempts")?,
             lease_expiry: whole(keyspaces.lease_expiry, "lease_expiry")?,
@@ -65,6 +67,7 @@ impl Pieces {
         let whole = |keyspace, name| scan_all(snapshot, keyspace, name, meter);
         let part = |keyspace, name| scan_range(snapshot, keyspace, above, name, meter);
         Ok(Self {
+            schedules: whole(keyspaces.schedules, "schedules")?,
             lines: whole(keyspaces.job_types, "job_types")?,
             units: whole(keyspaces.jobs, "jobs")?,
             outcomes: whole(keyspaces.job_outcomes, "job_outcomes")?,

@@ -50,6 +50,8 @@ pub(crate) enum BadKey {
     Job,
     /// In `job_types`, or settings that cannot be read.
     Type,
+    /// In `schedules`.
+    Schedule,
 }
 
 /// What a row means whose key (or whose definition) cannot be read: it stays, and a person decides.
@@ -80,6 +82,11 @@ pub(crate) static UNREADABLE: Table<BadKey, &str> = Table {
             when: |s| *s == BadKey::Type,
             then: "a job type's name and settings",
         },
+        Row {
+            label: Label("job-14"),
+            when: |s| *s == BadKey::Schedule,
+            then: "a schedule's name, pattern and state",
+        },
     ],
 };
 
@@ -89,8 +96,14 @@ mod tests {
 
     #[test]
     fn each_unreadable_row_has_a_label() {
-        let keys =
-            [BadKey::LeaseExpiry, BadKey::Message, BadKey::Definition, BadKey::Job, BadKey::Type];
+        let keys = [
+            BadKey::LeaseExpiry,
+            BadKey::Message,
+            BadKey::Definition,
+            BadKey::Job,
+            BadKey::Type,
+            BadKey::Schedule,
+        ];
         assert_eq!(UNREADABLE.check(keys), Vec::<String>::new());
     }
 }

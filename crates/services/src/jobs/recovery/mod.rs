@@ -39,6 +39,7 @@ pub(crate) struct Recovered {
     pub(crate) types: u64,
     pub(crate) jobs: u64,
     pub(crate) finished: u64,
+    pub(crate) schedules: u64,
     pub(crate) claims_kept: u64,
     pub(crate) processing_recovered: u64,
     pub(crate) failed: u64,
@@ -93,11 +94,15 @@ impl Layer for JobLayer {
             types: trusted.types.len() as u64,
             jobs: trusted.jobs,
             finished: trusted.finished,
+            schedules: trusted.schedules.len() as u64,
             claims_kept: trusted.claims_kept,
             set_aside: trusted.set_aside,
             ..Recovered::default()
         };
         std::mem::take(&mut trusted.waiting).note(&mut sink.index.unowned(), self.now.log_ms);
+        for (name, stored, pattern) in std::mem::take(&mut trusted.schedules) {
+            sink.calendar.put(&name, stored, &pattern);
+        }
         for mut kind in trusted.into_indexes() {
             kind.finished.sort();
             sink.index.restore(kind);

@@ -18,6 +18,8 @@ use crate::jobs::look::Now;
 use crate::jobs::outcome::Outcome;
 use crate::jobs::recovery::table::{JOBS, Situation, Verdict};
 use crate::keys::queue as name_key;
+use crate::schedules::cron::Pattern;
+use crate::schedules::row::Stored as Schedule;
 
 /// What was read and can be trusted.
 #[derive(Debug, Default)]
@@ -31,6 +33,8 @@ pub(crate) struct Trusted {
     pub(crate) finished: u64,
     pub(crate) claims_kept: u64,
     pub(crate) set_aside: u64,
+    /// Schedules by their names.
+    pub(crate) schedules: Vec<(String, Schedule, Pattern)>,
     /// What waits for a person and belongs to no type.
     pub(crate) waiting: Waiting,
     reclaims: u64,
@@ -78,6 +82,16 @@ pub(crate) fn validate(mut pieces: Pieces, now: Now) -> (Trusted, Vec<Finding>) 
             }
         }
     }
+    for row in std::mem::take(&mut pieces.schedules) {
+        match schedule(&row) {
+            Ok(schedule) => trusted.schedules.push(schedule),
+            Err(found) => {
+                let (what, keyspace) = (BadKey::Schedule, "schedules");
+                let unreadable = Unreadable { what, keyspace, key: row.key.to_vec(), found };
+                trusted.waiting.row(&mut findings, unreadable);
+            }
+        }
+    }
     let mut unreadable = vec![];
     let join = Join::new(true, pieces, &mut unreadable);
     for one in unreadable {
@@ -93,6 +107,13 @@ fn kind(row: &Row) -> Result<JobType, String> {
     let name = name_key::parse(&row.key).map_err(|malformed| malformed.found)?;
     JobType::parse(name, &row.value)
         .map_err(|malformed| format!("job type \"{name}\", {}", malformed.found))
+}
+
+fn schedule(row: &Row) -> Result<(String, Schedule, Pattern), String> {
+    let name = name_key::parse(&row.key).map_err(|malformed| malformed.found)?;
+    let (stored, pattern) = Schedule::parse(&row.value)
+        .map_err(|malformed| format!("schedule \"{name}\", {}", malformed.found))?;
+    Ok((name.to_owned(), stored, pattern))
 }
 
 /// What stands in a row, and the value if it can be read.

@@ -95,6 +95,7 @@ impl Layer for QueueLayer {
         // From here on the index follows the transactions, the steps' own included.
         sink.database.observe(Arc::new(IndexObserver {
             index: Arc::downgrade(&sink.index),
+            calendar: Arc::clone(&sink.calendar),
             keyspaces: self.keyspaces,
         }));
         let tally = perform(sink, &steps, self.log_time_ms, |_, _| {})?;
