@@ -182,8 +182,8 @@ fn look_at_jobs(core: &Core) -> (u64, Option<u64>) {
     (due, wall.into_iter().chain(report).min())
 }
 
-/// Fires what is due of the schedules, one that cannot be does not hinder the others. Answers in how
-/// long the next one is due.
+/// Fires what is due of the schedules, one that cannot be does not hinder the others. Answers in
+/// how long the next one is due.
 fn fire_schedules(core: &Core) -> (Result<(), Error>, Option<u64>) {
     let wall_ms = core.database.env().clock.wall_ms();
     let (due, next_ms) = core.calendar.due(wall_ms);

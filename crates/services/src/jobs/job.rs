@@ -2,7 +2,8 @@
 //!
 //! ```text
 //! format 1, flags 1, submitted_ms 8, priority 2 [, run_at_ms 8] [, max_attempts 4]
-//! [, unique key (length 1, text), window_ms 8] [, schedule (length 1, text), nominal_ms 8], payload
+//! [, unique key (length 1, text), window_ms 8] [, schedule (length 1, text), nominal_ms 8],
+//! payload
 //! ```
 //! Flags: bit 0 run at, bit 1 attempts, bit 2 unique, bit 3 schedule. `run_at_ms` is wall time.
 //! What the index needs comes first.

@@ -2,8 +2,8 @@
 //!
 //! ```text
 //! format 1, id 8, missed 1, created_ms 8, handled_ms 8, fired 8, last job (type 8, number 8),
-//! priority 2, max_attempts 4 (all ones: those of the type), cron, zone, type (length 1, text each),
-//! payload
+//! priority 2, max_attempts 4 (all ones: those of the type), cron, zone, type (length 1, text
+//! each), payload
 //! ```
 //! `created_ms` and `handled_ms` are wall time: up to the latter everything was fired or skipped.
 
