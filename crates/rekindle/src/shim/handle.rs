@@ -101,3 +101,42 @@ impl Handle {
 pub(super) fn number(pid: u32) -> Option<Pid> {
     i32::try_from(pid).ok().and_then(Pid::from_raw)
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use std::process::{Command, Stdio};
+
+    use rekindle_env::processes::process;
+
+    use super::*;
+
+    /// With and without a descriptor: the process that is meant is waited for and signaled, and one
+    /// that only has its number is left alone.
+    #[test]
+    fn a_process_is_held_by_descriptor_or_by_number() {
+        let env = Env::real();
+        for by_number in [false, true] {
+            let mut child = Command::new("cat").stdin(Stdio::piped()).spawn().unwrap();
+            let id = ProcessId::from(process(env.disk.as_ref(), child.id()).unwrap().unwrap());
+            let of = |id: ProcessId| {
+                let mut handle = Handle::of(&env, id).unwrap();
+                if by_number {
+                    handle.hold = Hold::Number(number(id.pid).unwrap());
+                }
+                handle
+            };
+            let mut other = of(ProcessId { start_ticks: id.start_ticks + 1, ..id });
+            other.signal(&env, Signal::KILL).unwrap();
+            assert!(other.wait(&env, None).unwrap(), "that one is over");
+            let mut handle = of(id);
+            assert_eq!(handle.descriptor().is_none(), by_number);
+            assert!(!handle.wait(&env, Some(env.clock.boot_ns() + 1)).unwrap());
+            handle.signal(&env, Signal::TERM).unwrap();
+            assert!(handle.wait(&env, None).unwrap());
+            handle.signal(&env, Signal::TERM).unwrap();
+            child.wait().unwrap();
+            assert!(matches!(Handle::of(&env, id).unwrap().hold, Hold::Over), "it was waited for");
+        }
+    }
+}

@@ -37,8 +37,9 @@ struct Target {
 /// alive they are no orphans, and it is asked instead ([`super::Running::kill`]).
 ///
 /// # Errors
-/// [`io::ErrorKind::ResourceBusy`]: the shim lives. [`io::ErrorKind::InvalidData`]: the files do not
-/// say what to look for. [`io::ErrorKind::TimedOut`]: something does not die within ten seconds.
+/// [`io::ErrorKind::ResourceBusy`]: the shim lives. [`io::ErrorKind::InvalidData`]: the files do
+/// not say what to look for. [`io::ErrorKind::TimedOut`]: something does not die within ten
+/// seconds.
 pub fn kill_orphans(env: &Env, dir: &Path) -> io::Result<usize> {
     if shim_lives(env, dir)? {
         return Err(io::ErrorKind::ResourceBusy.into());

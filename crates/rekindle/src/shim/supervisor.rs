@@ -1,8 +1,8 @@
 //! The shim: the process that runs one command and writes down how it ended.
 //!
-//! Order of what becomes durable, and of what it allows: the claim of the directory (one shim, once)
-//! -> the second stage is made -> the claim with its identity -> it is let go -> the end, which is
-//! written after everything of the command is gone.
+//! Order of what becomes durable, and of what it allows: the claim of the directory (one shim,
+//! once) -> the second stage is made -> the claim with its identity -> it is let go -> the end,
+//! which is written after everything of the command is gone.
 //!
 //! Invariants: everything happens on the main thread, because the death signal of the command is
 //! bound to the thread that made it; a shim that meets an error before the end is written takes the
@@ -42,8 +42,8 @@ pub fn supervise(dir: &Path, token: &str) -> i32 {
     match run(&env, dir, token) {
         Ok(()) => 0,
         Err(error) => {
-            // Nobody listens to a shim; this is for whoever looks into the directory. One that is no
-            // command's is left as it is.
+            // Nobody listens to a shim; this is for whoever looks into the directory. One that is
+            // no command's is left as it is.
             let files = Files::new(&env, dir);
             if let Ok(Found::Whole(_)) = files.order() {
                 let _ = files.write_shim_error(&error);
