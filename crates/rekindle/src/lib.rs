@@ -20,5 +20,6 @@ pub mod repaired;
 pub mod reports;
 pub mod runs;
 pub mod serve;
+pub mod shim;
 mod shutdown;
 pub mod state;

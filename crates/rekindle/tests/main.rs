@@ -46,6 +46,9 @@ mod server_runs;
 mod server_start;
 mod server_unled;
 mod server_walk;
+mod shim_crash;
+mod shim_harness;
+mod shim_life;
 #[path = "../../services/tests/small_disk.rs"]
 mod small_disk;
 mod strace;

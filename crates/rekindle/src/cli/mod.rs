@@ -20,6 +20,7 @@ mod report;
 mod review;
 mod runs;
 mod salvage;
+mod shim;
 mod signals;
 mod store;
 
@@ -131,6 +132,9 @@ enum Command {
     Runs(runs::RunsArgs),
     /// Show that a crash loses nothing
     Demo(demo::DemoArgs),
+    /// Run one command under watch; the server starts this, nobody else
+    #[command(hide = true)]
+    Shim(shim::ShimArgs),
 }
 
 impl Command {
@@ -222,8 +226,11 @@ fn page(text: &str) -> Result<u64, String> {
 /// Parses the arguments and runs the command; gives the exit code.
 pub(crate) fn run() -> i32 {
     let command = Cli::from(std::env::args_os()).unwrap_or_else(|error| error.exit());
-    if let Command::Serve(args) = command {
-        return serve::run(args);
+    match command {
+        Command::Serve(args) => return serve::run(args),
+        // Before anything makes a thread or takes a signal.
+        Command::Shim(args) => return shim::run(&args),
+        _ => {}
     }
     begin_log();
     let outcome = match command {
@@ -246,6 +253,7 @@ pub(crate) fn run() -> i32 {
         Command::Review(args) => review::run(&args),
         Command::Runs(args) => runs::run(&args),
         Command::Demo(args) => block_on(demo::run(args)),
+        Command::Shim(args) => Ok(shim::run(&args)),
     };
     outcome.unwrap_or_else(|failure| {
         if !failure.message.is_empty() {
