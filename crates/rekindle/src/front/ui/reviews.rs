@@ -272,6 +272,7 @@ mod tests {
         let item = ReviewItem {
             id: ReviewId::Row(7),
             label: "queue-8",
+            job_type: None,
             queue: Some("q".to_owned()),
             found: "a message that cannot be read",
             since_ms: 1_000,
