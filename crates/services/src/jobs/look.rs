@@ -41,6 +41,11 @@ struct Read<'a> {
 }
 
 impl Stored {
+    /// What happened to the job, as far as that can be read.
+    pub(super) fn events(&self) -> Vec<JobEvent> {
+        self.read().map(|read| read.events()).unwrap_or_default()
+    }
+
     fn read(&self) -> Option<Read<'_>> {
         let row = self.job.as_ref()?;
         let (head, payload_at) = job::parse(&row.bytes).ok()?;
@@ -109,6 +114,7 @@ impl Read<'_> {
             finished_ms: self.outcome.map_or(0, |outcome| outcome.finished_ms),
             unique_key: self.head.unique.map(|unique| unique.key.to_owned()).unwrap_or_default(),
             version: self.version,
+            events: vec![],
         }
     }
 
@@ -178,6 +184,7 @@ fn unread(id: Subject, kind: &JobType, version: u64) -> JobInfo {
         finished_ms: 0,
         unique_key: String::new(),
         version,
+        events: vec![],
     }
 }
 
