@@ -273,6 +273,7 @@ mod tests {
             id: ReviewId::Row(7),
             label: "queue-8",
             queue: Some("q".to_owned()),
+            job_type: None,
             found: "a message that cannot be read",
             since_ms: 1_000,
             decisions: vec![Decision::Fail],
