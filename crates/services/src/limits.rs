@@ -63,6 +63,8 @@ pub const JOB_KEEP_FAILED_MS: u64 = 30 * JOB_KEEP_MS;
 pub const JOB_KEEP_MS_MAX: u64 = 3_653 * JOB_KEEP_MS;
 /// Most jobs of one page of a list.
 pub const LIST_JOBS_MAX: usize = 1_000;
+/// The same where their events are asked for.
+pub const LIST_HISTORIES_MAX: usize = 100;
 /// Jobs that one page of a list looks at.
 pub const LIST_JOBS_LOOKED_AT: usize = 10_000;
 

@@ -10,13 +10,17 @@ mod durations;
 mod failure;
 mod health;
 mod http;
+mod input;
 mod inspect;
+mod job;
 mod kv;
 mod output;
+mod processes;
 mod queue;
 mod recovery;
 mod repair;
 mod report;
+mod results;
 mod review;
 mod runs;
 mod salvage;
@@ -44,7 +48,7 @@ type Outcome = Result<i32, Failure>;
 #[derive(Debug, Parser)]
 #[command(name = "rekindle", version, arg_required_else_help = true)]
 struct Cli {
-    /// Address of the server (gRPC), for `queue` and `kv`; it may stand after them as well
+    /// Address of the server (gRPC), for `queue`, `job` and `kv`; it may stand after them as well
     #[arg(long, value_name = "HOST:PORT", value_parser = address)]
     addr: Option<String>,
     /// Address of its admin side (HTTP), for `report`, `recovery`, `store` and `backup`; it may
@@ -98,6 +102,8 @@ enum Command {
     Serve(ServeArgs),
     /// Send, receive and settle messages; create and look at queues
     Queue(queue::QueueArgs),
+    /// Submit jobs, work on them, and look at what became of them
+    Job(job::JobArgs),
     /// Read and write keys and values
     Kv(kv::KvArgs),
     /// The same as `recovery plan`
@@ -153,6 +159,7 @@ impl Command {
     fn server(&mut self, id: &str) -> Option<Place<'_>> {
         match (self, id) {
             (Self::Queue(args), "addr") => Some(Place::Grpc(args.address_mut())),
+            (Self::Job(args), "addr") => Some(Place::Grpc(args.address_mut())),
             (Self::Kv(args), "addr") => Some(Place::Grpc(args.address_mut())),
             (Self::Recovery(args), "http") => Some(Place::Admin(&mut args.admin)),
             (Self::Report(args), "http") => Some(Place::Admin(&mut args.admin)),
@@ -236,6 +243,7 @@ pub(crate) fn run() -> i32 {
     let outcome = match command {
         Command::Serve(args) => Ok(serve::run(args)),
         Command::Queue(args) => block_on(queue::run(args)),
+        Command::Job(args) => block_on(job::run(args)),
         Command::Kv(args) => block_on(kv::run(args)),
         Command::Recover(args) => inspect::recover(&args),
         Command::Verify(args) => inspect::verify(&args),

@@ -12,6 +12,8 @@ pub enum Subject {
     Queue,
     /// Keys and values.
     Kv,
+    /// Jobs and their types.
+    Job,
     /// The server itself: metrics, reports, limits.
     Server,
 }

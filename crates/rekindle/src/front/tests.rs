@@ -125,6 +125,7 @@ fn the_table_holds_every_method_of_the_protocol() {
     let protocol = [
         include_str!("../../../wire/proto/rekindle/v1/queues.proto"),
         include_str!("../../../wire/proto/rekindle/v1/kv.proto"),
+        include_str!("../../../wire/proto/rekindle/v1/jobs.proto"),
     ];
     let mut declared = BTreeSet::new();
     for file in protocol {

@@ -64,6 +64,70 @@ impl JobSettings {
     }
 }
 
+/// What is to be changed of a type's settings; `None`: stays as it is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct JobSettingsChange {
+    /// See [`JobSettings::lease_ms`].
+    pub lease_ms: Option<u64>,
+    /// See [`JobSettings::max_attempts`].
+    pub max_attempts: Option<u32>,
+    /// The first pause of [`JobSettings::backoff`].
+    pub backoff_base_ms: Option<u64>,
+    /// The longest pause of [`JobSettings::backoff`].
+    pub backoff_max_ms: Option<u64>,
+    /// See [`JobSettings::concurrency`].
+    pub concurrency: Option<u32>,
+    /// See [`JobSettings::rate`].
+    pub rate: Option<Rate>,
+    /// See [`JobSettings::max_waiting`].
+    pub max_waiting: Option<u64>,
+    /// See [`JobSettings::keep_completed_ms`].
+    pub keep_completed_ms: Option<u64>,
+    /// See [`JobSettings::keep_failed_ms`].
+    pub keep_failed_ms: Option<u64>,
+    /// See [`JobSettings::keep_cancelled_ms`].
+    pub keep_cancelled_ms: Option<u64>,
+}
+
+impl JobSettingsChange {
+    /// The settings after it.
+    #[must_use]
+    pub fn of(&self, settings: &JobSettings) -> JobSettings {
+        JobSettings {
+            lease_ms: self.lease_ms.unwrap_or(settings.lease_ms),
+            max_attempts: self.max_attempts.unwrap_or(settings.max_attempts),
+            backoff: Backoff {
+                base_ms: self.backoff_base_ms.unwrap_or(settings.backoff.base_ms),
+                max_ms: self.backoff_max_ms.unwrap_or(settings.backoff.max_ms),
+            },
+            concurrency: self.concurrency.unwrap_or(settings.concurrency),
+            rate: self.rate.unwrap_or(settings.rate),
+            max_waiting: self.max_waiting.unwrap_or(settings.max_waiting),
+            keep_completed_ms: self.keep_completed_ms.unwrap_or(settings.keep_completed_ms),
+            keep_failed_ms: self.keep_failed_ms.unwrap_or(settings.keep_failed_ms),
+            keep_cancelled_ms: self.keep_cancelled_ms.unwrap_or(settings.keep_cancelled_ms),
+        }
+    }
+}
+
+impl From<&JobSettings> for JobSettingsChange {
+    /// Everything.
+    fn from(settings: &JobSettings) -> Self {
+        Self {
+            lease_ms: Some(settings.lease_ms),
+            max_attempts: Some(settings.max_attempts),
+            backoff_base_ms: Some(settings.backoff.base_ms),
+            backoff_max_ms: Some(settings.backoff.max_ms),
+            concurrency: Some(settings.concurrency),
+            rate: Some(settings.rate),
+            max_waiting: Some(settings.max_waiting),
+            keep_completed_ms: Some(settings.keep_completed_ms),
+            keep_failed_ms: Some(settings.keep_failed_ms),
+            keep_cancelled_ms: Some(settings.keep_cancelled_ms),
+        }
+    }
+}
+
 /// A type of jobs: what it is and how many of its jobs stand where.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct JobTypeInfo {
@@ -302,6 +366,8 @@ pub struct JobInfo {
     pub schedule: Option<(String, u64)>,
     /// The transaction that submitted it, or tried it again.
     pub version: u64,
+    /// What happened to it, oldest first, where a list was asked for that; otherwise empty.
+    pub events: Vec<JobEvent>,
 }
 
 /// A job with what it carries.
@@ -332,6 +398,8 @@ pub struct JobFilter<'a> {
     pub newest_first: bool,
     /// Behind this job, in that order.
     pub after: Option<JobId>,
+    /// With what happened to each.
+    pub events: bool,
     /// The most; 0: as many as a page may have.
     pub limit: usize,
 }

@@ -14,7 +14,7 @@ use crate::jobs::kind::{JobType, check_name};
 use crate::jobs::look::{Now, Stored, Strand, info};
 use crate::jobs::{JobFilter, JobId, JobInfo, JobPage, not_a_job};
 use crate::keys::{Keyspaces, job_unique, subject as key};
-use crate::limits::{LIST_JOBS_LOOKED_AT, LIST_JOBS_MAX};
+use crate::limits::{LIST_HISTORIES_MAX, LIST_JOBS_LOOKED_AT, LIST_JOBS_MAX};
 
 /// Rows that are read at once of one of a few types.
 const CHUNK: usize = 256;
@@ -32,6 +32,7 @@ struct Source {
     behind: Option<u64>,
     buffer: VecDeque<JobInfo>,
     dry: bool,
+    events: bool,
 }
 
 impl Source {
@@ -76,7 +77,11 @@ impl Source {
                 attempts: attempts.take(&row.key),
                 job: Some(rekindle_database::Value { version: row.version, bytes: row.value }),
             };
-            self.buffer.push_back(info(&stored, id, &self.kind, now));
+            let mut job = info(&stored, id, &self.kind, now);
+            if self.events {
+                job.events = stored.events();
+            }
+            self.buffer.push_back(job);
         }
         Ok(())
     }
@@ -108,13 +113,17 @@ pub(crate) fn list(core: &Core, filter: &JobFilter<'_>) -> Result<JobPage, Error
     if let Some(unique) = filter.unique_key {
         return of_key(core, filter, unique);
     }
-    let limit = if filter.limit == 0 { LIST_JOBS_MAX } else { filter.limit.min(LIST_JOBS_MAX) };
+    let events = filter.events;
+    let most = if events { LIST_HISTORIES_MAX } else { LIST_JOBS_MAX };
+    let limit = if filter.limit == 0 { most } else { filter.limit.min(most) };
     let kinds = kinds(core, filter)?;
     let chunk = if kinds.len() > FEW { CHUNK_OF_MANY } else { CHUNK };
     let newest_first = filter.newest_first;
     let behind = filter.after.map(|after| after.number);
-    let of =
-        |kind| Source { kind, chunk, newest_first, behind, buffer: VecDeque::new(), dry: false };
+    let of = |kind| {
+        let buffer = VecDeque::new();
+        Source { kind, chunk, newest_first, behind, buffer, dry: false, events }
+    };
     let mut sources: Vec<Source> = kinds.into_iter().map(of).collect();
     let snapshot = core.database.snapshot()?;
     let now = Now::of(&core.database);
@@ -183,7 +192,10 @@ fn of_key(core: &Core, filter: &JobFilter<'_>, unique: &str) -> Result<JobPage, 
         attempts: get(keyspaces.attempts)?,
     };
     let there = stored.job.is_some();
-    let job = info(&stored, id, &kind, Now::of(&core.database));
+    let mut job = info(&stored, id, &kind, Now::of(&core.database));
+    if filter.events {
+        job.events = stored.events();
+    }
     let fits = filter.statuses.is_empty() || filter.statuses.contains(&job.status);
     let jobs = if there && fits { vec![job] } else { vec![] };
     Ok(JobPage { jobs, next: None })

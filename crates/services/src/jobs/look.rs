@@ -41,6 +41,11 @@ struct Read<'a> {
 }
 
 impl Stored {
+    /// What happened to the job, as far as that can be read.
+    pub(super) fn events(&self) -> Vec<JobEvent> {
+        self.read().map(|read| read.events()).unwrap_or_default()
+    }
+
     fn read(&self) -> Option<Read<'_>> {
         let row = self.job.as_ref()?;
         let (head, payload_at) = job::parse(&row.bytes).ok()?;
@@ -110,6 +115,7 @@ impl Read<'_> {
             unique_key: self.head.unique.map(|unique| unique.key.to_owned()).unwrap_or_default(),
             schedule: self.head.schedule.map(|(name, at_ms)| (name.to_owned(), at_ms)),
             version: self.version,
+            events: vec![],
         }
     }
 
@@ -179,6 +185,7 @@ fn unread(id: Subject, kind: &JobType, version: u64) -> JobInfo {
         unique_key: String::new(),
         schedule: None,
         version,
+        events: vec![],
     }
 }
 

@@ -28,7 +28,8 @@ use std::task::Poll;
 
 pub use calls::{
     Changed, ClaimRequest, Claimed, Failure, Heartbeat, JobCounts, JobDetail, JobEvent, JobFilter,
-    JobId, JobInfo, JobPage, JobSettings, JobTypeInfo, NewJob, Rate, Submitted, Unique, When,
+    JobId, JobInfo, JobPage, JobSettings, JobSettingsChange, JobTypeInfo, NewJob, Rate, Submitted,
+    Unique, When,
 };
 pub use state::{Change, Status};
 pub(crate) use work::give_up;
@@ -312,18 +313,18 @@ impl Jobs {
         who: &str,
         identity: Option<Identity>,
     ) -> Result<Acknowledged<bool>, Error> {
-        self.core.submit(&mut SetType::new(name, settings, who, identity)?)?.wait()
+        self.core.submit(&mut SetType::new(name, settings.into(), who, identity)?)?.wait()
     }
 
-    /// See [`Jobs::set_type`].
+    /// See [`Jobs::set_type`]; changes only what it is told to change.
     pub async fn submit_set_type(
         &self,
         name: &str,
-        settings: &JobSettings,
+        change: JobSettingsChange,
         who: &str,
         identity: Option<Identity>,
     ) -> Result<Ticket<bool>, Error> {
-        self.core.submit_async(&mut SetType::new(name, settings, who, identity)?).await
+        self.core.submit_async(&mut SetType::new(name, change, who, identity)?).await
     }
 }
 

@@ -3,8 +3,11 @@
 //!
 //! Invariant: it is listened to only once recovery is done, and every call passes the gate.
 
+mod caller;
 mod convert;
 pub mod gate;
+mod job_convert;
+mod jobs;
 mod kv;
 mod queues;
 mod sending;
@@ -12,6 +15,7 @@ pub mod table;
 
 use std::sync::Arc;
 
+use rekindle_wire::v1::jobs_server::JobsServer;
 use rekindle_wire::v1::kv_server::KvServer;
 use rekindle_wire::v1::queues_server::QueuesServer;
 use tokio::net::TcpListener;
@@ -45,6 +49,7 @@ pub async fn serve(
         ending.progress.reached(Stage::Shutdown).await;
         reporter.set_not_serving::<QueuesServer<queues::Service>>().await;
         reporter.set_not_serving::<KvServer<kv::Service>>().await;
+        reporter.set_not_serving::<JobsServer<jobs::Service>>().await;
     };
     Transport::builder()
         .max_concurrent_streams(streams)
@@ -67,8 +72,11 @@ async fn routes(server: &Arc<Server>, recovered: &Recovered, reporter: &HealthRe
     let kv = kv::Service::new(services.kv().clone());
     let kv = KvServer::new(kv).max_decoding_message_size(REQUEST_BYTES_MAX);
     reporter.set_serving::<QueuesServer<queues::Service>>().await;
+    let jobs = jobs::Service::new(Arc::clone(server), services.jobs().clone());
+    let jobs = JobsServer::new(jobs).max_decoding_message_size(REQUEST_BYTES_MAX);
     reporter.set_serving::<KvServer<kv::Service>>().await;
+    reporter.set_serving::<JobsServer<jobs::Service>>().await;
     let health = tonic_health::server::HealthService::from_health_reporter(reporter.clone());
     let health = tonic_health::pb::health_server::HealthServer::new(health);
-    Routes::new(queues).add_service(kv).add_service(health)
+    Routes::new(queues).add_service(kv).add_service(jobs).add_service(health)
 }

@@ -12,8 +12,8 @@ use rekindle_wire::v1;
 use tonic::{Request, Response, Status, Streaming};
 
 use super::super::budget::Flight;
-use super::super::connections::Peer;
 use super::super::long_poll::waited;
+use super::caller;
 use super::convert::{self, refuse};
 use super::sending::{self, Sending};
 use crate::metrics::Counters;
@@ -37,8 +37,7 @@ impl Service {
 
     /// The queues for whoever calls, so that the audit log has it.
     fn by<T>(&self, request: &Request<T>) -> Queues {
-        let peer = request.extensions().get::<Peer>().and_then(|peer| peer.address);
-        self.queues.by(&peer.map_or_else(|| "grpc".to_owned(), |from| format!("grpc {from}")))
+        self.queues.by(&caller::name(request))
     }
 }
 

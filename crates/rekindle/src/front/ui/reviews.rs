@@ -272,8 +272,8 @@ mod tests {
         let item = ReviewItem {
             id: ReviewId::Row(7),
             label: "queue-8",
-            job_type: None,
             queue: Some("q".to_owned()),
+            job_type: None,
             found: "a message that cannot be read",
             since_ms: 1_000,
             decisions: vec![Decision::Fail],

@@ -1,4 +1,4 @@
-//! Messages from a file or standard input: one per line, or the whole input as one.
+//! Messages and jobs from a file or standard input: one per line, or the whole input as one.
 //!
 //! Invariants: memory is bounded whatever comes: a line that is too long is skipped, not kept; a
 //! line has its number whether it is sent, empty or refused; nothing is read unasked.
