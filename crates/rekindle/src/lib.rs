@@ -21,5 +21,6 @@ pub mod reports;
 pub mod runs;
 pub mod serve;
 pub mod shim;
+mod shown;
 mod shutdown;
 pub mod state;

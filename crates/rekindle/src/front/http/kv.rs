@@ -58,13 +58,16 @@ pub(super) const AT_VERSION: Parameter =
 pub(super) fn scope(asked: &Asked) -> Result<Scope, Refusal> {
     let part = |name| asked.text(name).unwrap_or("").to_owned();
     let namespace = Namespace::new(part("tenant"), part("app"), part("agent"), part("run"));
-    let word = asked.text("type").unwrap_or("kv");
+    Ok(Scope { namespace, tag: tag(asked.text("type").unwrap_or("kv"))? })
+}
+
+/// What kind of thing this word names.
+pub(super) fn tag(word: &str) -> Result<TypeTag, Refusal> {
     let tag = TYPES.iter().find(|(name, _)| *name == word).map(|(_, tag)| *tag);
-    let tag = tag.ok_or_else(|| {
+    tag.ok_or_else(|| {
         let words: Vec<&str> = TYPES.iter().map(|(name, _)| *name).collect();
         Refusal::invalid(format!("there is no type {word:?}; use one of {}", words.join(", ")))
-    })?;
-    Ok(Scope { namespace, tag })
+    })
 }
 
 /// The key in the path.
@@ -190,8 +193,11 @@ pub(super) fn put(server: Arc<Server>, asked: Asked) -> Working {
     })
 }
 
+/// What a check of nothing is told.
+pub(super) const EXPECTED: &str = "nothing is expected: give if_version or if_absent";
+
 /// What the key must be.
-fn expect(if_version: Option<u64>, if_absent: bool) -> Result<Expect, Refusal> {
+pub(super) fn expect(if_version: Option<u64>, if_absent: bool) -> Result<Expect, Refusal> {
     match (if_version, if_absent) {
         (None, false) => Ok(Expect::Any),
         (None, true) => Ok(Expect::Absent),

@@ -203,6 +203,43 @@ async fn send_many(
     ok(&SendResults { results })
 }
 
+/// A message, decoded.
+#[derive(Debug)]
+pub(super) struct Parts {
+    pub(super) body: Vec<u8>,
+    pub(super) fairness_key: String,
+    pub(super) delay_ms: u64,
+    headers: Vec<Object<Header>>,
+}
+
+impl Parts {
+    /// Its headers.
+    pub(super) fn headers(&self) -> Vec<(&str, &str)> {
+        self.headers.iter().map(|Object(it)| (it.name.as_str(), it.value.as_str())).collect()
+    }
+}
+
+impl OneMessage {
+    /// The message, decoded.
+    pub(super) fn parts(self) -> Result<Parts, Refusal> {
+        let body = payload::bytes("body", self.body, self.body_base64.as_deref())?;
+        let parts = Parts {
+            body: body.unwrap_or_default(),
+            fairness_key: self.fairness_key.unwrap_or_default(),
+            delay_ms: self.delay_ms.unwrap_or(0),
+            headers: self.headers.unwrap_or_default(),
+        };
+        let headers = parts.headers();
+        check_size(&new_message(&parts, &headers))?;
+        Ok(parts)
+    }
+}
+
+fn new_message<'a>(parts: &'a Parts, headers: &'a [(&'a str, &'a str)]) -> NewMessage<'a> {
+    let Parts { body, fairness_key, delay_ms, .. } = parts;
+    NewMessage { body, headers, fairness_key, delay_ms: *delay_ms }
+}
+
 /// Puts one message on its way.
 async fn submit(
     queues: &Queues,
@@ -210,22 +247,9 @@ async fn submit(
     message: OneMessage,
     identity: Option<Identity>,
 ) -> Result<Ticket<MessageId>, Refusal> {
-    let body = payload::bytes("body", message.body, message.body_base64.as_deref())?;
-    let body = body.unwrap_or_default();
-    let headers = message.headers.unwrap_or_default();
-    let headers: Vec<(&str, &str)> = headers
-        .iter()
-        .map(|Object(header)| (header.name.as_str(), header.value.as_str()))
-        .collect();
-    let fairness_key = message.fairness_key.unwrap_or_default();
-    let message = NewMessage {
-        body: &body,
-        headers: &headers,
-        fairness_key: &fairness_key,
-        delay_ms: message.delay_ms.unwrap_or(0),
-    };
-    check_size(&message)?;
-    Ok(queues.submit_send(queue, &message, identity).await?)
+    let parts = message.parts()?;
+    let headers = parts.headers();
+    Ok(queues.submit_send(queue, &new_message(&parts, &headers), identity).await?)
 }
 
 /// Refuses a message that is too large. The service does so as well, as `full`.

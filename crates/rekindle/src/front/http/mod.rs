@@ -10,6 +10,10 @@ mod backups;
 pub mod body;
 pub(super) mod health;
 pub mod identity;
+mod job_types;
+mod job_view;
+mod job_work;
+mod jobs;
 mod kv;
 mod kv_scan;
 mod listener;
@@ -27,11 +31,13 @@ pub mod request;
 mod reviews;
 pub mod route;
 mod runs;
+mod schedules;
 mod serve;
 mod store;
 pub mod table;
 pub mod token;
 mod tokens;
+mod transactions;
 
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]

@@ -24,7 +24,7 @@ pub(super) const NAME: Parameter =
     Parameter::path("name", Kind::Form(FORM, NAME_BYTES_MAX), "The name of a queue.", "greetings");
 
 /// The form of such a name.
-const FORM: &str = "^[A-Za-z0-9._-]+$";
+pub(super) const FORM: &str = "^[A-Za-z0-9._-]+$";
 
 /// The words of `durability`.
 pub(super) const DURABILITIES: [&str; 4] = ["memory", "written", "disk", "quorum"];

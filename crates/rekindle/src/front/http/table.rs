@@ -10,8 +10,8 @@ use axum::Router;
 pub use super::route::{Does, Route, When};
 use super::serve::router_of;
 use super::{
-    answers, audit, backups, health, kv, kv_scan, messages, openapi, queues, recoveries,
-    recovery_mode, reviews, runs, store, tokens,
+    answers, audit, backups, health, job_types, job_work, jobs, kv, kv_scan, messages, openapi,
+    queues, recoveries, recovery_mode, reviews, runs, schedules, store, tokens, transactions,
 };
 use crate::front::access::{Permission, Principal, Subject, Verb};
 use crate::front::ui;
@@ -23,6 +23,11 @@ const READ_QUEUE: Permission = Permission::Needs(Subject::Queue, Verb::Read);
 const SEND: Permission = Permission::Needs(Subject::Queue, Verb::Write);
 const ACK: Permission = Permission::Needs(Subject::Queue, Verb::Ack);
 const MANAGE_QUEUE: Permission = Permission::Needs(Subject::Queue, Verb::Manage);
+const READ_JOB: Permission = Permission::Needs(Subject::Job, Verb::Read);
+const SUBMIT: Permission = Permission::Needs(Subject::Job, Verb::Write);
+const WORK: Permission = Permission::Needs(Subject::Job, Verb::Ack);
+const MANAGE_JOB: Permission = Permission::Needs(Subject::Job, Verb::Manage);
+const TRANSACT: Permission = Permission::Needs(Subject::Everything, Verb::Write);
 const READ_KV: Permission = Permission::Needs(Subject::Kv, Verb::Read);
 const WRITE_KV: Permission = Permission::Needs(Subject::Kv, Verb::Write);
 
@@ -82,6 +87,35 @@ pub static ROUTES: &[Route] = &[
     Route::work(Does::Get, "/v1/kv/{*key}", READ_KV, kv::get).about(&kv::GET),
     Route::work(Does::Put, "/v1/kv/{*key}", WRITE_KV, kv::put).about(&kv::PUT),
     Route::work(Does::Delete, "/v1/kv/{*key}", WRITE_KV, kv::delete).about(&kv::DELETE),
+    Route::work(Does::Get, "/v1/jobs", READ_JOB, jobs::list).about(&jobs::LIST),
+    Route::work(Does::Post, "/v1/jobs", SUBMIT, jobs::submit).about(&jobs::SUBMIT),
+    Route::work(Does::Get, "/v1/jobs/counts", READ_JOB, jobs::counts).about(&jobs::COUNTS),
+    Route::work(Does::Post, "/v1/jobs/claim", WORK, job_work::claim).about(&job_work::CLAIM),
+    Route::work(Does::Get, "/v1/jobs/{id}", READ_JOB, jobs::show).about(&jobs::SHOW),
+    Route::work(Does::Get, "/v1/jobs/{id}/result", READ_JOB, jobs::result).about(&jobs::RESULT),
+    Route::work(Does::Post, "/v1/jobs/{id}/heartbeat", WORK, job_work::heartbeat)
+        .about(&job_work::HEARTBEAT),
+    Route::work(Does::Post, "/v1/jobs/{id}/complete", WORK, job_work::complete)
+        .about(&job_work::COMPLETE),
+    Route::work(Does::Post, "/v1/jobs/{id}/fail", WORK, job_work::fail).about(&job_work::FAIL),
+    Route::work(Does::Post, "/v1/jobs/{id}/release", WORK, job_work::release)
+        .about(&job_work::RELEASE),
+    Route::work(Does::Post, "/v1/jobs/{id}/cancel", MANAGE_JOB, jobs::cancel).about(&jobs::CANCEL),
+    Route::work(Does::Post, "/v1/jobs/{id}/retry", MANAGE_JOB, jobs::retry).about(&jobs::RETRY),
+    Route::work(Does::Get, "/v1/job-types", READ_JOB, job_types::list).about(&job_types::LIST),
+    Route::work(Does::Get, "/v1/job-types/{name}", READ_JOB, job_types::show)
+        .about(&job_types::SHOW),
+    Route::work(Does::Put, "/v1/job-types/{name}", MANAGE_JOB, job_types::set)
+        .about(&job_types::SET),
+    Route::work(Does::Get, "/v1/schedules", READ_JOB, schedules::list).about(&schedules::LIST),
+    Route::work(Does::Post, "/v1/schedules", MANAGE_JOB, schedules::create)
+        .about(&schedules::CREATE),
+    Route::work(Does::Get, "/v1/schedules/{name}", READ_JOB, schedules::show)
+        .about(&schedules::SHOW),
+    Route::work(Does::Delete, "/v1/schedules/{name}", MANAGE_JOB, schedules::delete)
+        .about(&schedules::DELETE),
+    Route::work(Does::Post, "/v1/transactions", TRANSACT, transactions::run)
+        .about(&transactions::RUN),
 ];
 
 /// The router of a listener whose callers are `principal`.

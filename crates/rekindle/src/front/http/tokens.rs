@@ -73,7 +73,8 @@ struct SettledToken {
 }
 
 /// The words of `outcome`.
-const OUTCOMES: [&str; 5] = ["acked", "returned", "dead_lettered", "under_review", "extended"];
+pub(super) const OUTCOMES: [&str; 5] =
+    ["acked", "returned", "dead_lettered", "under_review", "extended"];
 
 /// What became of one token.
 #[derive(Debug, Serialize, JsonSchema)]
