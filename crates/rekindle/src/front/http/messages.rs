@@ -45,10 +45,6 @@ pub(super) struct Header {
 /// it is one of many: this is said in words, so that what is right by the schema is answered.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-#[schemars(extend("not" = {
-    "required": ["body", "body_base64"],
-    "properties": { "body": { "type": "string" }, "body_base64": { "type": "string" } },
-}))]
 pub(super) struct OneMessage {
     /// The payload as text: at most 1 MiB of UTF-8.
     body: Option<String>,
