@@ -217,7 +217,7 @@ pub static KEYS: &[Key] = &[
         section: "limits",
         name: "inflight_bytes",
         default: "256MiB",
-        help: "Bytes of requests received and not yet answered, all gRPC connections together.",
+        help: "Bytes of requests received and not yet answered, all connections together.",
         set: |config, raw| {
             values::bytes(raw, 16 * MIB, TIB).map(|size| config.limits.inflight_bytes = size)
         },
@@ -226,7 +226,7 @@ pub static KEYS: &[Key] = &[
         section: "limits",
         name: "inflight_bytes_per_connection",
         default: "8MiB",
-        help: "Bytes of requests received and not yet answered on one gRPC connection.",
+        help: "Bytes of requests received and not yet answered on one connection.",
         set: |config, raw| {
             let size = values::bytes(raw, 8 * MIB, TIB)?;
             config.limits.inflight_bytes_per_connection = size;

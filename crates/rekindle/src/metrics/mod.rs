@@ -129,13 +129,13 @@ fn fronts(registry: &mut Registry, server: &Server) {
     registry.register("connections", "Open connections", open);
     registry.register("connections_refused", "Connections above a limit", refused);
     let budget = &server.budget;
-    gauge(registry, "calls", "gRPC calls in flight", budget.calls());
+    gauge(registry, "calls", "Calls of work in flight, of both fronts", budget.calls());
     gauge(registry, "long_polls", "Receive calls that wait", budget.waiting());
-    let help = "Bytes of gRPC requests in flight";
+    let help = "Bytes of requests for work in flight, of both fronts";
     bytes(registry, "inflight", help, budget.inflight_bytes());
 }
 
-/// What passed the gRPC front.
+/// What passed both fronts.
 fn messages(registry: &mut Registry, counters: &Counters) {
     let all = [
         ("messages_sent", "Messages acknowledged to senders", &counters.sent),

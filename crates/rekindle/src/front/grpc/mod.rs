@@ -3,7 +3,6 @@
 //!
 //! Invariant: it is listened to only once recovery is done, and every call passes the gate.
 
-pub mod budget;
 mod convert;
 pub mod gate;
 mod kv;

@@ -8,10 +8,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use tokio::sync::{Notify, Semaphore};
 
-use super::super::connections::Peer;
-use super::super::limits::{Limits, REQUEST_BYTES_MAX};
+use super::connections::Peer;
+use super::limits::{Limits, REQUEST_BYTES_MAX};
 
-/// The bytes and calls of one gRPC front.
+/// The bytes and calls of both fronts: gRPC, and the work routes of HTTP.
 #[derive(Debug)]
 pub struct Budget {
     limit_bytes: u64,
