@@ -46,6 +46,9 @@ mod server_runs;
 mod server_start;
 mod server_unled;
 mod server_walk;
+mod server_work;
+mod server_work_kv;
+mod server_work_limits;
 #[path = "../../services/tests/small_disk.rs"]
 mod small_disk;
 mod strace;

@@ -93,9 +93,12 @@ impl Answer {
         }
         let said = parsed.as_ref().ok();
         let reason = said.and_then(|said| said.get("error")).and_then(Value::as_str);
-        let code = said.and_then(|said| said.get("code")).and_then(Value::as_i64);
+        let code = said.and_then(|said| said.get("exit_code")).and_then(Value::as_i64);
         let code = code.and_then(|code| i32::try_from(code).ok()).filter(|code| *code != 0);
         let message = match (reason, *status) {
+            (Some(reason), 503) if said.is_some_and(|said| said.get("stage").is_some()) => {
+                format!("{address} is not ready: {reason}")
+            }
             (Some(reason), _) => reason.to_owned(),
             (None, 503) => format!("{address} is not ready: {}", self.shown()),
             (None, status) => format!("{address} answered status {status}: {}", self.shown()),

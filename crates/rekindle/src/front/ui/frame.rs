@@ -197,7 +197,8 @@ fn foot() -> Markup {
                 "Rekindle " (env!("CARGO_PKG_VERSION")) " · times are UTC · "
                 a href="/metrics" { "metrics" } " · "
                 a href="/healthz" { "health" } " · "
-                a href="/v1/limits" { "limits" }
+                a href="/v1/limits" { "limits" } " · "
+                a href="/ui/api" { "interface" }
             }
         }
     }

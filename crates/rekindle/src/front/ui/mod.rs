@@ -6,6 +6,7 @@
 //! [`ROUTES`] with the permission that it needs.
 
 mod alerts;
+mod api;
 mod assets;
 mod audit;
 mod chart;
@@ -92,6 +93,7 @@ pub static ROUTES: &[Route] = &[
     Route::form("/ui/alerts/{rule}", MANAGE, When::Ready, screens::alerts::acknowledge)
         .for_people(),
     Route::read("/ui/audit", READ, When::Readable, screens::audit::list).for_people(),
+    Route::get("/ui/api", READ, When::Always, screens::api::show).for_people(),
     Route::events("/ui/live", READ, When::Always, live::live),
     Route::get("/ui/static/{file}", READ, When::Always, assets::serve),
     Route::get("/ui/{*rest}", READ, When::Always, screens::nowhere).for_people(),

@@ -4,6 +4,7 @@
 //! events that keep it up to date are made by the same functions.
 
 pub(super) mod alerts;
+pub(super) mod api;
 pub(super) mod audit;
 pub(super) mod limited;
 pub(super) mod overview;
