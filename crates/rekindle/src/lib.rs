@@ -21,6 +21,6 @@ pub mod reports;
 pub mod runs;
 pub mod serve;
 pub mod shim;
-mod shown;
+pub mod shown;
 mod shutdown;
 pub mod state;

@@ -9,7 +9,7 @@ use serde_json::value::RawValue;
 
 /// Bytes in JSON: text where they are UTF-8, `{"base64":"…"}` otherwise.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Text<'a>(pub(crate) &'a [u8]);
+pub struct Text<'a>(pub &'a [u8]);
 
 impl Serialize for Text<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
@@ -26,7 +26,7 @@ impl Serialize for Text<'_> {
 
 /// Bytes in JSON: as they are where they are JSON, otherwise as [`Text`].
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Json<'a>(pub(crate) &'a [u8]);
+pub struct Json<'a>(pub &'a [u8]);
 
 impl Serialize for Json<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {

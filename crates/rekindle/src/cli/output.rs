@@ -8,7 +8,7 @@ use rekindle_recovery::exit;
 use serde::Serialize;
 
 use super::failure::Failure;
-pub(super) use crate::shown::{Json, Text};
+pub(super) use rekindle::shown::{Json, Text};
 
 /// Standard output, locked and buffered.
 pub(super) struct Out {
