@@ -7,6 +7,7 @@ use std::io::{self, Read};
 use std::path::Path;
 
 use bytes::{Bytes, BytesMut};
+use rekindle::front::limits::REQUEST_BYTES_MAX;
 use rekindle_client::limits::MESSAGE_BYTES_MAX;
 use tokio::sync::mpsc;
 
@@ -132,6 +133,19 @@ impl Lines {
         self.asked = false;
         lines
     }
+}
+
+/// All of an input, up to the largest that a server takes; `None` and `-` are standard input.
+pub(super) fn read_whole(file: Option<&Path>) -> Result<Vec<u8>, Failure> {
+    let mut bytes = Vec::new();
+    let most = u64::try_from(REQUEST_BYTES_MAX).unwrap_or(u64::MAX);
+    let read = open(file)?.take(most.saturating_add(1)).read_to_end(&mut bytes);
+    read.map_err(|error| Failure::io("cannot read the input", &error))?;
+    if bytes.len() > REQUEST_BYTES_MAX {
+        let message = format!("the input has more than {REQUEST_BYTES_MAX} bytes");
+        return Err(Failure::new(rekindle_recovery::exit::REFUSED, message));
+    }
+    Ok(bytes)
 }
 
 #[allow(clippy::disallowed_types, reason = "a user's file, not a part of any store")]

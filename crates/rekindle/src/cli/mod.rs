@@ -24,9 +24,11 @@ mod results;
 mod review;
 mod runs;
 mod salvage;
+mod schedule;
 mod shim;
 mod signals;
 mod store;
+mod transact;
 
 use std::ffi::OsString;
 use std::future::Future;
@@ -51,8 +53,8 @@ struct Cli {
     /// Address of the server (gRPC), for `queue`, `job` and `kv`; it may stand after them as well
     #[arg(long, value_name = "HOST:PORT", value_parser = address)]
     addr: Option<String>,
-    /// Address of its admin side (HTTP), for `report`, `recovery`, `store` and `backup`; it may
-    /// stand after it as well
+    /// Address of its HTTP side, for `schedule`, `transact`, `report`, `recovery`, `store` and
+    /// `backup`; it may stand after it as well
     #[arg(long, value_name = "HOST:PORT", value_parser = address)]
     http: Option<String>,
     #[command(subcommand)]
@@ -104,6 +106,10 @@ enum Command {
     Queue(queue::QueueArgs),
     /// Submit jobs, work on them, and look at what became of them
     Job(job::JobArgs),
+    /// Make, list and delete schedules: jobs by the clock
+    Schedule(schedule::ScheduleArgs),
+    /// Do several things in one transaction: all of it, or none
+    Transact(transact::TransactArgs),
     /// Read and write keys and values
     Kv(kv::KvArgs),
     /// The same as `recovery plan`
@@ -172,6 +178,8 @@ impl Command {
             (Self::Audit(args), "http") => Some(Place::Admin(&mut args.admin)),
             (Self::Review(args), "http") => Some(Place::Admin(&mut args.admin)),
             (Self::Runs(args), "http") => Some(Place::Admin(&mut args.admin)),
+            (Self::Schedule(args), "http") => Some(Place::Admin(&mut args.admin)),
+            (Self::Transact(args), "http") => Some(Place::Admin(&mut args.admin)),
             _ => None,
         }
     }
@@ -244,6 +252,8 @@ pub(crate) fn run() -> i32 {
         Command::Serve(args) => Ok(serve::run(args)),
         Command::Queue(args) => block_on(queue::run(args)),
         Command::Job(args) => block_on(job::run(args)),
+        Command::Schedule(args) => schedule::run(&args),
+        Command::Transact(args) => transact::run(&args),
         Command::Kv(args) => block_on(kv::run(args)),
         Command::Recover(args) => inspect::recover(&args),
         Command::Verify(args) => inspect::verify(&args),

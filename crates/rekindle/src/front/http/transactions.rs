@@ -251,7 +251,11 @@ pub(super) const RUN: Operation = Operation {
     parameters: &[],
     takes: Some(Taken {
         shape: of::<RunTransaction>(),
-        example: r#"{"operations":[{"check":{"key":"balance","if_absent":true}},{"put":{"key":"balance","value":"7"}},{"submit":{"type":"mail","payload":{"to":"ada"}}}]}"#,
+        example: concat!(
+            r#"{"operations":[{"check":{"key":"balance","if_absent":true}},"#,
+            r#"{"put":{"key":"balance","value":"7"}},"#,
+            r#"{"submit":{"type":"mail","payload":{"to":"ada"}}}]}"#
+        ),
     }),
     answers: &[Given::ok("All of it is done.", of::<TransactionDone>())],
     refuses: &[Code::NotFound, Code::Conflict, Code::Fenced, Code::Full, Code::NoSpace],
