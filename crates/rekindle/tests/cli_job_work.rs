@@ -66,8 +66,8 @@ fn terminate(child: &Child) {
     kill_process(Pid::from_child(child), Signal::TERM).unwrap();
 }
 
-/// The job is cancelled while its command runs: the next heartbeat is fenced, the command is told to
-/// end, and what it printed is dropped. The worker goes on with the next job.
+/// The job is cancelled while its command runs: the next heartbeat is fenced, the command is told
+/// to end, and what it printed is dropped. The worker goes on with the next job.
 #[test]
 fn a_command_whose_claim_is_lost_is_ended() {
     let dir = tempfile::tempdir().unwrap();
@@ -135,8 +135,8 @@ fn a_wait_goes_through_a_restart() {
     assert_eq!(waiting.end(), (vec![json!({"late": true})], 0));
 }
 
-/// A file is submitted, and worked on by two workers, while the server is killed: every line has one
-/// job, every job is completed once.
+/// A file is submitted, and worked on by two workers, while the server is killed: every line has
+/// one job, every job is completed once.
 ///
 /// fault: S1
 #[test]

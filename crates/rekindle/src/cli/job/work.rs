@@ -45,8 +45,9 @@ const GIVE_BACK: Duration = Duration::from_secs(2);
 /// Run a command for each job: exit 0 completes it, anything else fails the attempt.
 ///
 /// The command gets the payload on standard input, and REKINDLE_JOB_ID, REKINDLE_JOB_TYPE,
-/// REKINDLE_JOB_ATTEMPT and REKINDLE_JOB_TOKEN in its environment. What it prints, at most 1 MiB, is
-/// the result. Where it fails, the last lines of its standard error are the error. Claims are kept
+/// REKINDLE_JOB_ATTEMPT and REKINDLE_JOB_TOKEN in its environment. What it prints, at most 1 MiB,
+/// is the result.
+/// Where it fails, the last lines of its standard error are the error. Claims are kept
 /// while it runs. A command whose job is somebody else's by now, or was cancelled, gets SIGTERM and
 /// 5 s later SIGKILL. SIGTERM and SIGINT let the commands finish; a second one kills them and gives
 /// their jobs back.
