@@ -148,6 +148,8 @@ fn a_file_and_its_workers_survive_the_death_of_the_server() {
     let places = (server.grpc.to_string(), server.http.to_string());
     ok(&server, &["job", "type", "set", "t", "--lease", "2s"]);
     let workers = [(); 2].map(|()| work(&server, &["--concurrency", "2", "--", "cat"]));
+    // Both wait for work: a server that dies before that was never there.
+    until(|| server.get("/metrics").body.contains("rekindle_long_polls 2\n"));
     let arguments = ["job", "submit", "t", "--file", "-", "--timeout", "30s"];
     let mut submitting = Talking::start(command(&server, &arguments));
     let half: String = (0..JOBS / 2).map(|number| format!("{number}\n")).collect();
