@@ -4,13 +4,14 @@ use std::collections::BTreeSet;
 use std::io::{BufRead as _, BufReader};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
+use std::time::Instant;
 
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 
 use super::cli_harness::{Answered, Talking, cli, command, ok};
 use super::cli_jobs::{claim, events, line, restart, show, submit, until};
-use super::harness::{Dropped, Server, wait};
+use super::harness::{DEADLINE, Dropped, Server, wait};
 
 #[test]
 fn a_command_works_on_each_job() {
@@ -114,6 +115,24 @@ fn sigterm_finishes_the_running_job() {
     let job = show(&server, &ids[0]);
     assert_eq!((&job["status"], &job["result"]), (&json!("completed"), &json!("go")));
     assert_eq!(show(&server, &ids[1])["status"], "pending");
+}
+
+/// A waiter is answered at the end of its job, not at that of its long poll: the end is told before
+/// reads see it.
+#[test]
+fn no_end_is_missed_by_who_waits_for_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let server = Server::start(dir.path());
+    let began = Instant::now();
+    for _ in 0..20 {
+        let id = submit(&server, &["t"]);
+        let (_, token) = claim(&server, "t");
+        let waiting = Talking::start(command(&server, &["job", "wait", &id]));
+        until(|| server.get("/metrics").body.contains("rekindle_long_polls 1\n"));
+        line(&server, &["job", "complete", &id, &token]);
+        assert_eq!(waiting.end(), (vec![json!(null)], 0));
+    }
+    assert!(began.elapsed() < DEADLINE, "one long poll takes that long");
 }
 
 /// A waiter is answered at the end, also through a restart of the server.
