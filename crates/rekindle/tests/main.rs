@@ -16,6 +16,8 @@ mod cli_backup;
 mod cli_fixtures;
 mod cli_harness;
 mod cli_inspect;
+mod cli_job_work;
+mod cli_jobs;
 mod cli_kv;
 mod cli_receive;
 mod cli_recovery;

@@ -407,7 +407,7 @@ fn lists_page_through_everything_once() {
         let (mut found, mut after) = (Vec::new(), None);
         loop {
             let filter =
-                JobFilter { kind, statuses, newest_first, after, limit: 7, unique_key: None };
+                JobFilter { kind, statuses, newest_first, after, limit: 7, ..JobFilter::default() };
             let page = jobs(&store).list(&filter).unwrap();
             found.extend(page.jobs.iter().map(|job| job.id));
             match page.next {

@@ -1,8 +1,9 @@
 //! Workers: claim, run a handler, keep claims alive, settle; through reconnects.
 //!
 //! Messages and jobs are worked on by one mechanism; a [`Source`] says what differs. Invariants: at
-//! most `concurrency` handlers run; a claim is kept as long as its handler runs; what was claimed is
-//! settled or given back before a worker returns, as far as the server can be reached; work whose
+//! most `concurrency` handlers run; a claim is kept as long as its handler runs; what was claimed
+//! is settled or given back before a worker returns, as far as the server can be reached;
+//! work whose
 //! settlement is lost comes back when its claim runs out.
 
 mod jobs;

@@ -5,13 +5,13 @@
 
 use std::ops::Bound;
 
-use rekindle_database::{Database, KeyspaceId, Row, Snapshot, Value};
+use rekindle_database::{Database, KeyspaceId, Row, Snapshot, Transaction, Value};
 
 use crate::claims::Subject;
 use crate::claims::attempts::{Attempts, UNDER_REVIEW};
 use crate::claims::lease::Lease;
 use crate::error::Error;
-use crate::exec::Core;
+use crate::exec::{Answer, Command, Core, Stop};
 use crate::jobs::change::no_job;
 use crate::jobs::job::{self, Head};
 use crate::jobs::kind::JobType;
@@ -229,6 +229,20 @@ pub(super) fn show(core: &Core, id: Subject) -> Result<JobDetail, Error> {
         result: done.map(|outcome| outcome.detail.to_vec()),
         events: read.events(),
     })
+}
+
+/// Reads whether a job is finished among what is ordered; its answer comes when everybody sees that.
+pub(super) struct End(pub(super) Subject);
+
+impl Command for End {
+    type Value = bool;
+    // It adds nothing.
+    const FREES_WORK: bool = true;
+
+    fn build(&mut self, core: &Core, txn: &mut Transaction) -> Result<Answer<bool>, Stop> {
+        let outcome = txn.get(core.keyspaces.job_outcomes, &key::encode(self.0))?;
+        Ok(Answer::new(outcome.is_some()))
+    }
 }
 
 /// Rows of one keyspace inside a window of keys, in the order of their keys.

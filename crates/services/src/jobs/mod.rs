@@ -269,9 +269,11 @@ impl Jobs {
                 }
                 deadline.as_mut().poll(context).map(|()| false)
             });
-            if !ended.await {
+            if !ended.await || self.core.closing.load(Ordering::Acquire) {
                 return self.show(id);
             }
+            // An end is told before reads see it: a look now might miss it, and the next wait too.
+            self.core.submit_async(&mut look::End(id)).await?.await?;
         }
     }
 

@@ -17,7 +17,7 @@ use super::shown::word;
 use super::submit::whole_input;
 use crate::cli::failure::Failure;
 use crate::cli::output::{Json, Out, say};
-use crate::cli::{Outcome, durations};
+use crate::cli::{Outcome, durations, page};
 
 /// Call a job off, whoever works on it: its token is fenced.
 #[derive(Args, Debug)]
@@ -50,8 +50,8 @@ pub(super) struct ClaimArgs {
     #[arg(required = true, value_name = "TYPE")]
     types: Vec<String>,
     /// The most
-    #[arg(long, default_value_t = 1, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1_000))]
-    max: u32,
+    #[arg(long, default_value_t = 1, value_name = "N", value_parser = page)]
+    max: u64,
     /// How long to wait for the first one (ms, s, m, h)
     #[arg(long, default_value = "0s", value_parser = durations::parse, value_name = "DURATION")]
     wait: Duration,
@@ -157,7 +157,7 @@ struct ChangedLine<'a> {
 
 pub(super) async fn claim(jobs: &Jobs, args: ClaimArgs) -> Outcome {
     let claim = ClaimJobs {
-        max: args.max,
+        max: u32::try_from(args.max).unwrap_or(u32::MAX),
         wait: args.wait,
         lease: args.lease.unwrap_or_default(),
         worker: format!("claim-{}", std::process::id()),

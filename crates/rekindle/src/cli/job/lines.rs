@@ -123,7 +123,8 @@ mod tests {
             assert_eq!((&job.payload[..], job.priority), (line.as_bytes(), 7), "{line}");
         }
         let job = read(
-            r#"{"payload":{"n": 1.00},"type":"u","priority":-3,"at":"+5m","unique":"k","max_attempts":0}"#,
+            r#"{"payload":{"n": 1.00},"type":"u","priority":-3,"at":"+5m","unique":"k",
+                "max_attempts":0}"#,
         );
         let job = job.unwrap();
         assert_eq!((job.r#type.as_str(), &job.payload[..]), ("u", &br#"{"n": 1.00}"#[..]));

@@ -20,8 +20,8 @@ pub(super) struct ListArgs {
     /// Only this type
     #[arg(long = "type", value_name = "TYPE")]
     kind: Option<String>,
-    /// Only this status: scheduled, pending, processing, completed, failed, cancelled, needs_review;
-    /// may be repeated
+    /// Only this status: scheduled, pending, processing, completed, failed, cancelled or
+    /// needs_review; may be repeated
     #[arg(long, value_name = "STATUS", value_parser = status)]
     status: Vec<JobStatus>,
     /// Only the one that has this unique key

@@ -1,12 +1,12 @@
 //! `rekindle job …`: one file per group of commands.
 
 mod claims;
+mod kinds;
 mod lines;
 mod list;
 mod show;
 mod shown;
 mod submit;
-mod types;
 mod work;
 
 use clap::{Args, Subcommand};
@@ -56,7 +56,7 @@ enum JobCommand {
     /// Run a command for each job: exit 0 completes it, anything else fails the attempt
     Work(work::WorkArgs),
     /// Look at the types of jobs, and set how they are treated
-    Type(types::TypeArgs),
+    Type(kinds::TypeArgs),
 }
 
 pub(super) async fn run(args: JobArgs) -> Outcome {
@@ -75,7 +75,7 @@ pub(super) async fn run(args: JobArgs) -> Outcome {
         JobCommand::Fail(args) => claims::fail(&jobs, args).await,
         JobCommand::Release(args) => claims::release(&jobs, args).await,
         JobCommand::Work(args) => work::run(&client, args).await,
-        JobCommand::Type(args) => types::run(&jobs, args).await,
+        JobCommand::Type(args) => kinds::run(&jobs, args).await,
     }
 }
 

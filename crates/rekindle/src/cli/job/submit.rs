@@ -34,8 +34,9 @@ const TOLD_EVERY: Duration = Duration::from_secs(1);
 /// key: then "id" is that one, and nothing was submitted.
 ///
 /// With --file each line is a job: an object with the key "payload" describes one ({"payload":…}
-/// and, where wanted, "type", "priority", "at", "unique", "max_attempts"); any other line of JSON is
-/// a payload as it stands. Each line has one result on standard output, in the order of the lines,
+/// and, where wanted, "type", "priority", "at", "unique", "max_attempts"); any other line of JSON
+/// is a payload as it stands.
+/// Each line has one result on standard output, in the order of the lines,
 /// with its number: {"line":1,"id":…}, or {"line":2,"error":…}, or {"line":3,"outcome":"unknown"}.
 /// A server that restarts meanwhile is waited for: no job is lost, none is there twice.
 #[derive(Args, Debug)]

@@ -4,18 +4,21 @@
 //! alone decides between complete and fail; what it prints is bounded before it is kept; a command
 //! whose claim was lost is told to end, then killed, and what it printed is dropped.
 
+use std::convert::Infallible;
 use std::process::{ExitStatus, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use clap::Args;
-use rekindle_client::{Client, Job, JobRelease, JobSummary, JobVerdict, JobWorker, Jobs};
+use rekindle_client::{
+    Client, Job, JobHandle, JobRelease, JobSummary, JobVerdict, JobWorker, Jobs,
+};
 use rekindle_recovery::exit;
 use rustix::process::Signal;
 use tokio::io::{AsyncRead, AsyncReadExt as _};
 use tokio::process::Child;
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 
 use super::patient;
 use crate::cli::failure::Failure;
@@ -42,8 +45,9 @@ const GIVE_BACK: Duration = Duration::from_secs(2);
 /// Run a command for each job: exit 0 completes it, anything else fails the attempt.
 ///
 /// The command gets the payload on standard input, and REKINDLE_JOB_ID, REKINDLE_JOB_TYPE,
-/// REKINDLE_JOB_ATTEMPT and REKINDLE_JOB_TOKEN in its environment. What it prints, at most 1 MiB, is
-/// the result. Where it fails, the last lines of its standard error are the error. Claims are kept
+/// REKINDLE_JOB_ATTEMPT and REKINDLE_JOB_TOKEN in its environment. What it prints, at most 1 MiB,
+/// is the result.
+/// Where it fails, the last lines of its standard error are the error. Claims are kept
 /// while it runs. A command whose job is somebody else's by now, or was cancelled, gets SIGTERM and
 /// 5 s later SIGKILL. SIGTERM and SIGINT let the commands finish; a second one kills them and gives
 /// their jobs back.
@@ -143,21 +147,19 @@ async fn handle(work: Arc<Work>, job: Job) -> JobVerdict {
     let Some((mut child, group)) = work.processes.start(&mut command, &claimed.token) else {
         return JobVerdict::Release;
     };
-    let verdict = tokio::select! {
-        biased;
-        verdict = run_to_end(&mut child, claimed.payload) => Some(verdict),
-        () = handle.lost() => None,
-    };
-    let verdict = match verdict {
-        Some(verdict) => verdict,
-        None => end(&mut child, &group).await,
-    };
+    let verdict = run_to_end(&mut child, &group, claimed.payload, &handle).await;
     // One that was killed with the others did not fail.
     if work.processes.is_killed() { JobVerdict::Release } else { verdict }
 }
 
-/// Feeds the command, and reads what it prints until it ends.
-async fn run_to_end(child: &mut Child, payload: Bytes) -> JobVerdict {
+/// Feeds the command, and reads what it prints until it ends. One whose claim is lost is told to
+/// end; it is read on, so that what it still prints does not kill it.
+async fn run_to_end(
+    child: &mut Child,
+    group: &Group<'_>,
+    payload: Bytes,
+    handle: &JobHandle,
+) -> JobVerdict {
     let (mut result, mut error) = (Kept::head(), Kept::tail());
     let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
     let feed = feed(child.stdin.take(), payload);
@@ -165,14 +167,14 @@ async fn run_to_end(child: &mut Child, payload: Bytes) -> JobVerdict {
         let pipes = async {
             tokio::join!(read(stdout, &mut result, false), read(stderr, &mut error, true))
         };
-        tokio::pin!(pipes);
+        let (ended, stopping) = (fed(feed, child.wait()), stop(group, handle));
+        tokio::pin!(pipes, ended, stopping);
         let mut read_all = false;
-        let ended = fed(feed, child.wait());
-        tokio::pin!(ended);
         let status = loop {
             tokio::select! {
                 status = ended.as_mut() => break status,
                 _ = pipes.as_mut(), if !read_all => read_all = true,
+                never = stopping.as_mut() => match never {},
             }
         };
         if !read_all {
@@ -181,10 +183,21 @@ async fn run_to_end(child: &mut Child, payload: Bytes) -> JobVerdict {
         status
     };
     match status {
+        // What it decided is not said.
+        _ if handle.is_lost() => JobVerdict::Release,
         Ok(status) if status.success() => completed(result),
         Ok(status) => failed(message(status, &error)),
         Err(error) => failed(format!("cannot wait for the command: {error}")),
     }
+}
+
+/// Once the claim is lost: SIGTERM, then SIGKILL.
+async fn stop(group: &Group<'_>, handle: &JobHandle) -> Infallible {
+    handle.lost().await;
+    group.signal(Signal::TERM);
+    sleep(TERM).await;
+    group.signal(Signal::KILL);
+    std::future::pending().await
 }
 
 fn completed(result: Kept) -> JobVerdict {
@@ -207,18 +220,6 @@ fn message(status: ExitStatus, error: &Kept) -> String {
         "" => reason(status),
         text => format!("{}: {text}", reason(status)),
     }
-}
-
-/// Its claim is lost: SIGTERM, then SIGKILL. What it decided is not said.
-async fn end(child: &mut Child, group: &Group<'_>) -> JobVerdict {
-    group.signal(Signal::TERM);
-    let ended = timeout(TERM, child.wait()).await.is_ok();
-    // Also what stayed in the group of one that has ended.
-    group.signal(Signal::KILL);
-    if !ended {
-        drop(child.wait().await);
-    }
-    JobVerdict::Release
 }
 
 /// A bounded part of what was printed.
