@@ -67,6 +67,8 @@ pub const LIST_JOBS_MAX: usize = 1_000;
 pub const LIST_HISTORIES_MAX: usize = 100;
 /// Jobs that one page of a list looks at.
 pub const LIST_JOBS_LOOKED_AT: usize = 10_000;
+/// Claims that are looked at to tell who works.
+pub const WORKERS_CLAIMS_MAX: usize = 1_000;
 
 /// Most queues of one page of a list.
 pub const LIST_QUEUES_MAX: usize = 1_000;

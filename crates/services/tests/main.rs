@@ -17,6 +17,7 @@ mod golden;
 mod identity;
 mod job_damage;
 mod job_model;
+mod job_workers;
 mod jobs;
 mod kv;
 mod leases;

@@ -4,6 +4,7 @@
 //! it looks at a bounded number of them.
 
 use std::ops::Bound;
+use std::sync::Arc;
 
 use rekindle_database::{Database, KeyspaceId, Row, Snapshot, Transaction, Value};
 
@@ -197,11 +198,10 @@ pub(super) fn info(stored: &Stored, id: Subject, kind: &JobType, now: Now) -> Jo
     }
 }
 
-/// One job with everything that is known of it.
-pub(super) fn show(core: &Core, id: Subject) -> Result<JobDetail, Error> {
+/// The rows of one job at one moment, and its type; a job that is not there is refused.
+fn rows(core: &Core, snapshot: &Snapshot, id: Subject) -> Result<(Stored, Arc<JobType>), Error> {
     let kind = core.index.line_of(id.line).and_then(|line| line.jobs().cloned());
     let kind = kind.ok_or_else(|| no_job(id))?;
-    let snapshot = core.database.snapshot()?;
     let keyspaces = &core.keyspaces;
     let key = key::encode(id);
     let get = |keyspace: KeyspaceId| snapshot.get(keyspace, &key);
@@ -214,7 +214,20 @@ pub(super) fn show(core: &Core, id: Subject) -> Result<JobDetail, Error> {
     if stored.job.is_none() {
         return Err(no_job(id));
     }
-    let progress = get(keyspaces.job_progress)?;
+    Ok((stored, kind))
+}
+
+/// What a list says of one job.
+pub(super) fn glance(core: &Core, id: Subject) -> Result<JobInfo, Error> {
+    let (stored, kind) = rows(core, &core.database.snapshot()?, id)?;
+    Ok(info(&stored, id, &kind, Now::of(&core.database)))
+}
+
+/// One job with everything that is known of it.
+pub(super) fn show(core: &Core, id: Subject) -> Result<JobDetail, Error> {
+    let snapshot = core.database.snapshot()?;
+    let (stored, kind) = rows(core, &snapshot, id)?;
+    let progress = snapshot.get(core.keyspaces.job_progress, &key::encode(id))?;
     let progress = progress.as_ref().and_then(|row| parse_progress(&row.bytes));
     let progress = progress.map(|(at_ms, words)| (at_ms, words.to_vec()));
     let info = info(&stored, id, &kind, Now::of(&core.database));

@@ -20,6 +20,7 @@ mod set_type;
 pub mod state;
 pub(crate) mod submit;
 pub(crate) mod work;
+mod workers;
 
 use std::pin::pin;
 use std::sync::Arc;
@@ -33,6 +34,7 @@ pub use calls::{
 };
 pub use state::{Change, Status};
 pub(crate) use work::give_up;
+pub use workers::{WorkerInfo, Workers};
 
 use crate::claims::grant::check_count;
 use crate::claims::index::For;
@@ -240,6 +242,21 @@ impl Jobs {
             return Err(not_a_job(id));
         }
         look::show(&self.core, id)
+    }
+
+    /// What a list says of one job: not what it carries, so it costs little however large that is.
+    pub fn glance(&self, id: JobId) -> Result<JobInfo, Error> {
+        self.core.alive()?;
+        if !id.is_job() {
+            return Err(not_a_job(id));
+        }
+        look::glance(&self.core, id)
+    }
+
+    /// Who holds claims now.
+    pub fn workers(&self) -> Result<Workers, Error> {
+        self.core.alive()?;
+        workers::workers(&self.core)
     }
 
     /// A page of jobs.

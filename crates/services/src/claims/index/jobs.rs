@@ -61,6 +61,26 @@ impl Index {
         self.lock().lines.get(&line).map(|line| line.job_counts()).unwrap_or_default()
     }
 
+    /// Up to `max` jobs with a claim, type by type, of each those whose claims end first, and
+    /// whether there are more.
+    pub(crate) fn claimed_jobs(&self, max: usize) -> (Vec<(Arc<JobType>, u64)>, bool) {
+        let kinds = self.job_types();
+        let inner = self.lock();
+        let mut found = Vec::new();
+        for kind in kinds {
+            let Some(line) = inner.lines.get(&kind.id) else { continue };
+            // One beyond `max` tells that there are more.
+            let left = max.saturating_add(1).saturating_sub(found.len());
+            found.extend(line.claimed(left).map(|number| (Arc::clone(&kind), number)));
+            if found.len() > max {
+                break;
+            }
+        }
+        let more = found.len() > max;
+        found.truncate(max);
+        (found, more)
+    }
+
     /// Makes jobs ready whose wall time has come. Answers how many became ready, and when the next
     /// one is due.
     pub(crate) fn due_wall(&self, wall_ms: u64) -> (u64, Option<u64>) {

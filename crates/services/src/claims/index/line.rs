@@ -303,6 +303,11 @@ impl LineIndex {
         due.take(max).map(|(_, number)| *number)
     }
 
+    /// Up to `max` leased units, those whose leases end first.
+    pub(crate) fn claimed(&self, max: usize) -> impl Iterator<Item = u64> {
+        self.leased.iter().take(max).map(|(_, number)| *number)
+    }
+
     /// Every unit goes; answers the deadlines and numbers of those that were leased.
     pub(crate) fn clear(&mut self) -> BTreeSet<(u64, u64)> {
         self.ready = Ready::default();
