@@ -41,6 +41,7 @@ mod server_life;
 mod server_limits;
 mod server_malformed;
 mod server_page;
+mod server_page_jobs;
 mod server_progress;
 mod server_recovery_mode;
 mod server_reviews;
