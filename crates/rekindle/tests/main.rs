@@ -37,6 +37,7 @@ mod server_damage;
 mod server_health;
 mod server_http;
 mod server_inside;
+mod server_jobs;
 mod server_life;
 mod server_limits;
 mod server_malformed;

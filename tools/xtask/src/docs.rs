@@ -72,6 +72,8 @@ pub(crate) fn run(root: &Path, blocks: Blocks) -> Result<(), String> {
             let script = fs::read_to_string(&example)
                 .map_err(|error| format!("{}: {error}", example.display()))?;
             let place = example.strip_prefix(root).unwrap_or(&example).display().to_string();
+            // Where the files are that stand beside it.
+            let script = format!("EXAMPLES='{}'\n{script}", root.join("examples").display());
             let start = Instant::now();
             match run_block(root, Some(program), &Block { line: 1, script }) {
                 Ok(()) => say!("docs: {place} passed in {:.1?}", start.elapsed()),

@@ -175,6 +175,14 @@ pub static KEYS: &[Key] = &[
         set: |config, raw| values::bytes(raw, 4 << 10, TIB).map(|rate| config.scrub_rate = rate),
     },
     Key {
+        section: "jobs",
+        name: "dispatch_capacity",
+        default: "1000",
+        help: "Jobs of one type that a start makes deliverable at once; more follow as these are \
+               claimed.",
+        set: |config, raw| values::count(raw, 1, 1_000_000).map(|n| config.dispatch_capacity = n),
+    },
+    Key {
         section: "engine",
         name: "max_state_bytes",
         default: "auto",

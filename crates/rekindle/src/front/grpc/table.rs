@@ -61,6 +61,7 @@ const WRITE_KV: Permission = Permission::Needs(Subject::Kv, Verb::Write);
 const READ_JOB: Permission = Permission::Needs(Subject::Job, Verb::Read);
 const SUBMIT: Permission = Permission::Needs(Subject::Job, Verb::Write);
 const WORK: Permission = Permission::Needs(Subject::Job, Verb::Ack);
+const TRANSACT: Permission = Permission::Needs(Subject::Everything, Verb::Write);
 const MANAGE_JOB: Permission = Permission::Needs(Subject::Job, Verb::Manage);
 
 /// All methods; the busiest first, because they are looked for in this order.
@@ -97,6 +98,11 @@ pub static METHODS: &[Method] = &[
     Method::single("/rekindle.v1.Jobs/SetType", MANAGE_JOB),
     Method::single("/rekindle.v1.Jobs/ListTypes", READ_JOB),
     Method::single("/rekindle.v1.Jobs/ShowType", READ_JOB),
+    Method::single("/rekindle.v1.Transactions/Run", TRANSACT),
+    Method::single("/rekindle.v1.Schedules/Create", MANAGE_JOB),
+    Method::single("/rekindle.v1.Schedules/Delete", MANAGE_JOB),
+    Method::single("/rekindle.v1.Schedules/List", READ_JOB),
+    Method::single("/rekindle.v1.Schedules/Show", READ_JOB),
     Method::single("/grpc.health.v1.Health/Check", Permission::Probe),
     Method::single("/grpc.health.v1.Health/Watch", Permission::Probe),
 ];
