@@ -57,7 +57,7 @@ impl Filter {
     }
 
     /// Its parameters for `base`.
-    pub(super) fn query<'a>(&'a self, base: &str, more: &[(&'a str, &'a str)]) -> String {
+    pub(super) fn query(&self, base: &str, more: &[(&str, &str)]) -> String {
         let order = if self.oldest_first { "false" } else { "" };
         let mut all = vec![
             ("type", self.kind.as_str()),
@@ -79,8 +79,9 @@ impl Filter {
     fn api(&self) -> String {
         // There the oldest come first unless one asks.
         let plain = Self { oldest_first: false, ..self.clone() };
-        let order: &[_] = if self.oldest_first { &[] } else { &[("newest_first", "true")] };
-        plain.query("/v1/jobs", order)
+        let order = if self.oldest_first { "" } else { "true" };
+        let limit = JOBS_PAGE.to_string();
+        plain.query("/v1/jobs", &[("newest_first", order), ("limit", &limit)])
     }
 }
 
@@ -176,25 +177,33 @@ fn form(view: &JobsScreen) -> Markup {
     let several = status.contains(',');
     html! {
         form.filter method="get" action="/ui/jobs" role="search" {
-            label for="type" { "Type" }
-            input #type name="type" type="text" value=(kind) maxlength=(NAME_BYTES_MAX)
-                list="types" autocomplete="off" spellcheck="false";
+            div.field {
+                label for="type" { "Type" }
+                input #type name="type" type="text" value=(kind) maxlength=(NAME_BYTES_MAX)
+                    list="types" autocomplete="off" spellcheck="false";
+            }
             datalist #types { @for name in &view.types { option value=(name) {} } }
-            label for="status" { "Status" }
-            select #status name="status" {
-                option value="" selected[status.is_empty()] { "any" }
-                @if several { option value=(status) selected { (status) } }
-                @for one in Status::ALL {
-                    option value=(one.as_str()) selected[status == one.as_str()] { (word(one)) }
+            div.field {
+                label for="status" { "Status" }
+                select #status name="status" {
+                    option value="" selected[status.is_empty()] { "any" }
+                    @if several { option value=(status) selected { (status) } }
+                    @for one in Status::ALL {
+                        option value=(one.as_str()) selected[status == one.as_str()] { (word(one)) }
+                    }
                 }
             }
-            label for="unique_key" { "Unique key" }
-            input #unique_key name="unique_key" type="text" value=(unique_key)
-                maxlength=(UNIQUE_KEY_BYTES_MAX) autocomplete="off" spellcheck="false";
-            label for="newest_first" { "Order" }
-            select #newest_first name="newest_first" {
-                option value="true" selected[!*oldest_first] { "newest first" }
-                option value="false" selected[*oldest_first] { "oldest first" }
+            div.field {
+                label for="unique_key" { "Unique key" }
+                input #unique_key name="unique_key" type="text" value=(unique_key)
+                    maxlength=(UNIQUE_KEY_BYTES_MAX) autocomplete="off" spellcheck="false";
+            }
+            div.field {
+                label for="newest_first" { "Order" }
+                select #newest_first name="newest_first" {
+                    option value="true" selected[!*oldest_first] { "newest first" }
+                    option value="false" selected[*oldest_first] { "oldest first" }
+                }
             }
             button type="submit" { "Filter" }
             @if view.filter.is_narrow() { a href="/ui/jobs" { "All jobs" } }
@@ -368,13 +377,13 @@ pub(super) mod tests {
             "in 1 m",
             "2<span class=\"quiet\"> of 10",
             "curl 'http://127.0.0.1:7610/v1/jobs?type=a%26b&amp;status=failed&amp;unique_key=it%27s\
-             &amp;after=j0'",
+             &amp;after=j0&amp;limit=50'",
         ] {
             assert!(text.contains(part), "{part} is missing in {text}");
         }
         assert!(!text.contains("<script") && text.contains("&lt;script&gt;"), "{text}");
         let newest = JobsScreen { filter: Filter::of_type("t"), ..view };
-        assert!(shown(&newest).contains("/v1/jobs?type=t&amp;newest_first=true'"));
+        assert!(shown(&newest).contains("/v1/jobs?type=t&amp;newest_first=true&amp;limit=50'"));
     }
 
     /// Where nothing is shown, the page says why and what to do.

@@ -35,7 +35,7 @@ pub(super) fn ahead(now_ms: u64, ms: u64) -> Markup {
     html! {
         time datetime=(text::machine_moment(ms)) title=(text::moment(ms)) {
             @match ms.checked_sub(now_ms) {
-                None | Some(0) => "now",
+                None | Some(0..1_000) => "now",
                 Some(left_ms) => { "in " (text::age(left_ms)) }
             }
         }
