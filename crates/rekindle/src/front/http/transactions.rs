@@ -67,7 +67,7 @@ pub(super) struct CheckKey {
 /// A key that is set.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub(super) struct PutKey {
+pub(super) struct PutOne {
     /// The key as text.
     key: Option<String>,
     /// The key as base64, instead of `key`.
@@ -84,7 +84,7 @@ pub(super) struct PutKey {
 /// A key that is removed.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub(super) struct DeleteKey {
+pub(super) struct DeleteOne {
     /// The key as text.
     key: Option<String>,
     /// The key as base64, instead of `key`.
@@ -159,9 +159,9 @@ pub(super) enum OneOperation {
     /// A key must be so.
     Check(#[schemars(with = "CheckKey")] Object<CheckKey>),
     /// A key is set.
-    Put(#[schemars(with = "PutKey")] Object<PutKey>),
+    Put(#[schemars(with = "PutOne")] Object<PutOne>),
     /// A key is removed.
-    Delete(#[schemars(with = "DeleteKey")] Object<DeleteKey>),
+    Delete(#[schemars(with = "DeleteOne")] Object<DeleteOne>),
     /// A message is sent.
     Send(#[schemars(with = "SendMessage")] Object<SendMessage>),
     /// A message is finished.
