@@ -76,7 +76,7 @@ pub(super) fn table(view: &SchedulesScreen) -> Markup {
         };
     }
     let table = html! {
-        table.rows {
+        table.rows.cards {
             caption.unseen { "Schedules, and when they fire" }
             thead {
                 tr {
@@ -103,27 +103,27 @@ fn row(schedule: &ScheduleInfo, last: Option<&JobInfo>, now: Now) -> Markup {
     let fired_ms = last.and_then(|job| job.schedule.as_ref()).map(|(_, at_ms)| *at_ms);
     html! {
         tr {
-            th scope="row" { (schedule.name) }
-            td { (of_type(&schedule.kind)) }
-            td.keep { code { (schedule.cron) } }
-            td.keep { (schedule.zone) }
-            td { (policy(schedule.missed)) }
-            td {
+            td { b { (schedule.name) } }
+            td.inline data-label="type" { (of_type(&schedule.kind)) }
+            td.inline.keep data-label="pattern" { code { (schedule.cron) } }
+            td.inline.keep data-label="zone" { (schedule.zone) }
+            td.inline data-label="missed times" { (policy(schedule.missed)) }
+            td data-label="next" {
                 @match schedule.next_ms {
-                    Some(ms) => { (at(ms)) br; span.quiet { (ahead(now.wall_ms, ms)) } }
+                    Some(ms) => { (at(ms)) " " span.quiet.under { (ahead(now.wall_ms, ms)) } }
                     None => span.quiet { "never again" },
                 }
             }
-            td {
+            td data-label="last" {
                 @match fired_ms {
-                    Some(ms) => { (at(ms)) br; span.quiet { (ago(now.wall_ms, ms)) } }
+                    Some(ms) => { (at(ms)) " " span.quiet.under { (ago(now.wall_ms, ms)) } }
                     None => span.quiet {
                         @if schedule.fired > 0 { "not known" } @else { "never" }
                     },
                 }
             }
-            td { (last_job(schedule.last_job, last)) }
-            td.number { (text::number(schedule.fired)) }
+            td.inline data-label="last job" { (last_job(schedule.last_job, last)) }
+            td.number.inline data-label="jobs made" { (text::number(schedule.fired)) }
         }
     }
 }
