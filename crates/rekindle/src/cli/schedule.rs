@@ -75,7 +75,8 @@ struct CreateArgs {
     zone: String,
     /// What is done about times that passed while the server was down: one job for all of them
     /// together, one for each, or none
-    #[arg(long, value_name = "POLICY", default_value = "one", value_parser = ["one", "all", "skip"])]
+    #[arg(long, value_name = "POLICY", default_value = "one",
+          value_parser = ["one", "all", "skip"])]
     missed: String,
     /// What is to be done: JSON, or - for standard input
     #[arg(long, value_name = "JSON|-")]

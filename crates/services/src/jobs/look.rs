@@ -244,7 +244,7 @@ pub(super) fn show(core: &Core, id: Subject) -> Result<JobDetail, Error> {
     })
 }
 
-/// Reads whether a job is finished among what is ordered; its answer comes when everybody sees that.
+/// Reads whether a job is finished among what is ordered; answered when everybody sees that.
 pub(super) struct End(pub(super) Subject);
 
 impl Command for End {

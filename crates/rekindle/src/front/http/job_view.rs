@@ -298,12 +298,19 @@ impl ChangedView {
 #[derive(Debug, Serialize, JsonSchema)]
 #[schemars(rename = "JobCounts")]
 pub(super) struct CountsView {
+    /// Waiting for their time, or for the pause before another attempt.
     scheduled: u64,
+    /// Ready, or waiting for a place of their type.
     pending: u64,
+    /// Held by a worker.
     processing: u64,
+    /// Done.
     completed: u64,
+    /// Given up.
     failed: u64,
+    /// Called off.
     cancelled: u64,
+    /// Waiting for the decision of a person.
     needs_review: u64,
 }
 

@@ -144,7 +144,7 @@ pub(super) const SUBMIT: Operation = Operation {
     summary: "Submits one job, or several.",
     about: "One job is answered 201 (200 where another one has its unique key), or refused as a \
             whole. `{\"jobs\":[…]}` is answered 200 with one result or problem for each; every job \
-            is a transaction of its own, and item `i` of an Idempotency-Key has the sequence + `i`.",
+            is a transaction of its own: item `i` of an Idempotency-Key has the sequence + `i`.",
     parameters: &[],
     takes: Some(Taken {
         shape: of::<SubmitJobs>(),
@@ -272,7 +272,7 @@ fn told(submitted: &Acknowledged<Submitted>) -> SubmittedJob {
 struct JobsPage {
     /// In the order of their submission, or the other way round.
     jobs: Vec<JobView>,
-    /// What to give as `after` for the next page. A page may be short, even empty, and not the last.
+    /// What to give as `after` for the next page. A short or empty page need not be the last.
     next: Option<String>,
 }
 
