@@ -24,7 +24,9 @@ pub(super) fn carried(name: &str, bytes: &[u8], all: &str) -> Markup {
         @if bytes.is_empty() {
             p.quiet { "Nothing: 0 bytes." }
         } @else {
-            pre.carried role="region" tabindex="0" aria-label=(name) { code { (shown) @if !whole { "…" } } }
+            pre.carried role="region" tabindex="0" aria-label=(name) {
+                code { (shown) @if !whole { "…" } }
+            }
             p.quiet {
                 (kind) ", " (size) "."
                 @if !whole {

@@ -225,7 +225,10 @@ fn form(item: &ReviewItem, token: &FormToken) -> Markup {
                 @for decision in &item.decisions {
                     label.choice {
                         input type="radio" name="decision" value=(decision.as_str()) required;
-                        span { b { (decision.as_str()) } " " (means(*decision, item.job_type.is_some())) }
+                        span {
+                            b { (decision.as_str()) } " "
+                            (means(*decision, item.job_type.is_some()))
+                        }
                     }
                 }
             }

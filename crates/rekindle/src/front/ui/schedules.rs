@@ -92,7 +92,9 @@ pub(super) fn table(view: &SchedulesScreen) -> Markup {
                 }
             }
             tbody {
-                @for (schedule, last) in &view.schedules { (row(schedule, last.as_ref(), view.now)) }
+                @for (schedule, last) in &view.schedules {
+                    (row(schedule, last.as_ref(), view.now))
+                }
             }
         }
     };

@@ -82,7 +82,7 @@ fn row(worker: &WorkerInfo, now: Now) -> Markup {
                     a href=(Filter::of_type(name).with(Status::Processing).link()) { (name) }
                     @if worker.types.len() > 1 { " " span.quiet { (text::number(*jobs)) } }
                 }
-                @if unnamed > 0 { " and " (text::number(u64::try_from(unnamed).unwrap_or(0))) " more" }
+                @if unnamed > 0 { " and " (unnamed) " more" }
             }
             td.number { (ago(now.log_ms, worker.oldest_ms)) }
             td.number { (ahead(now.log_ms, worker.deadline_ms)) }
