@@ -40,13 +40,15 @@ field() {
 serve
 rekindle queue create orders --visibility 1h >/dev/null
 rekindle job type set invoice --lease 1h >/dev/null
-version=$(rekindle kv put round 0 --json | field version)
+rekindle kv put round 0 >/dev/null
+version=$(rekindle kv get round --json | field version)
 
 done_rounds=0
+before=0
 round=0
 while [ $round -lt "$rounds" ]; do
     round=$((round + 1))
-    rekindle queue send orders "order $round" >/dev/null
+    echo "order $round" | rekindle queue send orders >/dev/null
     rekindle job submit invoice --payload "{\"round\":$round}" >/dev/null
     message=$(rekindle queue receive orders | field token)
     claimed=$(rekindle job claim invoice)
@@ -57,7 +59,7 @@ while [ $round -lt "$rounds" ]; do
     # Somewhere before, in or behind it; what it answered nobody trusts.
     (rekindle transact transaction.json >/dev/null 2>&1 || true) &
     transact=$!
-    sleep "0.0$((round * 7 % 10))"
+    sleep "$(printf 0.%04d $((round * 7 % 100)))"
     kill -9 $server
     wait $server 2>/dev/null || true
     wait $transact
@@ -78,13 +80,14 @@ while [ $round -lt "$rounds" ]; do
         exit 1
     fi
     # Nothing of it: it can be done still, and then it is all there.
+    before=$((before + 1))
     rekindle transact transaction.json >/dev/null
     [ "$(rekindle job show "$job" --json | field status)" = completed ]
     done_rounds=$((done_rounds + 1))
     version=$(rekindle kv get round --json | field version)
 done
 
-echo "$rounds rounds: each of them all or nothing"
+echo "$rounds rounds: all of it $((rounds - before)) times, nothing of it $before times, part of it never"
 kill $server
 wait $server
 trap - EXIT
