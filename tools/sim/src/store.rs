@@ -26,7 +26,7 @@ pub const SEGMENT_BYTES: u64 = 16 * 1024;
 pub const RAW: &str = "sim";
 
 /// The registry, those of the services, and [`RAW`].
-pub const KEYSPACES: u16 = 9;
+pub const KEYSPACES: u16 = 15;
 
 /// More rows than any run here has.
 pub const ALL_ROWS: usize = 1 << 20;
