@@ -12,6 +12,7 @@ use rekindle_recovery::LayerReport;
 use rekindle_services::{Options as ServiceOptions, Services};
 
 use crate::history::{History, Rows};
+use crate::jobs::Now;
 
 /// Where the store lives on its disk.
 pub const DIR: &str = "store";
@@ -133,6 +134,13 @@ impl Store {
         let raw = database.keyspace(RAW)?;
         assert!(raw.0 <= KEYSPACES, "every keyspace is looked at: set KEYSPACES to {}", raw.0);
         Ok(Self { database, services, raw, led })
+    }
+
+    /// The moment, by both clocks.
+    #[must_use]
+    pub fn now(&self) -> Now {
+        let wall_ms = self.database.env().clock.wall_ms();
+        Now { log_ms: self.database.log_time_ms(), wall_ms }
     }
 }
 
