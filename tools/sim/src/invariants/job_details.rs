@@ -4,7 +4,7 @@
 use rekindle_services::jobs::{JobDetail, Status};
 
 use super::Check;
-use crate::jobs::model::Job;
+use crate::jobs::job::Job;
 use crate::jobs::stamp;
 use crate::model::Model;
 use crate::store::Store;

@@ -9,7 +9,7 @@ use rekindle_services::jobs::{JobCounts, JobInfo, Status};
 use super::Check;
 use crate::jobs::Now;
 use crate::jobs::execute::all_jobs;
-use crate::jobs::model::{Job, Place, Span};
+use crate::jobs::job::{Job, Place, Span};
 use crate::model::Model;
 use crate::store::Store;
 

@@ -5,6 +5,7 @@
 
 pub mod effect;
 pub mod execute;
+pub mod job;
 pub mod model;
 pub mod plan;
 pub mod timetable;

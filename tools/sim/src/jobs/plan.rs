@@ -9,7 +9,7 @@ use rekindle_services::kv::Expect;
 use rekindle_services::queues::Token;
 use rekindle_services::schedules::Missed;
 
-use crate::jobs::model::{Job, Place};
+use crate::jobs::job::{Job, Place};
 use crate::jobs::{Deed, JobRequest, Rota, Step, Task};
 use crate::model::Model;
 use crate::plan::Planner;
