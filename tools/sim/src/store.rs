@@ -29,6 +29,9 @@ pub const RAW: &str = "sim";
 /// The registry, those of the services, and [`RAW`].
 pub const KEYSPACES: u16 = 15;
 
+/// Jobs of a type that a start makes deliverable at once: fewer than wait, so that windows open.
+const DISPATCH_CAPACITY: u64 = 3;
+
 /// More rows than any run here has.
 pub const ALL_ROWS: usize = 1 << 20;
 
@@ -129,7 +132,7 @@ impl Store {
     pub fn lead(database: Database) -> Result<Self, rekindle_services::Error> {
         let (services, led) = Services::lead(
             &database,
-            ServiceOptions { background: false, ..ServiceOptions::default() },
+            ServiceOptions { background: false, dispatch_capacity: DISPATCH_CAPACITY },
         )?;
         let raw = database.keyspace(RAW)?;
         assert!(raw.0 <= KEYSPACES, "every keyspace is looked at: set KEYSPACES to {}", raw.0);

@@ -17,14 +17,22 @@ pub fn check(model: &mut Model, store: &Store) -> Check {
     let now = store.now();
     let kinds: Vec<String> = model.jobs.types.keys().cloned().collect();
     for kind in kinds {
-        let (kinds, lease_ms) = (vec![kind.clone()], None);
-        let request = Request::Job(JobRequest::Claim { kinds, max: 1_000, lease_ms });
-        let answer = execute(store, &request, None)?;
-        if let Answer::Refused(refusal) = &answer {
-            return Err(format!("nothing can be claimed of {kind}: {refusal:?}"));
-        }
-        for (version, effect) in effects(&request, &answer, now) {
-            model.apply(version, &effect)?;
+        let lease_ms = None;
+        let request = JobRequest::Claim { kinds: vec![kind.clone()], max: 1_000, lease_ms };
+        let request = Request::Job(request);
+        // A start makes a few deliverable, and more as these are claimed.
+        loop {
+            let answer = execute(store, &request, None)?;
+            if let Answer::Refused(refusal) = &answer {
+                return Err(format!("nothing can be claimed of {kind}: {refusal:?}"));
+            }
+            let claimed = effects(&request, &answer, now);
+            for (version, effect) in &claimed {
+                model.apply(*version, effect)?;
+            }
+            if claimed.is_empty() {
+                break;
+            }
         }
         let left = model.jobs.pending(&kind);
         if !left.is_empty() && model.jobs.room(&kind) > 0 {
