@@ -204,7 +204,9 @@ impl Core {
         match built {
             Ok(answer) => Ok((txn, Ok(answer))),
             Err(Stop::Refused(error)) => {
-                txn.discard_writes();
+                if !cfg!(planted = "refused-writes-kept") {
+                    txn.discard_writes();
+                }
                 Ok((txn, Err(error)))
             }
             Err(Stop::Failed(error)) => Err(error.into()),
