@@ -385,8 +385,7 @@ pub fn check_client(
     job_places::check(&mut model, store)?;
     queue_order::check(&mut model, store)?;
     job_order::check(&mut model, store)?;
-    queue_places::check(&model, store)?;
-    job_places::check(&mut model, store)
+    queue_places::check(&model, store)
 }
 
 /// What is due is done, and told to the model, with the jobs that schedules made.

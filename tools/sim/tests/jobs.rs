@@ -64,7 +64,7 @@ fn census(run: &Run) -> BTreeMap<String, u32> {
 #[test]
 fn the_workload_does_everything_to_jobs() {
     let seed = 20_261_120;
-    let run = run(&SimulatedDisk::new(seed), seed, Length::strict(900, 55, 87)).unwrap();
+    let run = run(&SimulatedDisk::new(seed), seed, Length::strict(820, 55, 87)).unwrap();
     let census = census(&run);
     println!("{census:#?}");
     let status = |status: Status| format!("{:?}", Ok::<_, String>(status));

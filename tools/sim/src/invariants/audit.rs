@@ -6,8 +6,9 @@ use std::collections::BTreeMap;
 use super::Check;
 use crate::store::{ALL_ROWS, Store};
 
-/// Holds the audit log against the queues and schedules: numbers without a gap, no queue that nobody made, none
-/// that is there although it was deleted. A dead-letter queue may be made by its queue.
+/// Holds the audit log against queues, schedules and types: numbers without a gap, nothing that
+/// nobody made, nothing that is there although it was deleted. A dead-letter queue may be made by
+/// its queue.
 ///
 /// # Errors
 /// With the first record or queue that does not fit.

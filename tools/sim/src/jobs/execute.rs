@@ -1,5 +1,6 @@
 //! Requests about jobs and schedules, asked of a store through its public interface.
 
+use rekindle_services::Identity;
 use rekindle_services::jobs::{
     Change, ClaimRequest, Claimed, Done, Failure, Heartbeat, JobFilter, JobInfo, NewJob, Unique,
     When,
@@ -26,23 +27,7 @@ pub fn execute(store: &Store, request: &JobRequest) -> Result<Answer, String> {
             let done = jobs.set_type(kind, settings, WORKER, *identity);
             refused_or(done.map(|answer| Answer::Done(answer.version)))
         }
-        JobRequest::Submit(tasks, identity) => {
-            let payloads: Vec<Vec<u8>> = tasks.iter().map(Task::payload).collect();
-            let new: Vec<(&str, NewJob<'_>)> = tasks
-                .iter()
-                .zip(&payloads)
-                .map(|(task, payload)| (task.kind.as_str(), new_job(task, payload)))
-                .collect();
-            let submitted = match new.as_slice() {
-                [(kind, job)] => vec![jobs.submit(kind, job, *identity)],
-                several => jobs.submit_all(several, *identity),
-            };
-            let known = submitted.into_iter().map(|one| match one {
-                Ok(answer) => Ok((answer.version, answer.value)),
-                Err(error) => Err(Refusal::from(error)),
-            });
-            Answer::Job(JobAnswer::Submitted(known.collect()))
-        }
+        JobRequest::Submit(tasks, identity) => submit(store, tasks, *identity),
         JobRequest::Claim { kinds, max, lease_ms } => {
             let types: Vec<&str> = kinds.iter().map(String::as_str).collect();
             let (max, lease_ms) = (*max, *lease_ms);
@@ -93,6 +78,25 @@ pub fn execute(store: &Store, request: &JobRequest) -> Result<Answer, String> {
             answer
         }
     })
+}
+
+fn submit(store: &Store, tasks: &[Task], identity: Option<Identity>) -> Answer {
+    let jobs = store.services.jobs();
+    let payloads: Vec<Vec<u8>> = tasks.iter().map(Task::payload).collect();
+    let new: Vec<(&str, NewJob<'_>)> = tasks
+        .iter()
+        .zip(&payloads)
+        .map(|(task, payload)| (task.kind.as_str(), new_job(task, payload)))
+        .collect();
+    let submitted = match new.as_slice() {
+        [(kind, job)] => vec![jobs.submit(kind, job, identity)],
+        several => jobs.submit_all(several, identity),
+    };
+    let known = submitted.into_iter().map(|one| match one {
+        Ok(answer) => Ok((answer.version, answer.value)),
+        Err(error) => Err(Refusal::from(error)),
+    });
+    Answer::Job(JobAnswer::Submitted(known.collect()))
 }
 
 fn refused_or(done: Result<Answer, rekindle_services::Error>) -> Answer {
