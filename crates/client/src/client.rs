@@ -8,6 +8,7 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
+use rekindle_wire::v1::jobs_client::JobsClient;
 use rekindle_wire::v1::kv_client::KvClient;
 use rekindle_wire::v1::queues_client::QueuesClient;
 use tokio::time::Instant;
@@ -23,6 +24,8 @@ const WINDOW_BYTES: u32 = 4 << 20;
 /// The longest answer that is accepted: above what a server sends.
 const ANSWER_BYTES_MAX: usize = 16 << 20;
 const TIMEOUT: Duration = Duration::from_secs(5);
+/// The longest wait of one request; longer ones are several requests.
+const WAIT_MAX: Duration = Duration::from_secs(20);
 
 /// A client of one server. Clones share the connection, which is made at the first call and again
 /// whenever it is lost.
@@ -122,6 +125,40 @@ impl Client {
         KvClient::new(self.shared.channel.clone()).max_decoding_message_size(ANSWER_BYTES_MAX)
     }
 
+    pub(crate) fn job_calls(&self) -> JobsClient<Channel> {
+        JobsClient::new(self.shared.channel.clone()).max_decoding_message_size(ANSWER_BYTES_MAX)
+    }
+
+    /// Makes a call that waits at the server, until there is something or `wait` is over. When the
+    /// answer to one that takes something is lost, that comes back by itself.
+    pub(crate) async fn long_poll<T, F>(
+        &self,
+        wait: Duration,
+        effect: Effect,
+        attempt: impl Fn(u64) -> F,
+        there: impl Fn(&T) -> bool,
+    ) -> Result<T, Error>
+    where
+        F: Future<Output = Result<Response<T>, Status>>,
+    {
+        let mut left = wait;
+        loop {
+            let wait = left.min(WAIT_MAX);
+            left -= wait;
+            let within = self.timeout() + wait;
+            let answer = match self.call_within(within, effect, || attempt(millis(wait))).await {
+                // Nothing that the caller must know about was done.
+                Err(Error::Unknown(reason)) => {
+                    return Err(Error::Unreachable { address: self.address().to_owned(), reason });
+                }
+                other => other?,
+            };
+            if there(&answer) || left.is_zero() {
+                return Ok(answer);
+            }
+        }
+    }
+
     /// Makes a call until it is answered, the deadline is over, or repeating it could do harm.
     pub(crate) async fn call<T, F>(
         &self,
@@ -193,6 +230,11 @@ impl Client {
     }
 }
 
+/// Whole milliseconds, never zero for a time that is not.
+pub(crate) fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos().div_ceil(1_000_000)).unwrap_or(u64::MAX)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -257,5 +299,12 @@ mod tests {
         assert!(matches!(result, Err(Error::Unknown(_))));
         let (_, result) = calls(Effect::Reads, (0..100).map(|_| lost()).collect()).await;
         assert!(matches!(result, Err(Error::Unreachable { .. })));
+    }
+
+    #[test]
+    fn a_short_wait_is_not_no_wait() {
+        assert_eq!(millis(Duration::ZERO), 0);
+        assert_eq!(millis(Duration::from_micros(1)), 1);
+        assert_eq!(millis(Duration::from_millis(1_500)), 1_500);
     }
 }

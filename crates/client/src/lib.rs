@@ -21,6 +21,7 @@ mod backoff;
 mod client;
 mod error;
 mod identity;
+mod jobs;
 mod kv;
 mod queues;
 mod sender;
@@ -28,12 +29,14 @@ mod worker;
 
 pub use client::{Client, normal_address};
 pub use error::Error;
+pub use jobs::{ClaimJobs, JobChanged, Jobs, ListJobs, SubmittedJob};
 pub use kv::{Expected, Page, ScanOptions, Versioned, Write};
 pub use queues::Receive;
 pub use rekindle_wire::limits;
 pub use rekindle_wire::v1::{
-    Check, Delivery, Durability, Header, Message, QueueCounts, QueueDefinition, QueueInfo, Row,
-    Scope,
+    Check, ClaimedJob, Delivery, Durability, Header, JobCompletion, JobCounts, JobDetail, JobEvent,
+    JobFailure, JobHeartbeat, JobInfo, JobProgress, JobRate, JobRelease, JobSettings, JobStatus,
+    JobTypeInfo, Message, NewJob, QueueCounts, QueueDefinition, QueueInfo, Row, Scope,
 };
 pub use sender::{Ack, Sender, SenderOptions, Ticket};
-pub use worker::{Summary, Verdict, Worker};
+pub use worker::{Job, JobHandle, JobSummary, JobVerdict, JobWorker, Summary, Verdict, Worker};

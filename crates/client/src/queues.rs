@@ -8,16 +8,14 @@ use std::time::Duration;
 use rekindle_wire::v1::{
     AckRequest, CreateQueueRequest, DeleteQueueRequest, Delivery, Durability, ExtendRequest,
     ItemError, ListQueuesRequest, Message, NackRequest, PurgeQueueRequest, QueueDefinition,
-    QueueInfo, ReceiveRequest, SendRequest, ShowQueueRequest,
+    QueueInfo, ReceiveRequest, ReceiveResponse, SendRequest, ShowQueueRequest,
 };
 
-use crate::client::{Client, Effect};
+use crate::client::{Client, Effect, millis};
 use crate::error::Error;
 use crate::identity::ITEMS_PER_REQUEST;
 use crate::sender::{Ack, Sender, SenderOptions};
 
-/// The longest wait of one request; longer ones are several requests.
-const WAIT_MAX: Duration = Duration::from_secs(20);
 /// Queues per page of a list.
 const LIST_PAGE: u32 = 256;
 
@@ -155,32 +153,19 @@ impl Client {
         &self,
         receive: &Receive,
     ) -> Result<(Vec<Delivery>, Duration), Error> {
-        let mut left = receive.wait;
-        loop {
-            let wait = left.min(WAIT_MAX);
-            left -= wait;
-            let call = || {
-                let mut queues = self.queues();
-                let request = ReceiveRequest {
-                    queue: receive.queue.clone(),
-                    max: receive.max,
-                    wait_ms: millis(wait),
-                    owner: receive.owner.clone(),
-                };
-                async move { queues.receive(request).await }
+        let call = |wait_ms| {
+            let mut queues = self.queues();
+            let request = ReceiveRequest {
+                queue: receive.queue.clone(),
+                max: receive.max,
+                wait_ms,
+                owner: receive.owner.clone(),
             };
-            let within = self.timeout() + wait;
-            let answer = match self.call_within(within, Effect::Again, call).await {
-                // Nothing that the caller must know about was done.
-                Err(Error::Unknown(reason)) => {
-                    return Err(Error::Unreachable { address: self.address().to_owned(), reason });
-                }
-                other => other?,
-            };
-            if !answer.messages.is_empty() || left.is_zero() {
-                return Ok((answer.messages, Duration::from_millis(answer.visibility_ms)));
-            }
-        }
+            async move { queues.receive(request).await }
+        };
+        let there = |answer: &ReceiveResponse| !answer.messages.is_empty();
+        let answer = self.long_poll(receive.wait, Effect::Again, call, there).await?;
+        Ok((answer.messages, Duration::from_millis(answer.visibility_ms)))
     }
 
     /// Finishes messages; one result per token.
@@ -298,11 +283,6 @@ fn per_token(
     }
 }
 
-/// Whole milliseconds, never zero for a time that is not.
-fn millis(duration: Duration) -> u64 {
-    u64::try_from(duration.as_nanos().div_ceil(1_000_000)).unwrap_or(u64::MAX)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -317,12 +297,5 @@ mod tests {
         let fenced = Err(Error::Fenced("granted again".into()));
         let disk = Ok(Durability::Disk);
         assert_eq!(results, [disk.clone(), disk.clone(), fenced, disk]);
-    }
-
-    #[test]
-    fn a_short_wait_is_not_no_wait() {
-        assert_eq!(millis(Duration::ZERO), 0);
-        assert_eq!(millis(Duration::from_micros(1)), 1);
-        assert_eq!(millis(Duration::from_millis(1_500)), 1_500);
     }
 }

@@ -169,6 +169,13 @@ impl Transaction {
         }
     }
 
+    /// Forgets everything that it would write. What it read is still validated, and what it showed
+    /// is still waited for: the commit acknowledges a refusal.
+    pub fn discard_writes(&mut self) {
+        self.writes = EntryBuffer::default();
+        self.own = OwnWrites::default();
+    }
+
     /// Commits and blocks until it is acknowledged.
     ///
     /// # Errors

@@ -12,6 +12,7 @@ pub mod durable;
 mod locks;
 mod overlay;
 mod pages;
+pub mod processes;
 mod random;
 mod real;
 mod reserve;

@@ -112,7 +112,9 @@ fn lead(
     env: &Env,
     meter: &Meter,
 ) -> Result<(Services, Vec<LayerReport>), Refused> {
-    Services::lead_metered(database, ServiceOptions::default(), meter).map_err(|error| {
+    let options =
+        ServiceOptions { dispatch_capacity: config.dispatch_capacity, ..ServiceOptions::default() };
+    Services::lead_metered(database, options, meter).map_err(|error| {
         let mut report = database.report().clone();
         add_unled(&mut report, &error);
         // The directory is still held: nobody else writes a report of that number.

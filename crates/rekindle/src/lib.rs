@@ -20,5 +20,7 @@ pub mod repaired;
 pub mod reports;
 pub mod runs;
 pub mod serve;
+pub mod shim;
+pub mod shown;
 mod shutdown;
 pub mod state;

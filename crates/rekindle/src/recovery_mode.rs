@@ -223,7 +223,10 @@ type Led = Result<(Services, Vec<LayerReport>), rekindle_services::Error>;
 /// A start over an overlay, whose changes end with it.
 fn over(config: &Config, env: &Env) -> Result<(Database, Led), DatabaseError> {
     let database = overlay::open(&config.data, config.max_state_bytes, env)?;
-    let led = Services::lead(&database, ServiceOptions { background: false });
+    let led = Services::lead(
+        &database,
+        ServiceOptions { background: false, ..ServiceOptions::default() },
+    );
     Ok((database, led))
 }
 

@@ -10,8 +10,8 @@ use tokio::sync::Semaphore;
 use crate::alerts::Alerts;
 use crate::boot::Recovered;
 use crate::config::Config;
+use crate::front::budget::Budget;
 use crate::front::connections::Doorman;
-use crate::front::grpc::budget::Budget;
 use crate::front::http::token::FormToken;
 use crate::front::limits::HTTP_WAITING_MAX;
 use crate::front::ui::Board;
@@ -43,7 +43,7 @@ pub struct Server {
     pub http_doorman: Arc<Doorman>,
     /// Connections to the gRPC front.
     pub grpc_doorman: Arc<Doorman>,
-    /// Bytes and calls in flight on the gRPC front.
+    /// Bytes and calls of work in flight, of both fronts.
     pub budget: Arc<Budget>,
     /// Places for HTTP requests whose answers wait for the disk.
     pub http_waiting: Arc<Semaphore>,

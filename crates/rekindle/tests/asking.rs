@@ -93,7 +93,8 @@ impl Walk {
                 Err(error) => panic!("no answer ({error}) to {}", ask.shown()),
             }
             // Events go on for as long as somebody listens.
-            if String::from_utf8_lossy(&bytes).contains("text/event-stream") {
+            let head = bytes.windows(4).position(|it| it == b"\r\n\r\n").unwrap_or(0);
+            if String::from_utf8_lossy(&bytes[..head]).contains("text/event-stream") {
                 let _ = stream.shutdown(Shutdown::Both);
                 break;
             }
@@ -114,19 +115,23 @@ impl Walk {
         };
         let Reply { status, .. } = reply;
         assert!(status < 500 || [503, 507].contains(&status), "{}", said());
-        if reply.is("application/json") {
+        if reply.is("application/problem+json") || reply.is("application/json") {
             if ask.method == "HEAD" {
                 assert!(reply.body.is_empty(), "{}", said());
                 return status;
             }
             let value: Value =
                 serde_json::from_slice(&reply.body).unwrap_or_else(|_| panic!("{}", said()));
-            let refused = value["error"].as_str().is_some_and(|text| !text.is_empty());
-            // 503 tells how far a start is; `/healthz` tells why.
-            let tells = value["stage"].is_string() || value["system_health"].is_object();
-            assert!(status < 400 || refused || (status == 503 && tells), "{}", said());
+            let told = |name: &str| value[name].as_str().is_some_and(|text| !text.is_empty());
+            let refused = ["type", "title", "detail", "code", "action", "error"].map(told);
+            let refused = refused == [true; 6] && value["status"] == status;
+            assert_eq!(refused, reply.is("application/problem+json"), "{}", said());
+            // `/healthz` tells how it stands, whatever that is.
+            let tells = status == 503 && value["system_health"].is_object();
+            assert_eq!(status >= 400, refused || tells, "{}", said());
         } else if status >= 400 {
             let path = String::from_utf8_lossy(&ask.target).into_owned();
+            let path = path.split('?').next().unwrap();
             let page = reply.is("text/html") && (path == "/" || path.starts_with("/ui"));
             // The protocol itself: what is no request has no path, and so no route.
             let no_request = reply.body.is_empty() && [400, 414, 431].contains(&status);

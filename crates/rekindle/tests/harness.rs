@@ -203,6 +203,28 @@ pub fn post(address: SocketAddr, path: &str, body: &serde_json::Value) -> Answer
     exchange(address, &(head + &body)).unwrap()
 }
 
+/// A request with a body of JSON, if any, and more headers.
+pub fn ask(
+    address: SocketAddr,
+    (method, path): (&str, &str),
+    headers: &[(&str, &str)],
+    body: Option<&serde_json::Value>,
+) -> Answer {
+    let mut request =
+        format!("{method} {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n");
+    for (name, value) in headers {
+        request.push_str(&format!("{name}: {value}\r\n"));
+    }
+    let body = body.map(ToString::to_string);
+    if let Some(body) = &body {
+        let len = body.len();
+        let head = format!("Content-Type: application/json\r\nContent-Length: {len}\r\n");
+        request.push_str(&head);
+    }
+    request.push_str("\r\n");
+    exchange(address, &(request + &body.unwrap_or_default())).unwrap()
+}
+
 fn exchange(address: SocketAddr, request: &str) -> std::io::Result<Answer> {
     let mut stream = TcpStream::connect(address)?;
     stream.set_read_timeout(Some(DEADLINE))?;

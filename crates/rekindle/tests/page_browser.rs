@@ -19,6 +19,7 @@ use super::harness::{DEADLINE, Server, block_on, create, receive_all, send, serv
 use super::hooked_disk::Hooks;
 use super::server_alerts::{quiet, rotten};
 use super::server_page::{fill, flip};
+use super::server_page_jobs::{claimed, submitted, worked};
 use super::server_recovery_mode::Limited;
 use super::server_reviews::damaged;
 
@@ -141,6 +142,7 @@ fn campaign_page_every_screen() {
     let dir = tempfile::tempdir().unwrap();
     let review = format!("/ui/reviews/{}", damaged(dir.path()));
     let server = lived(dir.path());
+    let job = format!("/ui/jobs/{}", worked(&server));
     let browser = Browser::start();
     let screens = [
         "/ui/",
@@ -148,6 +150,12 @@ fn campaign_page_every_screen() {
         "/ui/recovery/1",
         "/ui/queues",
         "/ui/queues/emails",
+        "/ui/jobs",
+        "/ui/jobs?type=report&newest_first=false",
+        &job,
+        "/ui/job-types",
+        "/ui/schedules",
+        "/ui/workers",
         "/ui/reviews",
         &review,
         "/ui/alerts",
@@ -157,6 +165,35 @@ fn campaign_page_every_screen() {
         check(&browser, server.http, path);
         tab_through(&browser, server.http, path);
     }
+    drop(browser);
+    assert_eq!(server.stop(), 0);
+}
+
+/// A job on an open page: what happens to it is told at once; a reason that is being written stays
+/// while that happens; it is cancelled and retried, and a line for a terminal is copied.
+#[test]
+#[ignore = "needs chromium and chromedriver: cargo xtask campaign page"]
+fn campaign_page_of_a_job() {
+    let dir = tempfile::tempdir().unwrap();
+    let server = Server::start(dir.path());
+    let id = submitted(&server, &json!({ "type": "mail" }));
+    let browser = Browser::start();
+    browser.open(&format!("http://{}/ui/jobs/{id}", server.http));
+    browser.wait("/Live/.test(document.body.innerText)");
+    browser.run("window.same = 1");
+    browser.run("document.getElementById('reason').value = 'not needed'");
+    claimed(&server, "mail", "ada");
+    browser.wait("/by ada/.test(document.getElementById('job-story').innerText) && window.same");
+    assert_eq!(browser.run("return document.getElementById('reason').value"), "not needed");
+    browser.run("document.querySelector('#job-actions button').click()");
+    browser.wait("!window.same && /cancelled/.test(document.getElementById('job').innerText)");
+    browser.wait("/not needed/.test(document.getElementById('job-story').innerText)");
+    browser.run("document.querySelector('.copies button').click()");
+    browser.wait("/Copied|Selected/.test(document.querySelector('.copies button').textContent)");
+    browser.run("document.querySelector('form[action$=retry] button').click()");
+    browser.wait("/pending/.test(document.getElementById('job').innerText)");
+    browser.wait("!document.querySelector('form[action$=retry]')");
+    assert_eq!(browser.complaints(), Vec::<String>::new());
     drop(browser);
     assert_eq!(server.stop(), 0);
 }

@@ -11,6 +11,7 @@ use rekindle::alerts::RULES;
 use super::harness::{
     Answer, DEADLINE, Server, block_on, contents, create, receive_all, refused, send, serve,
 };
+use super::server_page_jobs::worked;
 
 /// A header of an answer; names are given in small letters.
 pub fn header<'a>(answer: &'a Answer, name: &str) -> Option<&'a str> {
@@ -19,7 +20,7 @@ pub fn header<'a>(answer: &'a Answer, name: &str) -> Option<&'a str> {
 }
 
 /// A page: its status, its policy, and nothing in it that the policy would not run.
-fn page(server: &Server, path: &str, status: u16) -> String {
+pub fn page(server: &Server, path: &str, status: u16) -> String {
     let answer = server.get(path);
     assert_eq!(answer.status, status, "{path}: {answer:?}");
     assert_eq!(header(&answer, "content-type"), Some("text/html; charset=utf-8"), "{path}");
@@ -48,7 +49,7 @@ fn page(server: &Server, path: &str, status: u16) -> String {
 }
 
 /// The values of an attribute in a page.
-fn attributes(text: &str, name: &str) -> Vec<String> {
+pub fn attributes(text: &str, name: &str) -> Vec<String> {
     let open = format!(" {name}=\"");
     let values = text.split(&open).skip(1).filter_map(|rest| rest.split('"').next());
     values.map(|value| value.replace("&amp;", "&")).collect()
@@ -88,6 +89,7 @@ fn every_link_leads_somewhere() {
     Server::start(dir.path()).kill();
     let server = Server::start(dir.path());
     fill(&server);
+    let job = worked(&server);
     assert_eq!(header(&server.get("/"), "location"), Some("/ui/"));
     assert_eq!(header(&server.get("/ui"), "location"), Some("/ui/"));
     let mut waiting = vec!["/ui/".to_owned()];
@@ -111,7 +113,19 @@ fn every_link_leads_somewhere() {
         seen.push(path);
     }
     assert!(seen.iter().filter(|path| path.starts_with("/ui/static/")).count() == 3, "{seen:?}");
-    for path in ["/ui/recovery/2", "/ui/recovery/2/report.md", "/v1/recoveries/2", "/ui/queues/q"] {
+    let job = format!("/ui/jobs/{job}");
+    for path in [
+        "/ui/recovery/2",
+        "/ui/recovery/2/report.md",
+        "/v1/recoveries/2",
+        "/ui/queues/q",
+        "/ui/jobs",
+        "/ui/jobs?type=report&status=failed",
+        "/ui/job-types",
+        "/ui/schedules",
+        "/ui/workers",
+        &job,
+    ] {
         assert!(seen.iter().any(|it| it == path), "{path} is missing in {seen:?}");
     }
     for nowhere in [
@@ -120,6 +134,7 @@ fn every_link_leads_somewhere() {
         "/ui/recovery/77/report.md",
         "/ui/recovery/x",
         "/ui/queues/none",
+        "/ui/jobs/jg0002000000040000400000005d8m",
         "/ui/a/b/c",
     ] {
         assert!(page(&server, nowhere, 404).contains("Not found"), "{nowhere}");

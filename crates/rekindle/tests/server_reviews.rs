@@ -4,7 +4,7 @@
 use std::path::Path;
 
 use rekindle_database::Database;
-use rekindle_services::keys::message;
+use rekindle_services::keys::subject;
 use rekindle_services::queues::{NewMessage, QueueSettings};
 use rekindle_services::{Options, Services};
 use serde_json::Value;
@@ -23,7 +23,7 @@ pub fn damaged(data: &Path) -> String {
     let (_, id) = (send(b"fine"), send(b"planted-secret"));
     let messages = database.keyspace("messages").unwrap();
     let mut txn = database.begin();
-    txn.put(messages, &message::encode(id), b"\xFFplanted-secret");
+    txn.put(messages, &subject::encode(id), b"\xFFplanted-secret");
     txn.commit().unwrap();
     services.shutdown().unwrap();
     drop(services);

@@ -1,12 +1,12 @@
 //! A walk of the HTTP side: every route with odd methods, paths, parameters, headers and bodies,
 //! each by itself and then mixed by chance.
 //!
-//! Whatever is asked: never a 5xx but 503 and 507, an answer that is JSON with `error` where it
-//! refuses (or a page, where a person asks), and a server that goes on as if nothing had been.
+//! Whatever is asked: never a 5xx but 503 and 507, a problem where it refuses (or a page, where a
+//! person asks), and a server that goes on as if nothing had been.
 
 use std::path::Path;
 
-use rekindle::front::http::request::Takes;
+use rekindle::front::http::body::Takes;
 use rekindle::front::http::table::{ROUTES, Route};
 use rekindle::front::ui;
 use serde_json::Value;
@@ -69,11 +69,29 @@ const VALUES: [&str; 16] = [
     "%3Cscript%3E",
 ];
 
-const NAMES: [&str; 10] =
-    ["after", "limit", "before", "n", "number", "name", "id", "decided", "screen", "%FF"];
+const NAMES: [&str; 18] = [
+    "after",
+    "limit",
+    "before",
+    "n",
+    "number",
+    "name",
+    "id",
+    "decided",
+    "screen",
+    "%FF",
+    "prefix",
+    "cursor",
+    "encoding",
+    "at_version",
+    "if_version",
+    "reverse",
+    "type",
+    "tenant",
+];
 
 /// Bodies, where one is taken: none of them does anything.
-const BODIES: [&str; 22] = [
+const BODIES: [&str; 30] = [
     "",
     " ",
     "{}",
@@ -95,6 +113,14 @@ const BODIES: [&str; 22] = [
     "{\"accept_loss\":[\"9..1\"],\"reason\":\"x\"}",
     "{\"accept_loss\":[\"1..18446744073709551616\"],\"reason\":\"x\"}",
     "{\"export\":\"relative\\u0000\"}",
+    "{\"name\":\"\"}",
+    "{\"name\":\"a/b\",\"visibility_ms\":0}",
+    "{\"messages\":[]}",
+    "{\"messages\":{},\"body\":1}",
+    "{\"body\":\"x\",\"body_base64\":\"eA==\"}",
+    "{\"tokens\":[\"t\",\"\",\"t0\"]}",
+    "{\"max\":0,\"wait_ms\":60001}",
+    "{\"value\":\"x\",\"if_version\":0}",
     "token=x&reason=y&decision=retry&token=z",
 ];
 
@@ -106,6 +132,9 @@ const TYPES: [&str; 6] = [
     "",
     "application/json, text/html",
 ];
+
+/// A queue that no request of the walk names, for some of them delete what they name.
+const KEPT: &str = "kept-all-the-while";
 
 /// All routes.
 fn routes() -> Vec<&'static Route> {
@@ -199,15 +228,16 @@ fn with_bodies(walk: &mut Walk) {
     all.push(b"{\"reason\":\"\xff\xfe\",\"by\":\"\xc3\"}".to_vec());
     all.push(b"{\"reason\":\"x\",\"reason\":\"y\"}".to_vec());
     for route in routes().into_iter().filter(|route| route.takes() != Takes::Nothing) {
+        let own = route.method().to_string();
         for part in ["1", "m1", "corruption_found"] {
             let path = path_with(route, part);
             for body in &all {
                 for media_type in TYPES {
-                    walk.step(&Ask::new("POST", path.clone()).body(media_type, body.clone()));
+                    walk.step(&Ask::new(&own, path.clone()).body(media_type, body.clone()));
                 }
             }
             let chunked = |body: &str| {
-                let ask = Ask::new("POST", path.clone());
+                let ask = Ask::new(&own, path.clone());
                 let ask = ask.header("Content-Type", "application/json");
                 let mut ask = ask.header("Transfer-Encoding", "chunked");
                 ask.body = body.as_bytes().to_vec();
@@ -266,7 +296,23 @@ impl Chance {
             4 => Value::from(self.text()),
             5 => (0..self.below(5)).map(|_| self.json(depth - 1)).collect(),
             _ => {
-                let fields = ["reason", "by", "to", "accept_loss", "export", "token", "x"];
+                let fields = [
+                    "reason",
+                    "by",
+                    "to",
+                    "accept_loss",
+                    "export",
+                    "token",
+                    "x",
+                    "name",
+                    "body",
+                    "headers",
+                    "messages",
+                    "max",
+                    "tokens",
+                    "value",
+                    "if_version",
+                ];
                 let count = self.below(5);
                 let field =
                     |chance: &mut Self| ((*chance.one(&fields)).to_owned(), chance.json(depth - 1));
@@ -337,8 +383,8 @@ fn no_request_brings_the_http_side_out_of_step() {
     let sent: Vec<String> = (0..20).map(|number| format!("message {number}")).collect();
     block_on(async {
         let mut queues = server.queues().await;
-        create(&mut queues, "q").await;
-        send(&mut queues, "q", &sent).await;
+        create(&mut queues, KEPT).await;
+        send(&mut queues, KEPT, &sent).await;
     });
     let mut walk = Walk::new(server.http);
     systematically(&mut walk);
@@ -346,7 +392,7 @@ fn no_request_brings_the_http_side_out_of_step() {
     by_chance(&mut walk, seed(), 2_000);
     println!("{} requests", walk.asked);
     assert_eq!(files_beside(&data), 1, "nothing was written beside the store");
-    let kept = block_on(async { receive_all(&mut server.queues().await, "q").await });
+    let kept = block_on(async { receive_all(&mut server.queues().await, KEPT).await });
     assert_eq!(bodies(&kept), sent);
     assert_eq!(
         server.get("/healthz").json()["system_health"]["reasons"].as_array().map(Vec::len),

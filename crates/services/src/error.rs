@@ -40,18 +40,26 @@ pub enum Kind {
 pub struct Error {
     kind: Kind,
     message: String,
+    no_room: bool,
 }
 
 impl Error {
     /// An error of this kind.
     pub fn new(kind: Kind, message: impl Into<String>) -> Self {
-        Self { kind, message: message.into() }
+        Self { kind, message: message.into(), no_room: false }
     }
 
     /// What to do about it.
     #[must_use]
     pub fn kind(&self) -> Kind {
         self.kind
+    }
+
+    /// Of [`Kind::Full`]: the store itself has no room, in memory or on disk. Otherwise a limit of
+    /// sizes or numbers is reached.
+    #[must_use]
+    pub fn is_no_room(&self) -> bool {
+        self.no_room
     }
 
     /// The cause and the next step.
@@ -72,6 +80,17 @@ impl Error {
             format!(
                 "queue \"{name}\" does not exist; create it with 'rekindle queue create {name}' \
                  or add --create"
+            ),
+        )
+    }
+
+    /// There is no such type of jobs.
+    pub(crate) fn no_job_type(name: &str) -> Self {
+        Self::new(
+            Kind::NotFound,
+            format!(
+                "there is no job type \"{name}\"; it begins with its first job: 'rekindle job \
+                 submit {name}'"
             ),
         )
     }
@@ -100,7 +119,7 @@ impl From<DatabaseError> for Error {
             From::Unavailable => Kind::Poisoned,
             From::Locked | From::Io => Kind::Io,
         };
-        Self::new(kind, error.to_string())
+        Self { no_room: kind == Kind::Full, ..Self::new(kind, error.to_string()) }
     }
 }
 
@@ -117,6 +136,13 @@ mod tests {
             "queue \"commits\" does not exist; create it with 'rekindle queue create commits' or \
              add --create"
         );
+    }
+
+    /// A store without room is told from a limit of sizes and numbers.
+    #[test]
+    fn no_room_is_told_from_other_limits() {
+        assert!(Error::from(DatabaseError::Full("the disk".to_owned())).is_no_room());
+        assert!(!Error::new(Kind::Full, "too many queues").is_no_room());
     }
 
     #[test]

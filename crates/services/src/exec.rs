@@ -1,7 +1,7 @@
 //! Performing commands: a service computes a batch in a transaction, and only the database performs
 //! it; a lost race is run again.
 //!
-//! Invariants: a command decides before it writes, so a refusal writes nothing; refusals and
+//! Invariants: a refusal writes nothing, whatever was written before it was found; refusals and
 //! repeated answers, too, wait until what they rest on is acknowledged.
 
 use std::collections::VecDeque;
@@ -11,15 +11,16 @@ use std::sync::{Arc, Mutex};
 use rekindle_database::{Database, Error as DatabaseError, Transaction};
 
 use crate::alarm::Alarm;
+use crate::claims::Token;
+use crate::claims::index::Index;
 use crate::error::{Error, Kind};
 use crate::keys::Keyspaces;
 use crate::limits::ABANDONED_MAX;
 use crate::numbers::Numbers;
 use crate::producers::Session;
 use crate::producers::table::ProducerTable;
-use crate::queues::Token;
 use crate::queues::definition::Definition;
-use crate::queues::index::Index;
+use crate::schedules::calendar::Calendar;
 use crate::tick::Ticked;
 use crate::ticket::Ticket;
 
@@ -74,6 +75,11 @@ pub(crate) trait Command {
     /// Whether it takes up, ends or cleans up work, and so goes on when the store is full.
     const FREES_WORK: bool = false;
 
+    /// The same, where it depends on what is asked for.
+    fn frees_work(&self) -> bool {
+        Self::FREES_WORK
+    }
+
     /// Reads, decides, writes into the transaction, in this order. Called again after a lost race.
     fn build(&mut self, core: &Core, txn: &mut Transaction) -> Result<Answer<Self::Value>, Stop>;
 
@@ -110,6 +116,7 @@ pub(crate) struct Core {
     pub(crate) keyspaces: Keyspaces,
     pub(crate) numbers: Numbers,
     pub(crate) index: Arc<Index>,
+    pub(crate) calendar: Arc<Calendar>,
     pub(crate) producers: Arc<ProducerTable>,
     pub(crate) alarm: Arc<Alarm>,
     /// Nothing is granted any more.
@@ -188,7 +195,7 @@ impl Core {
     /// A transaction with the command in it, and the answer once it is acknowledged.
     fn prepare<C: Command>(&self, command: &mut C) -> Result<Prepared<C::Value>, Error> {
         let mut txn = self.database.begin();
-        if C::FREES_WORK {
+        if command.frees_work() {
             txn.use_reserve();
         }
         let built = command.build(self, &mut txn);
@@ -196,7 +203,12 @@ impl Core {
         self.alive()?;
         match built {
             Ok(answer) => Ok((txn, Ok(answer))),
-            Err(Stop::Refused(error)) => Ok((txn, Err(error))),
+            Err(Stop::Refused(error)) => {
+                if !cfg!(planted = "refused-writes-kept") {
+                    txn.discard_writes();
+                }
+                Ok((txn, Err(error)))
+            }
             Err(Stop::Failed(error)) => Err(error.into()),
         }
     }
@@ -223,11 +235,11 @@ fn gave_up() -> Error {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::queues::MessageId;
+    use crate::claims::Subject;
 
     #[test]
     fn abandoned_grants_stand_at_their_limit() {
-        let token = |number| Token { message: MessageId { queue: 1, number }, grant: 1 };
+        let token = |number| Token { subject: Subject { line: 1, number }, grant: 1 };
         let mut abandoned = Abandoned::default();
         abandoned.extend((0..ABANDONED_MAX as u64 - 1).map(token));
         abandoned.extend([token(8), token(9), token(10)]);

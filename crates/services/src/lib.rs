@@ -1,4 +1,4 @@
-//! Key-value and queue services over the database.
+//! Key-value, queue and job services over the database.
 //!
 //! Invariants: everything a service knows is rows of the database or derived from them; each change
 //! is one transaction; a token is checked inside the transaction that uses it; no answer leaves
@@ -12,25 +12,32 @@ pub mod error;
 mod exec;
 pub mod findings;
 pub mod identity;
+pub mod jobs;
 pub mod keys;
 pub mod kv;
 pub mod limits;
 mod numbers;
 mod producers;
 pub mod queues;
+pub mod review;
+pub mod schedules;
 pub mod services;
 mod tick;
 mod ticket;
+pub mod transact;
 mod unled;
 
 pub use audit::{Audit, AuditPage, AuditRecord, NewAudit, one_line};
 pub use bytes::Malformed;
 pub use error::{Error, Kind};
 pub use identity::Identity;
+pub use jobs::Jobs;
 pub use kv::Kv;
 pub use producers::table::ProducerFigures;
 pub use queues::{Queues, Reviews};
+pub use schedules::Schedules;
 pub use services::{Options, Services};
 pub use tick::Ticked;
 pub use ticket::{Acknowledged, Durability, Ticket};
+pub use transact::Transactions;
 pub use unled::unled;

@@ -35,6 +35,41 @@ pub const HISTORY_MAX: usize = 16;
 pub const WAITERS_MAX: usize = 65_536;
 /// Most grants whose receiver went away that wait to be given back; further leases run out.
 pub const ABANDONED_MAX: usize = 65_536;
+/// Jobs of one type that a start makes deliverable at once, unless configured otherwise.
+pub const DISPATCH_CAPACITY: u64 = 1_000;
+/// Most operations of one transaction over everything.
+pub const TRANSACT_OPERATIONS_MAX: usize = 1_000;
+/// Most bytes of bodies, payloads, results, keys and values of one of them.
+pub const TRANSACT_BYTES_MAX: usize = 3 * 1024 * 1024;
+/// Most schedules.
+pub const SCHEDULES_MAX: usize = 10_000;
+/// Longest cron pattern, and longest name of a time zone, in bytes.
+pub const CRON_BYTES_MAX: usize = 249;
+/// Longest unique key of a job in bytes.
+pub const UNIQUE_KEY_BYTES_MAX: usize = 249;
+/// Most types of jobs.
+pub const JOB_TYPES_MAX: usize = 10_000;
+/// Most types of one claim.
+pub const CLAIM_TYPES_MAX: usize = 64;
+/// Largest progress of a job in bytes.
+pub const PROGRESS_BYTES_MAX: usize = 4 * 1024;
+/// Largest result of a job in bytes.
+pub const RESULT_BYTES_MAX: usize = 1024 * 1024;
+/// How long completed and cancelled jobs are kept unless their type says otherwise, milliseconds.
+pub const JOB_KEEP_MS: u64 = 24 * 60 * 60 * 1_000;
+/// The same for failed jobs: 30 days.
+pub const JOB_KEEP_FAILED_MS: u64 = 30 * JOB_KEEP_MS;
+/// Longest that a type can say, milliseconds: ten years.
+pub const JOB_KEEP_MS_MAX: u64 = 3_653 * JOB_KEEP_MS;
+/// Most jobs of one page of a list.
+pub const LIST_JOBS_MAX: usize = 1_000;
+/// The same where their events are asked for.
+pub const LIST_HISTORIES_MAX: usize = 100;
+/// Jobs that one page of a list looks at.
+pub const LIST_JOBS_LOOKED_AT: usize = 10_000;
+/// Claims that are looked at to tell who works.
+pub const WORKERS_CLAIMS_MAX: usize = 1_000;
+
 /// Most queues of one page of a list.
 pub const LIST_QUEUES_MAX: usize = 1_000;
 

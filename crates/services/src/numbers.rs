@@ -1,4 +1,4 @@
-//! Numbers that are never used again: of queues and of messages.
+//! Numbers that are never used again: of queues and messages, of types of jobs and jobs.
 //!
 //! `incarnation << 40 | counter`: in memory only, since no run shares its incarnation with another.
 //! Invariant: numbers rise over all runs, so the order of numbers is the order of sending.
@@ -20,7 +20,8 @@ pub(crate) struct Numbers {
 impl Numbers {
     /// The numbers of this run.
     pub(crate) fn new(incarnation: u64) -> Result<Self, Error> {
-        let most = u64::MAX >> COUNTER_BITS;
+        // The highest bit tells types of jobs from queues.
+        let most = (u64::MAX >> 1) >> COUNTER_BITS;
         if incarnation == 0 || incarnation >= most {
             return Err(Error::new(
                 Kind::Full,

@@ -13,18 +13,24 @@ use rekindle_recovery::{
 use crate::alarm::Alarm;
 use crate::audit::{Audit, record_restore, tell_losses};
 use crate::claims::Event;
+use crate::claims::index::Index;
 use crate::error::Error;
 use crate::exec::Core;
+use crate::jobs::Jobs;
+use crate::jobs::look::Now;
+use crate::jobs::recovery::{JobLayer, Recovered as RecoveredJobs};
 use crate::keys::Keyspaces;
 use crate::kv::Kv;
 use crate::limits;
 use crate::numbers::Numbers;
 use crate::producers::recovery::ProducerLayer;
 use crate::producers::table::{ProducerFigures, ProducerTable};
-use crate::queues::index::Index;
+use crate::queues::Queues;
 use crate::queues::recovery::{QueueLayer, Recovered};
-use crate::queues::{Queues, Reviews};
+use crate::review::Reviews;
+use crate::schedules::Schedules;
 use crate::tick::{self, Ticked};
+use crate::transact::Transactions;
 
 /// Longest sleep of the timer thread: log time may be slewed against the clock it sleeps by.
 const SLEEP_MAX: Duration = Duration::from_secs(1);
@@ -38,11 +44,14 @@ pub struct Options {
     /// Whether a thread expires leases and does what else is due. Without it the owner calls
     /// [`Services::tick`].
     pub background: bool,
+    /// How many jobs of one type a start makes deliverable at once; more follow as these are
+    /// claimed.
+    pub dispatch_capacity: u64,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { background: true }
+        Self { background: true, dispatch_capacity: limits::DISPATCH_CAPACITY }
     }
 }
 
@@ -50,7 +59,10 @@ impl Default for Options {
 #[derive(Clone, Debug)]
 pub struct Services {
     queues: Queues,
+    jobs: Jobs,
     kv: Kv,
+    transactions: Transactions,
+    schedules: Schedules,
     reviews: Reviews,
     audit: Audit,
     running: Arc<Running>,
@@ -87,6 +99,7 @@ impl Services {
             keyspaces,
             numbers: Numbers::new(database.incarnation())?,
             index: Arc::new(Index::new(Arc::clone(&alarm))),
+            calendar: Arc::default(),
             producers: Arc::new(ProducerTable::new(bytes_max)),
             alarm,
             closing: AtomicBool::new(false),
@@ -96,13 +109,16 @@ impl Services {
             ticked: Mutex::default(),
             tell_at_ms: AtomicU64::new(0),
         });
-        let reports = recover(&core, meter).map_err(refused)?;
+        let reports = recover(&core, options.dispatch_capacity, meter).map_err(refused)?;
         tell_losses(&core);
         let timer = options.background.then(|| start_timer(&core)).transpose()?;
         let running = Running { core: Arc::clone(&core), timer: Mutex::new(timer) };
         let services = Self {
             queues: Queues::new(Arc::clone(&core)),
+            jobs: Jobs::new(Arc::clone(&core)),
             kv: Kv::new(Arc::clone(&core)),
+            transactions: Transactions::new(Arc::clone(&core)),
+            schedules: Schedules::new(Arc::clone(&core)),
             reviews: Reviews::new(Arc::clone(&core)),
             audit: Audit::new(core),
             running: Arc::new(running),
@@ -130,7 +146,11 @@ impl Services {
         let producers = examine(&producers, &snapshot, clock).map_err(refused)?;
         let queues = QueueLayer { keyspaces, log_time_ms: database.log_time_ms(), meter };
         let queues = examine(&queues, &snapshot, clock).map_err(refused)?;
-        Ok(vec![producers.report, queues.report])
+        let now = Now::of(database);
+        let meter = Meter::default();
+        let jobs = JobLayer { keyspaces, now, dispatch_capacity: u64::MAX, meter };
+        let jobs = examine(&jobs, &snapshot, clock).map_err(refused)?;
+        Ok(vec![producers.report, queues.report, jobs.report])
     }
 
     /// Queues.
@@ -139,10 +159,28 @@ impl Services {
         &self.queues
     }
 
+    /// Jobs.
+    #[must_use]
+    pub fn jobs(&self) -> &Jobs {
+        &self.jobs
+    }
+
     /// Keys and values.
     #[must_use]
     pub fn kv(&self) -> &Kv {
         &self.kv
+    }
+
+    /// Schedules.
+    #[must_use]
+    pub fn schedules(&self) -> &Schedules {
+        &self.schedules
+    }
+
+    /// Transactions over everything.
+    #[must_use]
+    pub fn transactions(&self) -> &Transactions {
+        &self.transactions
     }
 
     /// What waits for a person.
@@ -210,7 +248,11 @@ impl Drop for Running {
 }
 
 /// Recovers the layers in their order.
-fn recover(core: &Arc<Core>, meter: &Meter) -> Result<Vec<LayerReport>, Failure> {
+fn recover(
+    core: &Arc<Core>,
+    dispatch_capacity: u64,
+    meter: &Meter,
+) -> Result<Vec<LayerReport>, Failure> {
     meter.expect_records(None);
     let keyspaces = core.keyspaces;
     let log_time_ms = core.database.log_time_ms();
@@ -219,6 +261,10 @@ fn recover(core: &Arc<Core>, meter: &Meter) -> Result<Vec<LayerReport>, Failure>
     producers.figure("results_kept", results);
     let layer = QueueLayer { keyspaces, log_time_ms, meter: meter.clone() };
     let (recovered, mut queues) = recover_layer(&layer, core, meter)?;
+    let now = Now::of(&core.database);
+    let layer = JobLayer { keyspaces, now, dispatch_capacity, meter: meter.clone() };
+    let (jobs, report) = recover_layer(&layer, core, meter)?;
+    let report = job_figures(report, &jobs);
     meter.expect_records(Some(0));
     let Recovered { leases_kept, leases_reclaimed, dead_lettered, set_aside, .. } = recovered;
     queues.figure("queues", recovered.queues);
@@ -227,7 +273,7 @@ fn recover(core: &Arc<Core>, meter: &Meter) -> Result<Vec<LayerReport>, Failure>
     queues.figure("leases_reclaimed", leases_reclaimed);
     queues.figure("dead_lettered", dead_lettered);
     queues.figure("set_aside", set_aside);
-    for finding in producers.findings.iter().chain(&queues.findings) {
+    for finding in producers.findings.iter().chain(&queues.findings).chain(&report.findings) {
         tracing::warn!(
             label = finding.label.0,
             place = finding.place.file,
@@ -245,7 +291,21 @@ fn recover(core: &Arc<Core>, meter: &Meter) -> Result<Vec<LayerReport>, Failure>
         set_aside,
         "Queues recovered"
     );
-    Ok(vec![producers, queues])
+    Ok(vec![producers, queues, report])
+}
+
+/// What the recovery of jobs did, as figures of its report.
+fn job_figures(mut report: LayerReport, recovered: &RecoveredJobs) -> LayerReport {
+    report.figure("job_types", recovered.types);
+    report.figure("jobs", recovered.jobs);
+    report.figure("finished", recovered.finished);
+    report.figure("schedules", recovered.schedules);
+    report.figure("claims_kept", recovered.claims_kept);
+    report.figure("processing_recovered", recovered.processing_recovered);
+    report.figure("pending_re_enqueued", recovered.pending_re_enqueued);
+    report.figure("failed", recovered.failed);
+    report.figure("set_aside", recovered.set_aside);
+    report
 }
 
 fn recover_layer<L>(

@@ -9,16 +9,18 @@ use std::sync::{Arc, PoisonError};
 use rekindle_database::Transaction;
 
 use crate::audit::tell_losses;
-use crate::claims::Event;
+use crate::claims::expire::{DropOrphans, Expire};
+use crate::claims::{Event, Token};
 use crate::error::{Error, Kind};
 use crate::exec::{Answer, Command, Core, Stop};
+use crate::jobs::retire::Retire;
+use crate::jobs::work::{Action as JobAction, Item, Work};
 use crate::limits::TOKENS_MAX;
 use crate::producers::forget;
 use crate::producers::table::Trim;
 use crate::queues::Settled;
-use crate::queues::Token;
-use crate::queues::expire::{DropOrphans, Expire};
 use crate::queues::tokens::{Action, Tokens};
+use crate::schedules::fire::Fire;
 use crate::ticket::Ticket;
 
 /// Leases that are taken back at one time.
@@ -71,12 +73,20 @@ pub(crate) fn tick(core: &Arc<Core>) -> Result<Ticked, Error> {
     let dropped = drop_orphans(core);
     let trimmed = trim_results(core, now_ms);
     let forgotten = forget_producers(core, now_ms);
+    let (scheduled, next_wall_ms) = look_at_jobs(core);
+    let retired = retire(core, now_ms);
+    let (fired, next_fire_ms) = fire_schedules(core);
     ticked.released = *released.as_ref().unwrap_or(&0);
     let next_ms = core.index.next_ms().map(|at| at.saturating_sub(core.database.log_time_ms()));
     let more = *trimmed.as_ref().unwrap_or(&false);
-    ticked.next_in_ms = if more { 0 } else { next_ms.unwrap_or(IDLE_MS) };
+    ticked.due += scheduled;
+    let next_ms =
+        next_ms.into_iter().chain(next_wall_ms).chain(next_fire_ms).min().unwrap_or(IDLE_MS);
+    let more = more || *retired.as_ref().unwrap_or(&false);
+    ticked.next_in_ms = if more { 0 } else { next_ms };
     core.ticked.lock().unwrap_or_else(PoisonError::into_inner).add(ticked);
-    expired.and(released.map(drop)).and(dropped).and(trimmed.map(drop)).and(forgotten)?;
+    let done = expired.and(released.map(drop)).and(dropped).and(trimmed.map(drop));
+    done.and(forgotten).and(retired.map(drop)).and(fired)?;
     Ok(ticked)
 }
 
@@ -90,8 +100,12 @@ fn expire(core: &Core, now_ms: u64, ticked: &mut Ticked) -> Result<(), Error> {
             break;
         }
         let submit = |message| {
-            let ticket =
-                core.submit(&mut Expire { message, event: Event::Time, now_ms, stale: &[] });
+            let ticket = core.submit(&mut Expire {
+                subject: message,
+                event: Event::Time,
+                now_ms,
+                stale: &[],
+            });
             (message, ticket)
         };
         let tickets: Vec<_> = expired.into_iter().map(submit).collect();
@@ -124,13 +138,9 @@ pub(crate) fn release_abandoned(core: &Core, event: Event) -> Result<u64, Error>
         if tokens.is_empty() {
             return Ok(released);
         }
-        let reason = "the receiver went away before it had the message";
-        let action = Action::Return { event, reason, delay_ms: 0 };
-        let done = Tokens::new(core, None, &tokens, action, None)
-            .and_then(|mut command| core.submit(&mut command))
-            .and_then(|ticket| ticket.wait());
+        let done = give_back(core, event, &tokens);
         match done {
-            Ok(answer) => released += answer.value.iter().flatten().count() as u64,
+            Ok(count) => released += count,
             Err(error) => {
                 // Nothing is lost: the leases run out. But sooner is better.
                 let mut abandoned = core.abandoned.lock().unwrap_or_else(PoisonError::into_inner);
@@ -139,6 +149,75 @@ pub(crate) fn release_abandoned(core: &Core, event: Event) -> Result<u64, Error>
             }
         }
     }
+}
+
+/// Gives grants back; answers how many were still theirs.
+fn give_back(core: &Core, event: Event, tokens: &[Token]) -> Result<u64, Error> {
+    let reason = "the receiver went away before it had the work";
+    let (jobs, messages): (Vec<Token>, Vec<Token>) =
+        tokens.iter().partition(|token| token.subject.is_job());
+    let action = Action::Return { event, reason, delay_ms: 0 };
+    let mut messages = Tokens::new(core, None, &messages, action, None)?;
+    let jobs: Vec<Item<'_>> =
+        jobs.into_iter().map(|token| (token, JobAction::Return(event, reason))).collect();
+    let mut jobs = Work::new(&jobs, None)?;
+    let (messages, jobs) = (core.submit(&mut messages)?, core.submit(&mut jobs)?);
+    let messages = messages.wait()?.value.iter().flatten().count();
+    Ok((messages + jobs.wait()?.value.iter().flatten().count()) as u64)
+}
+
+/// Jobs whose wall time has come become deliverable, and windows that stay full are told. Answers
+/// how many became deliverable, and in how long there is something to look at again.
+fn look_at_jobs(core: &Core) -> (u64, Option<u64>) {
+    let wall_ms = core.database.env().clock.wall_ms();
+    let (due, next_wall_ms) = core.index.due_wall(wall_ms);
+    let log_ms = core.database.log_time_ms();
+    let (full, next_report_ms) = core.index.backpressure(log_ms);
+    for (kind, told) in full {
+        let (attempt, backoff_ms) = (told.attempt, told.backoff_ms);
+        tracing::info!(r#type = %kind.name, attempt, backoff_ms, "recovery_backpressure");
+    }
+    let wall = next_wall_ms.map(|at| at.saturating_sub(wall_ms));
+    let report = next_report_ms.map(|at| at.saturating_sub(log_ms));
+    (due, wall.into_iter().chain(report).min())
+}
+
+/// Fires what is due of the schedules, one that cannot be does not hinder the others. Answers in
+/// how long the next one is due.
+fn fire_schedules(core: &Core) -> (Result<(), Error>, Option<u64>) {
+    let wall_ms = core.database.env().clock.wall_ms();
+    let (due, next_ms) = core.calendar.due(wall_ms);
+    let mut done = Ok(());
+    let mut more = false;
+    for name in due {
+        let fired = core.submit(&mut Fire { name: &name, wall_ms }).and_then(Ticket::wait);
+        match fired {
+            Ok(fired) => more |= fired.value.more,
+            // It stays due: the next tick tries it again.
+            Err(error) if matches!(error.kind(), Kind::Full | Kind::Corrupt) => {
+                tracing::warn!(schedule = %name, %error, "a schedule is fired later");
+            }
+            Err(error) => done = done.and(Err(error)),
+        }
+    }
+    let next_ms = next_ms.map(|at| at.saturating_sub(wall_ms));
+    (done, if more { Some(0) } else { next_ms })
+}
+
+/// Removes finished jobs that were kept for long enough. Whether there may be more.
+fn retire(core: &Core, now_ms: u64) -> Result<bool, Error> {
+    for _ in 0..BATCHES {
+        let jobs = core.index.retired(now_ms, BATCH);
+        if jobs.is_empty() {
+            return Ok(false);
+        }
+        let done = core.submit(&mut Retire { jobs: &jobs, now_ms }).and_then(Ticket::wait);
+        if let Err(error) = done {
+            core.index.keep(&jobs);
+            return Err(error);
+        }
+    }
+    Ok(true)
 }
 
 /// Removes rows of the index by time whose leases went with a whole range.

@@ -139,7 +139,7 @@ fn the_row_of_a_lease_begins_with_its_deadline() {
     let lease = store.receive("q", 1).remove(0);
     let key = store.rows("lease_expiry").remove(0).0;
     let expiry: LeaseExpiry = parse_lease_expiry_key(&key).unwrap();
-    assert_eq!((expiry.deadline_ms, expiry.message), (lease.deadline_ms, lease.id));
+    assert_eq!((expiry.deadline_ms, expiry.subject), (lease.deadline_ms, lease.id));
     assert_eq!(encode(expiry).as_slice(), key);
 }
 
@@ -157,7 +157,7 @@ fn relaxed(disk: &SimulatedDisk, clock: &Arc<ManualClock>) -> Services {
         ..DatabaseOptions::default()
     };
     let database = Database::open_with("store", options, env).unwrap();
-    Services::lead(&database, Options { background: false }).unwrap().0
+    Services::lead(&database, Options { background: false, ..Options::default() }).unwrap().0
 }
 
 /// What was acknowledged from memory is there for the next call: a queue for its first receiver, a

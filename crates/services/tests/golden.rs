@@ -36,7 +36,8 @@ fn open(disk: &SimulatedDisk, wall_ms: u64) -> (Database, Services, Arc<ManualCl
         ..DatabaseOptions::default()
     };
     let database = Database::open_with("store", options, env).unwrap();
-    let (services, _) = Services::lead(&database, Options { background: false }).unwrap();
+    let (services, _) =
+        Services::lead(&database, Options { background: false, ..Options::default() }).unwrap();
     (database, services, clock)
 }
 

@@ -1,7 +1,7 @@
 //! Rows that recovery cannot trust: told, left, not served, and nothing else stops.
 
 use rekindle_services::Kind;
-use rekindle_services::keys::{lease_expiry, message, queue};
+use rekindle_services::keys::{lease_expiry, queue, subject};
 use rekindle_services::queues::{MessageId, NewMessage, QueueSettings};
 use rekindle_services::{Identity, Services};
 
@@ -34,7 +34,7 @@ fn whole_rows_need_nothing() {
 #[test]
 fn an_expiry_row_without_a_lease_goes() {
     let (store, _, ids) = three();
-    let row = lease_expiry::LeaseExpiry { deadline_ms: 5, message: ids[1] };
+    let row = lease_expiry::LeaseExpiry { deadline_ms: 5, subject: ids[1] };
     store.put("lease_expiry", &lease_expiry::encode(row), b"");
     let store = store.crash(0);
     assert!(store.actions().contains(&"queue-5"));
@@ -49,7 +49,7 @@ fn the_index_by_time_is_made_again_from_the_leases() {
     for (key, _) in store.rows("lease_expiry") {
         store.remove("lease_expiry", &key);
     }
-    let wrong = lease_expiry::LeaseExpiry { deadline_ms: 5, message: leased };
+    let wrong = lease_expiry::LeaseExpiry { deadline_ms: 5, subject: leased };
     store.put("lease_expiry", &lease_expiry::encode(wrong), b"");
     let store = store.crash(0);
     assert!(store.actions().contains(&"queue-6"));
@@ -57,7 +57,7 @@ fn the_index_by_time_is_made_again_from_the_leases() {
     let rows = store.rows("lease_expiry");
     assert_eq!(rows.len(), 1);
     let expiry = lease_expiry::parse_lease_expiry_key(&rows[0].0).unwrap();
-    assert_eq!(expiry.message, leased);
+    assert_eq!(expiry.subject, leased);
     assert_eq!(store.pass(30_000).reclaimed, 1);
 }
 
@@ -65,7 +65,7 @@ fn the_index_by_time_is_made_again_from_the_leases() {
 #[test]
 fn a_lease_without_a_message_waits_for_a_person() {
     let (store, leased, _) = three();
-    store.remove("messages", &message::encode(leased));
+    store.remove("messages", &subject::encode(leased));
     let store = store.crash(60_000);
     assert_eq!(store.findings(), ["queue-7"]);
     assert_eq!(store.rows("leases").len(), 1, "missing metadata never means delete");
@@ -77,7 +77,7 @@ fn a_lease_without_a_message_waits_for_a_person() {
 #[test]
 fn a_damaged_message_is_not_served_and_stops_nobody() {
     let (store, _, ids) = three();
-    store.put("messages", &message::encode(ids[1]), b"\xFFdamaged");
+    store.put("messages", &subject::encode(ids[1]), b"\xFFdamaged");
     let store = store.crash(0);
     assert_eq!(store.findings(), ["queue-8"]);
     assert_eq!(store.queues().show("q").unwrap().stats.review, 1);
@@ -89,8 +89,8 @@ fn a_damaged_message_is_not_served_and_stops_nobody() {
 #[test]
 fn a_message_damaged_while_running_is_set_aside() {
     let (store, _, ids) = three();
-    store.remove("messages", &message::encode(ids[1]));
-    store.put("messages", &message::encode(ids[2]), b"\xFFdamaged");
+    store.remove("messages", &subject::encode(ids[1]));
+    store.put("messages", &subject::encode(ids[2]), b"\xFFdamaged");
     assert!(store.receive("q", 5).is_empty());
     store.send("q", "d");
     assert_eq!(bodies(&store.receive("q", 5)), ["d"]);
@@ -102,7 +102,7 @@ fn a_message_damaged_while_running_is_set_aside() {
 fn a_lease_damaged_while_running_is_set_aside() {
     let (store, leased, _) = three();
     store.receive("q", 1);
-    store.put("leases", &message::encode(leased), b"?");
+    store.put("leases", &subject::encode(leased), b"?");
     let ticked = store.pass(60_000);
     assert_eq!(ticked.reclaimed, 1);
     assert!(ticked.next_in_ms > 0, "nothing is due");
@@ -116,8 +116,8 @@ fn a_lease_damaged_while_running_is_set_aside() {
 #[test]
 fn a_damaged_lease_or_history_is_not_guessed() {
     let (store, leased, ids) = three();
-    store.put("leases", &message::encode(leased), b"?");
-    store.put("attempts", &message::encode(ids[1]), b"?");
+    store.put("leases", &subject::encode(leased), b"?");
+    store.put("attempts", &subject::encode(ids[1]), b"?");
     let store = store.crash(60_000);
     assert_eq!(store.findings(), ["queue-9", "queue-9"]);
     assert_eq!(store.figure("leases_reclaimed"), 0);

@@ -2,7 +2,7 @@
 
 use rekindle_env::Survival;
 use rekindle_services::Kind;
-use rekindle_services::keys::{lease_expiry, message, queue};
+use rekindle_services::keys::{lease_expiry, queue, subject};
 use rekindle_services::queues::{
     Decision, MessageId, NewMessage, QueueSettings, ReviewId, ReviewItem,
 };
@@ -63,12 +63,12 @@ fn crashed(crashes: u32) -> Vec<u8> {
 fn what_killed_the_server_too_often_waits_for_a_person() {
     for (decision, crashes_after) in [(Decision::Retry, 3), (Decision::Approve, 0)] {
         let (store, ids) = three();
-        store.put("attempts", &message::encode(ids[0]), &crashed(3));
+        store.put("attempts", &subject::encode(ids[0]), &crashed(3));
         let store = store.crash(1_000);
         assert_eq!(store.findings(), ["claim-8"]);
         assert_eq!(store.queues().show("q").unwrap().stats.review, 1);
         assert_eq!(store.ready("q"), ["b", "c"]);
-        let id = ReviewId::Message(ids[0]);
+        let id = ReviewId::Work(ids[0]);
         let (item, evidence) = store.services.reviews().show(id).unwrap();
         assert_eq!((item.label, item.queue.as_deref()), ("claim-8", Some("q")));
         assert_eq!(item.since_ms, START_MS - 5_000, "since its last crash");
@@ -95,9 +95,9 @@ fn what_killed_the_server_too_often_waits_for_a_person() {
 #[test]
 fn an_unreadable_message_is_given_up_with_its_bytes() {
     let (store, ids) = three();
-    store.put("messages", &message::encode(ids[1]), b"\xFFdamaged");
+    store.put("messages", &subject::encode(ids[1]), b"\xFFdamaged");
     let store = store.crash(0);
-    let id = ReviewId::Message(ids[1]);
+    let id = ReviewId::Work(ids[1]);
     assert_eq!(labels(&store), ["queue-8"]);
     assert_eq!(reviews(&store)[0].decisions, [Decision::Fail]);
     for decision in [Decision::Approve, Decision::Retry] {
@@ -121,9 +121,9 @@ fn an_unreadable_message_is_given_up_with_its_bytes() {
 #[test]
 fn a_decision_is_made_once_and_recorded() {
     let (store, ids) = three();
-    store.put("attempts", &message::encode(ids[0]), b"?");
+    store.put("attempts", &subject::encode(ids[0]), b"?");
     let store = store.crash(0);
-    let id = ReviewId::Message(ids[0]);
+    let id = ReviewId::Work(ids[0]);
     let all = store.services.reviews();
     for reason in ["", "  ", "two\nlines", &"x".repeat(2_000)] {
         let refused = all.decide(id, Decision::Retry, reason, "ada").unwrap_err();
@@ -141,7 +141,7 @@ fn a_decision_is_made_once_and_recorded() {
     let record = &records[0];
     assert_eq!((record.who.as_str(), record.action.as_str()), ("ada", "review.retry"));
     assert_eq!((record.target.clone(), record.why.as_str()), (id.to_string(), "disk was replaced"));
-    let never = ReviewId::Message(ids[2]);
+    let never = ReviewId::Work(ids[2]);
     assert_eq!(decide(&store, never, Decision::Retry), Err(Kind::NotFound), "it does not wait");
     assert_eq!(store.ready("q"), ["a", "b", "c"]);
 }
@@ -153,10 +153,10 @@ fn an_unreadable_lease_is_ended_by_a_person() {
         let (store, ids) = three();
         let lease = store.receive("q", 1).remove(0);
         assert_eq!(lease.id, ids[0]);
-        store.put("leases", &message::encode(ids[0]), b"?");
+        store.put("leases", &subject::encode(ids[0]), b"?");
         let store = store.crash(0);
         assert_eq!(labels(&store), ["queue-9"]);
-        decide(&store, ReviewId::Message(ids[0]), decision).unwrap();
+        decide(&store, ReviewId::Work(ids[0]), decision).unwrap();
         assert!(store.rows("leases").is_empty() && store.rows("lease_expiry").is_empty());
         assert_eq!(store.ack(lease.token).unwrap_err().kind(), Kind::Fenced);
         let expected: &[&str] =
@@ -183,7 +183,7 @@ fn a_lease_that_cannot_be_ended_waits_for_a_person() {
         let (key, whole) = rows.into_iter().find(|(key, _)| key.ends_with(b"q.dead")).unwrap();
         store.put("queues", &key, b"damaged");
         let store = store.crash(60_000);
-        let id = ReviewId::Message(lease.id);
+        let id = ReviewId::Work(lease.id);
         let mut found = labels(&store);
         found.sort_unstable();
         assert_eq!(found, ["queue-13", "queue-14"]);
@@ -205,7 +205,7 @@ fn a_lease_that_cannot_be_ended_waits_for_a_person() {
 fn rows_without_a_message_are_removed_by_a_person() {
     let (store, _) = three();
     let leased = store.receive("q", 1).remove(0).id;
-    store.remove("messages", &message::encode(leased));
+    store.remove("messages", &subject::encode(leased));
     store.put("messages", b"no key", b"x");
     store.put("leases", b"no key", b"x");
     store.put("lease_expiry", b"no key", b"");
@@ -239,7 +239,7 @@ fn messages_of_no_queue_are_given_up_one_by_one() {
     let store = store.crash(0);
     assert_eq!(labels(&store), ["queue-10"; 3]);
     let (page, more) = store.services.reviews().list(None, 1).unwrap();
-    assert!(more && page[0].id == ReviewId::Message(ids[0]));
+    assert!(more && page[0].id == ReviewId::Work(ids[0]));
     let (rest, more) = store.services.reviews().list(Some(page[0].id), 5).unwrap();
     assert!(!more && rest.len() == 2);
     decide(&store, page[0].id, Decision::Approve).unwrap();
@@ -253,13 +253,13 @@ fn messages_of_no_queue_are_given_up_one_by_one() {
 fn what_is_met_while_running_waits_too() {
     let (store, ids) = three();
     store.receive("q", 1);
-    store.put("leases", &message::encode(ids[0]), b"?");
+    store.put("leases", &subject::encode(ids[0]), b"?");
     store.pass(60_000);
     assert_eq!(labels(&store), ["queue-9"]);
     assert_eq!(reviews(&store)[0].since_ms, START_MS + 60_000);
     store.queues().purge("q", None).unwrap();
     assert!(reviews(&store).is_empty());
-    let gone = decide(&store, ReviewId::Message(ids[0]), Decision::Retry);
+    let gone = decide(&store, ReviewId::Work(ids[0]), Decision::Retry);
     assert_eq!(gone, Err(Kind::NotFound));
 }
 
@@ -272,11 +272,11 @@ fn a_decision_survives_a_crash_whole_or_not_at_all() {
     let prepared = || {
         let (store, ids) = three();
         store.receive("q", 1);
-        store.put("leases", &message::encode(ids[0]), b"?");
+        store.put("leases", &subject::encode(ids[0]), b"?");
         (store.disk.crash(Survival::None, 1), ids[0])
     };
     let (disk, id) = prepared();
-    let id = ReviewId::Message(id);
+    let id = ReviewId::Work(id);
     let open =
         |disk| Store::on(disk, std::sync::Arc::new(rekindle_env::ManualClock::new(START_MS)));
     let whole = open(disk.crash(Survival::None, 1));
@@ -305,12 +305,12 @@ fn a_decision_survives_a_crash_whole_or_not_at_all() {
 fn a_stale_expiry_row_of_a_review_goes_with_it() {
     let (store, ids) = three();
     store.receive("q", 1);
-    store.put("leases", &message::encode(ids[0]), b"?");
-    let wrong = lease_expiry::LeaseExpiry { deadline_ms: 5, message: ids[0] };
+    store.put("leases", &subject::encode(ids[0]), b"?");
+    let wrong = lease_expiry::LeaseExpiry { deadline_ms: 5, subject: ids[0] };
     store.put("lease_expiry", &lease_expiry::encode(wrong), b"");
     let store = store.crash(0);
     assert_eq!(store.rows("lease_expiry").len(), 2);
-    decide(&store, ReviewId::Message(ids[0]), Decision::Retry).unwrap();
+    decide(&store, ReviewId::Work(ids[0]), Decision::Retry).unwrap();
     assert!(store.rows("lease_expiry").is_empty());
     let word = reviews(&store).first().map(|item| item.id.to_string());
     assert_eq!(word, None);

@@ -43,7 +43,8 @@ impl Store {
         max_state_bytes: u64,
     ) -> Result<Self, Error> {
         let database = try_open(&disk, &clock, max_state_bytes)?;
-        let (services, reports) = Services::lead(&database, Options { background: false })?;
+        let (services, reports) =
+            Services::lead(&database, Options { background: false, ..Options::default() })?;
         Ok(Self { disk, clock, database, services, reports })
     }
 
@@ -52,6 +53,16 @@ impl Store {
         let disk = self.disk.crash(Survival::None, 7);
         self.clock.advance_ms(down_ms);
         Self::on(disk, Arc::new(ManualClock::new(rekindle_env::Clock::wall_ms(&*self.clock))))
+    }
+
+    /// The same, through a window of so many jobs.
+    pub(crate) fn crash_with_window(self, dispatch_capacity: u64) -> Self {
+        let disk = self.disk.crash(Survival::None, 7);
+        let clock = Arc::new(ManualClock::new(rekindle_env::Clock::wall_ms(&*self.clock)));
+        let database = open(&disk, &clock);
+        let options = Options { background: false, dispatch_capacity };
+        let (services, reports) = Services::lead(&database, options).unwrap();
+        Self { disk, clock, database, services, reports }
     }
 
     pub(crate) fn queues(&self) -> &Queues {

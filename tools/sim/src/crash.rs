@@ -9,17 +9,23 @@ use std::sync::{Mutex, PoisonError};
 
 use rekindle_database::DurabilityMode;
 use rekindle_env::{CrashPoints, Image, SimulatedDisk, Survival};
+use rekindle_services::Ticked;
 
 use crate::backups::Crashed;
+use crate::effect::Effect;
 use crate::history::History;
 use crate::invariants::{
-    audit, deterministic, idempotent, identities, keys, leases, never_refuses, nothing_invented,
-    nothing_lost, prefix, queue_order, queue_places, transaction_ids, versions,
+    audit, deterministic, idempotent, identities, job_details, job_order, job_places, job_tokens,
+    keys, leases, never_asks, never_refuses, nothing_invented, nothing_lost, prefix, queue_order,
+    queue_places, transaction_ids, versions, whole_transactions,
 };
+use crate::jobs::effect::JobEffect;
+use crate::jobs::execute::fired_since;
 use crate::model::Model;
 use crate::oracle::{Believed, Bounds, Known, Oracle};
 use crate::recovered::{Recovered, attempt};
 use crate::seed::mix;
+use crate::store::Store;
 use crate::workload::Run;
 
 /// Consecutive crash points that one thread takes at a time.
@@ -339,6 +345,7 @@ pub fn check_state(
     nothing_invented::check(bounds, recovered.version)?;
     prefix::check(history, recovered.version, &recovered.rows)?;
     versions::check(recovered)?;
+    never_asks::check(recovered)?;
     transaction_ids::check(bounds.txn_id, recovered.txn_id)
 }
 
@@ -355,26 +362,46 @@ pub fn check_client(
     version: u64,
 ) -> Result<(), String> {
     let store = &recovered.store;
-    let ticked = store.services.tick().map_err(|error| error.to_string())?;
+    let ticked = tick(&mut model, store)?;
     if ticked.reclaimed + ticked.dead_lettered + ticked.released > 0 {
         return Err(format!("recovery left leases that were over: {ticked:?}"));
     }
-    model.expire(store.database.log_time_ms());
-    keys::check(&model, store)?;
-    queue_places::check(&model, store)?;
+    check_places(&mut model, store)?;
     audit::check(store)?;
+    job_details::check(&model, store)?;
     let asked_again = oracle.in_flight(known).into_iter().chain(oracle.last_identified(known));
     for asked in asked_again {
         identities::check(&mut model, store, asked, version)?;
     }
-    keys::check(&model, store)?;
-    queue_places::check(&model, store)?;
+    check_places(&mut model, store)?;
+    whole_transactions::check(&model, store)?;
     leases::check(&mut model, store)?;
+    job_tokens::check(&mut model, store)?;
     queue_order::check(&mut model, store)?;
+    job_order::check(&mut model, store)?;
     // What was delayed, or leased a moment ago, comes in its time.
     recovered.machine.clock.advance_ms(LATER_MS);
-    store.services.tick().map_err(|error| error.to_string())?;
-    model.expire(store.database.log_time_ms());
+    tick(&mut model, store)?;
+    job_places::check(&mut model, store)?;
     queue_order::check(&mut model, store)?;
+    job_order::check(&mut model, store)?;
     queue_places::check(&model, store)
+}
+
+/// What is due is done, and told to the model, with the jobs that schedules made.
+fn tick(model: &mut Model, store: &Store) -> Result<Ticked, String> {
+    let before = store.database.current_version();
+    let ticked = store.services.tick().map_err(|error| error.to_string())?;
+    for fired in fired_since(store, before)? {
+        model.apply(fired.version, &Effect::Job(JobEffect::Fired(fired)))?;
+    }
+    model.pass(store.now(), true)?;
+    Ok(ticked)
+}
+
+/// Every key, message and job is where it must be.
+fn check_places(model: &mut Model, store: &Store) -> Result<(), String> {
+    keys::check(model, store)?;
+    queue_places::check(model, store)?;
+    job_places::check(model, store)
 }

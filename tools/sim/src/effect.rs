@@ -4,6 +4,8 @@
 
 use rekindle_services::queues::{QueueSettings, Settled, Token};
 
+use crate::jobs::effect::JobEffect;
+use crate::jobs::{self, Fired, Now};
 use crate::request::{Answer, Change, Held, How, Outgoing, Request};
 
 /// One change of what a client knows.
@@ -48,13 +50,16 @@ pub enum Effect {
         /// When.
         now_ms: u64,
     },
-    /// Leases that ended before this log time are over.
-    Expired(u64),
+    /// Time passed, and what was due was done: by a start, or (true) by a tick.
+    Passed(Now, bool),
+    /// Something about jobs.
+    Job(JobEffect),
 }
 
-/// The effects of a request that was asked at this log time, each with its version.
+/// The effects of a request that was asked at this moment, each with its version.
 #[must_use]
-pub fn effects(request: &Request, answer: &Answer, now_ms: u64) -> Vec<(u64, Effect)> {
+pub fn effects(request: &Request, answer: &Answer, now: Now) -> Vec<(u64, Effect)> {
+    let now_ms = now.log_ms;
     match (request, answer) {
         (
             Request::Commit(changes) | Request::Conflict { winner: changes, .. },
@@ -101,14 +106,18 @@ pub fn effects(request: &Request, answer: &Answer, now_ms: u64) -> Vec<(u64, Eff
             };
             tokens.iter().zip(results).map(one).collect()
         }
-        (Request::Tick | Request::Start, Answer::Passed(version, at_ms)) => {
-            vec![(*version, Effect::Expired(*at_ms))]
+        (Request::Tick | Request::Start, Answer::Passed(version, now, fired)) => {
+            let of = |fired: &Fired| (fired.version, Effect::Job(JobEffect::Fired(fired.clone())));
+            let passed = (*version, Effect::Passed(*now, *request == Request::Tick));
+            fired.iter().map(of).chain([passed]).collect()
         }
+        (Request::Job(request), answer) => jobs::effect::effects(request, answer, now),
         _ => vec![],
     }
 }
 
-fn sent_effect(queue: &str, message: &Outgoing, now_ms: u64) -> Effect {
+/// A message is in a queue.
+pub(crate) fn sent_effect(queue: &str, message: &Outgoing, now_ms: u64) -> Effect {
     let due_ms = if message.delay_ms == 0 { 0 } else { now_ms + message.delay_ms };
     Effect::Sent { queue: queue.to_owned(), message: message.clone(), due_ms }
 }

@@ -14,6 +14,7 @@ use rekindle_services::queues::{
 use rekindle_services::{Acknowledged, Identity};
 
 use crate::hook::Hook;
+use crate::jobs::execute::fired_since;
 use crate::request::{Answer, Change, Held, How, Outgoing, Refusal, Request, Taken};
 use crate::store::{BACKUPS, Store};
 
@@ -57,7 +58,8 @@ pub fn execute(store: &Store, request: &Request, hook: Option<&Hook>) -> Result<
             }
         }
         Request::Settle(tokens, how, identity) => settle(store, tokens, *how, *identity),
-        Request::Tick => tick(store),
+        Request::Job(request) => crate::jobs::execute::execute(store, request)?,
+        Request::Tick => tick(store)?,
         Request::Idle => match store.database.tick().and_then(|()| store.database.tick()) {
             Ok(()) => Answer::Done(0),
             Err(error) => Answer::Refused(error.into()),
@@ -220,12 +222,13 @@ fn settle(store: &Store, tokens: &[Token], how: How, identity: Option<Identity>)
     }
 }
 
-fn tick(store: &Store) -> Answer {
-    let now_ms = store.database.log_time_ms();
-    match store.services.tick() {
-        Ok(_) => Answer::Passed(store.database.current_version(), now_ms),
-        Err(error) => Answer::Refused(error.into()),
+fn tick(store: &Store) -> Result<Answer, String> {
+    let (before, now) = (store.database.current_version(), store.now());
+    if let Err(error) = store.services.tick() {
+        return Ok(Answer::Refused(error.into()));
     }
+    let fired = fired_since(store, before)?;
+    Ok(Answer::Passed(store.database.current_version(), now, fired))
 }
 
 /// Does something long with a transaction in the middle of it, before a file is made; where none

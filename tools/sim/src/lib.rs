@@ -14,6 +14,7 @@ pub mod faults;
 pub mod history;
 pub mod hook;
 pub mod invariants;
+pub mod jobs;
 pub mod labels;
 pub mod mended;
 pub mod model;

@@ -108,7 +108,10 @@ impl Corrupt<'_> {
             return Err("a second start finds another state".to_owned());
         }
         // Not as a client does: the name of its keyspace may be among what is lost.
-        let led = Services::lead(&again, ServiceOptions { background: false });
+        let led = Services::lead(
+            &again,
+            ServiceOptions { background: false, ..ServiceOptions::default() },
+        );
         led.map_err(|error| format!("taking the lead: {error}"))?;
         Ok(without.len() as u64)
     }

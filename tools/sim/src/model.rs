@@ -8,6 +8,8 @@ use std::collections::{BTreeMap, VecDeque};
 use rekindle_services::queues::{QueueSettings, Settled, Token};
 
 use crate::effect::Effect;
+use crate::jobs::Now;
+use crate::jobs::model::Jobs;
 use crate::request::{Change, Held, How, Outgoing};
 
 /// How many tokens of finished work are remembered, to be refused.
@@ -93,6 +95,8 @@ pub struct Model {
     pub kv: Keys,
     /// Keys of the raw keyspace.
     pub raw: Keys,
+    /// Jobs and schedules.
+    pub jobs: Jobs,
     /// Tokens of work that was granted again or is finished.
     pub fenced: VecDeque<Token>,
     order: u64,
@@ -122,13 +126,22 @@ impl Model {
             Effect::Settled { token, how, result, now_ms } => {
                 self.settle(*token, *how, *result, *now_ms)?;
             }
-            Effect::Expired(now_ms) => self.expire(*now_ms),
+            Effect::Passed(now, ticked) => self.pass(*now, *ticked)?,
+            Effect::Job(effect) => self.jobs.apply(effect)?,
         }
         Ok(())
     }
 
-    /// Ends every lease whose time is over.
-    pub fn expire(&mut self, now_ms: u64) {
+    /// Time passed: every lease whose time is over ends.
+    ///
+    /// # Errors
+    /// When something that was due cannot have been done.
+    pub fn pass(&mut self, now: Now, ticked: bool) -> Result<(), String> {
+        self.expire(now.log_ms);
+        self.jobs.pass(now, ticked)
+    }
+
+    fn expire(&mut self, now_ms: u64) {
         let over: Vec<(String, u64)> = self
             .find(|message| message.leased().is_some_and(|deadline_ms| deadline_ms <= now_ms))
             .collect();

@@ -8,6 +8,7 @@ use rekindle_services::Identity;
 use rekindle_services::kv::Expect;
 use rekindle_services::queues::{QueueSettings, Token};
 
+use crate::jobs::plan::SETUP;
 use crate::model::{Keys, Model};
 use crate::request::{Change, How, Outgoing, Request};
 use crate::workload::Length;
@@ -25,17 +26,21 @@ const MESSAGES_MAX: usize = 12;
 /// Keys of each key space.
 const NAMES: u64 = 24;
 
+/// Of a hundred requests so many are about jobs.
+const JOBS_PERCENT: u8 = 45;
+
 /// Sequences of a producer before the client takes another identity.
 const SEQUENCES: u64 = 60;
 
 /// Chooses requests.
 #[derive(Debug)]
 pub struct Planner {
-    random: fastrand::Rng,
+    pub(crate) random: fastrand::Rng,
     length: Length,
-    asked: usize,
+    pub(crate) asked: usize,
     running: bool,
-    serial: u64,
+    pub(crate) serial: u64,
+    pub(crate) mark: u64,
     identity: Identity,
 }
 
@@ -45,7 +50,7 @@ impl Planner {
     pub fn new(seed: u64, length: Length) -> Self {
         let mut random = fastrand::Rng::with_seed(seed);
         let identity = Identity { producer: random.u128(..).to_le_bytes(), sequence: 1 };
-        Self { random, length, asked: 0, running: false, serial: 0, identity }
+        Self { random, length, asked: 0, running: false, serial: 0, mark: 0, identity }
     }
 
     /// The next request and how long the client waits before it; `None` at the end.
@@ -61,6 +66,10 @@ impl Planner {
         if let Some((name, visibility_ms, max_attempts)) = QUEUES.get(self.asked - 1) {
             let settings = self.settings(*visibility_ms, *max_attempts);
             return Some((5, Request::Create((*name).to_owned(), settings, self.identify(1))));
+        }
+        let setup = self.asked - 1 - QUEUES.len();
+        if self.length.has_jobs() && setup < SETUP {
+            return Some((5, self.job_setup(setup, model)));
         }
         if self.asked.is_multiple_of(self.length.stop_every) {
             self.running = false;
@@ -88,6 +97,9 @@ impl Planner {
     }
 
     fn draw(&mut self, model: &Model, now_ms: u64) -> Request {
+        if self.length.has_jobs() && self.random.u8(..100) < JOBS_PERCENT {
+            return self.draw_job(model);
+        }
         let drawn = if self.length.durability == DurabilityMode::Strict {
             self.random.u8(..100)
         } else {
@@ -114,7 +126,7 @@ impl Planner {
         }
     }
 
-    fn name(&mut self) -> Vec<u8> {
+    pub(crate) fn name(&mut self) -> Vec<u8> {
         format!("key-{:02}", self.random.u64(..NAMES)).into_bytes()
     }
 
@@ -178,7 +190,7 @@ impl Planner {
     }
 
     /// The identity of the next `count` items.
-    fn identify(&mut self, count: u64) -> Option<Identity> {
+    pub(crate) fn identify(&mut self, count: u64) -> Option<Identity> {
         if self.identity.sequence > SEQUENCES {
             self.identity = Identity { producer: self.random.u128(..).to_le_bytes(), sequence: 1 };
         }

@@ -7,6 +7,8 @@ use rekindle_services::Identity;
 use rekindle_services::kv::Expect;
 use rekindle_services::queues::{MessageId, QueueSettings, Settled, Token};
 
+use crate::jobs::{Fired, JobAnswer, JobRequest, Now};
+
 /// One write.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Change {
@@ -111,6 +113,8 @@ pub enum Request {
     },
     /// Leases end, or are moved.
     Settle(Vec<Token>, How, Option<Identity>),
+    /// Something about jobs, or over everything.
+    Job(JobRequest),
     /// What is due is done.
     Tick,
     /// The journal rests long enough to say so.
@@ -138,6 +142,7 @@ impl Request {
             | Self::Purge(_, identity)
             | Self::Send(.., identity)
             | Self::Settle(.., identity) => *identity,
+            Self::Job(request) => request.identity(),
             _ => None,
         }
     }
@@ -221,12 +226,14 @@ pub enum Answer {
     Received(u64, Vec<Held>),
     /// Settled leases.
     Settled(u64, Vec<Result<Settled, Refusal>>),
-    /// What was due was done: up to this version, at this log time.
-    Passed(u64, u64),
+    /// What was due was done: up to this version, at this moment; the jobs that schedules made.
+    Passed(u64, Now, Vec<Fired>),
     /// A checkpoint: the transaction in its middle, and whether the checkpoint failed.
     Checkpointed(Option<u64>, Option<Refusal>),
     /// A backup: the transaction in its middle, and what it is.
     BackedUp(Option<u64>, Result<Taken, Refusal>),
+    /// About jobs.
+    Job(JobAnswer),
     /// Nothing was done.
     Refused(Refusal),
 }
@@ -239,6 +246,7 @@ impl Answer {
             Self::Each(each) => each.iter().filter_map(|one| one.as_ref().err()).collect(),
             Self::Sent(each) => each.iter().filter_map(|one| one.as_ref().err()).collect(),
             Self::Settled(_, each) => each.iter().filter_map(|one| one.as_ref().err()).collect(),
+            Self::Job(answer) => answer.refusals(),
             Self::Checkpointed(_, Some(refusal))
             | Self::BackedUp(_, Err(refusal))
             | Self::Refused(refusal) => vec![refusal],

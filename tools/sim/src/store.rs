@@ -12,6 +12,7 @@ use rekindle_recovery::LayerReport;
 use rekindle_services::{Options as ServiceOptions, Services};
 
 use crate::history::{History, Rows};
+use crate::jobs::Now;
 
 /// Where the store lives on its disk.
 pub const DIR: &str = "store";
@@ -26,7 +27,10 @@ pub const SEGMENT_BYTES: u64 = 16 * 1024;
 pub const RAW: &str = "sim";
 
 /// The registry, those of the services, and [`RAW`].
-pub const KEYSPACES: u16 = 9;
+pub const KEYSPACES: u16 = 15;
+
+/// Jobs of a type that a start makes deliverable at once: fewer than wait, so that windows open.
+const DISPATCH_CAPACITY: u64 = 3;
 
 /// More rows than any run here has.
 pub const ALL_ROWS: usize = 1 << 20;
@@ -126,10 +130,20 @@ impl Store {
     /// # Errors
     /// What the services answer.
     pub fn lead(database: Database) -> Result<Self, rekindle_services::Error> {
-        let (services, led) = Services::lead(&database, ServiceOptions { background: false })?;
+        let (services, led) = Services::lead(
+            &database,
+            ServiceOptions { background: false, dispatch_capacity: DISPATCH_CAPACITY },
+        )?;
         let raw = database.keyspace(RAW)?;
         assert!(raw.0 <= KEYSPACES, "every keyspace is looked at: set KEYSPACES to {}", raw.0);
         Ok(Self { database, services, raw, led })
+    }
+
+    /// The moment, by both clocks.
+    #[must_use]
+    pub fn now(&self) -> Now {
+        let wall_ms = self.database.env().clock.wall_ms();
+        Now { log_ms: self.database.log_time_ms(), wall_ms }
     }
 }
 

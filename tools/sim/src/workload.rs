@@ -12,6 +12,7 @@ use crate::effect::effects;
 use crate::execute::execute;
 use crate::history::History;
 use crate::hook::Hook;
+use crate::jobs::Now;
 use crate::model::Model;
 use crate::oracle::{Moment, Oracle};
 use crate::plan::Planner;
@@ -32,6 +33,8 @@ pub struct Length {
     pub stop_every: usize,
     /// Requests between two backups (0: none is taken).
     pub backup_every: usize,
+    /// Whether jobs, schedules and transactions over everything are asked for.
+    pub jobs: bool,
     /// What an acknowledgement promises.
     pub durability: DurabilityMode,
 }
@@ -41,13 +44,27 @@ impl Length {
     #[must_use]
     pub fn strict(requests: usize, checkpoint_every: usize, stop_every: usize) -> Self {
         let durability = DurabilityMode::Strict;
-        Self { requests, checkpoint_every, stop_every, backup_every: 0, durability }
+        let (backup_every, jobs) = (0, true);
+        Self { requests, checkpoint_every, stop_every, backup_every, jobs, durability }
     }
 
     /// The same with backups.
     #[must_use]
     pub fn with_backups(self, backup_every: usize) -> Self {
         Self { backup_every, ..self }
+    }
+
+    /// The same without jobs: the histories of seeds that were found before there were any.
+    #[must_use]
+    pub fn without_jobs(self) -> Self {
+        Self { jobs: false, ..self }
+    }
+
+    /// Whether jobs are asked for: they are handed out as they are written, which in lazy modes is
+    /// less than was acknowledged.
+    #[must_use]
+    pub fn has_jobs(self) -> bool {
+        self.jobs && self.durability == DurabilityMode::Strict
     }
 }
 
@@ -151,7 +168,7 @@ impl Client {
             // Unknown: neither effects nor a version.
             return Ok(answer);
         }
-        let effects = effects(&request, &answer, log_ms);
+        let effects = effects(&request, &answer, Now { log_ms, wall_ms: self.wall_ms });
         for (version, effect) in &effects {
             self.model.apply(*version, effect)?;
         }
@@ -208,8 +225,8 @@ impl Client {
             let findings: Vec<String> = report.findings().map(ToString::to_string).collect();
             return Err(format!("a restart without a crash found {findings:?}"));
         }
-        let (version, log_ms) = (store.database.current_version(), store.database.log_time_ms());
+        let (version, now) = (store.database.current_version(), store.now());
         self.store = Some(store);
-        Ok(Answer::Passed(version, log_ms))
+        Ok(Answer::Passed(version, now, vec![]))
     }
 }

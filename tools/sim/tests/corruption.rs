@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 
 use rekindle_env::SimulatedDisk;
 use rekindle_sim::corruption::{
@@ -12,7 +12,8 @@ use rekindle_sim::corruption::{
 use rekindle_sim::labels;
 use rekindle_sim::seed::{mix, seed};
 use rekindle_sim::specimen::{Ending, Specimen};
-use rekindle_sim::workload::{Length, run};
+use rekindle_sim::store::{Machine, RAW};
+use rekindle_sim::workload::{BEGIN_WALL_MS, Length, run};
 
 const THREADS: u64 = 2;
 
@@ -53,6 +54,41 @@ fn judge_all(specimen: &Specimen, damage: &(dyn Fn(u64) -> Option<Damage> + Sync
 fn judge_list(specimen: &Specimen, damages: &[Damage]) {
     let at = |number: u64| damages.get(number as usize).cloned();
     judge_all(specimen, &at, damages.len() as u64);
+}
+
+/// What is turned, cut and emptied below are rows of everything that the services keep.
+#[test]
+fn the_specimen_has_rows_of_every_keyspace() {
+    for ending in [Ending::Closed, Ending::Idle, Ending::Killed] {
+        let specimen = specimen(ending);
+        let disk = Arc::new(SimulatedDisk::from_image(specimen.image.clone(), 1));
+        let database = Machine::new(disk, BEGIN_WALL_MS, 1).open().unwrap();
+        let mut names = vec![
+            "queues",
+            "messages",
+            "attempts",
+            "producers",
+            "kv",
+            "audit",
+            "job_types",
+            "jobs",
+            "job_outcomes",
+            "job_progress",
+            "job_unique",
+            "schedules",
+            RAW,
+        ];
+        if ending == Ending::Closed {
+            // The entries that were appended by hand are of another year: whoever starts on them
+            // takes all claims back.
+            names.extend(["leases", "lease_expiry"]);
+        }
+        for name in names {
+            let keyspace = database.keyspace(name).unwrap().0;
+            let count = specimen.rows.keys().filter(|(of, _)| *of == keyspace).count();
+            assert!(count > 0, "{ending:?}: no row of {name}");
+        }
+    }
 }
 
 /// A seeded sample of all flips, cuts and holes, on directories that ended in three ways.

@@ -36,7 +36,7 @@ fn every_kind_of_call_fails() {
 #[test]
 fn a_failed_tick_is_told() {
     use rekindle_env::{Effect, FaultError, OperationKind, Times};
-    let (seed, length) = (797_373_558_644_786, Length::strict(110, 23, 37));
+    let (seed, length) = (797_373_558_644_786, Length::strict(110, 23, 37).without_jobs());
     let reference = run(&SimulatedDisk::new(seed), seed, length).unwrap();
     let (kind, effect) = (OperationKind::Write, Effect::Error(FaultError::EIO));
     let order = Order { kind, effect, times: Times::Count(1) };

@@ -11,5 +11,6 @@ mod backups;
 mod corruption;
 mod crash;
 mod faults;
+mod jobs;
 mod planted;
 mod repair;

@@ -86,3 +86,15 @@ fn overlay_kept_after_poison() {
 fn token_not_checked() {
     workload();
 }
+
+#[test]
+#[ignore = "a campaign: cargo xtask campaign planted"]
+fn refused_writes_kept() {
+    crash();
+}
+
+#[test]
+#[ignore = "a campaign: cargo xtask campaign planted"]
+fn retried_keeps_its_grant() {
+    crash();
+}

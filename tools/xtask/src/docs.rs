@@ -1,8 +1,9 @@
 //! `cargo xtask docs`: what the documents tell a reader to type, typed.
 //!
 //! A block ```` ```sh ```` of README.md or docs/ runs in a fresh temporary folder with the built
-//! `rekindle` on the PATH; its servers die with it. A block ```` ```sh repo ```` holds cargo
-//! commands and runs in the clone, with `--repo` only. Other blocks (`text`, `toml`…) are not run.
+//! `rekindle` on the PATH, and so does each script of examples/; their servers die with them. A
+//! block ```` ```sh repo ```` holds cargo commands and runs in the clone, with `--repo` only. Other
+//! blocks (`text`, `toml`…) are not run.
 //! Invariant: a block passes when `sh -eu` ends with 0 within its deadline.
 
 use std::ffi::OsString;
@@ -65,6 +66,24 @@ pub(crate) fn run(root: &Path, blocks: Blocks) -> Result<(), String> {
             }
         }
     }
+    if let Some(program) = &program {
+        for example in examples(root)? {
+            count += 1;
+            let script = fs::read_to_string(&example)
+                .map_err(|error| format!("{}: {error}", example.display()))?;
+            let place = example.strip_prefix(root).unwrap_or(&example).display().to_string();
+            // Where the files are that stand beside it.
+            let script = format!("EXAMPLES='{}'\n{script}", root.join("examples").display());
+            let start = Instant::now();
+            match run_block(root, Some(program), &Block { line: 1, script }) {
+                Ok(()) => say!("docs: {place} passed in {:.1?}", start.elapsed()),
+                Err(message) => {
+                    say!("docs: {place} FAILED\n{message}");
+                    failed.push(place);
+                }
+            }
+        }
+    }
     match (count, failed.is_empty()) {
         (0, _) => Err("docs: no blocks to run".to_owned()),
         (_, false) => Err(format!("docs: failed: {}", failed.join(", "))),
@@ -77,16 +96,28 @@ pub(crate) fn run(root: &Path, blocks: Blocks) -> Result<(), String> {
 
 /// README.md and every document.
 fn documents(root: &Path) -> Result<Vec<PathBuf>, String> {
-    let mut found = vec![root.join("README.md")];
-    let docs = root.join("docs");
-    let entries = fs::read_dir(&docs).map_err(|error| format!("{}: {error}", docs.display()))?;
-    for entry in entries {
-        let path = entry.map_err(|error| error.to_string())?.path();
-        if path.extension().is_some_and(|extension| extension == "md") {
+    let mut found = files(&root.join("docs"), "md")?;
+    found.extend(Some(root.join("README.md")).filter(|path| path.exists()));
+    found.sort();
+    Ok(found)
+}
+
+/// The examples that are scripts, which run as blocks do.
+fn examples(root: &Path) -> Result<Vec<PathBuf>, String> {
+    let folder = root.join("examples");
+    if folder.exists() { files(&folder, "sh") } else { Ok(vec![]) }
+}
+
+/// The files of a folder with this extension, sorted.
+fn files(folder: &Path, extension: &str) -> Result<Vec<PathBuf>, String> {
+    let named = |error: std::io::Error| format!("{}: {error}", folder.display());
+    let mut found = vec![];
+    for entry in fs::read_dir(folder).map_err(named)? {
+        let path = entry.map_err(named)?.path();
+        if path.extension().is_some_and(|found| found == extension) {
             found.push(path);
         }
     }
-    found.retain(|path| path.exists());
     found.sort();
     Ok(found)
 }

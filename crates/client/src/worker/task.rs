@@ -1,63 +1,60 @@
-//! One message at work: its handler, and beside it the extension of its lease.
+//! One claim at work: its handler, and beside it what keeps the claim.
 
 use std::future::Future;
 use std::panic::AssertUnwindSafe;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use futures::FutureExt as _;
-use rekindle_wire::v1::Delivery;
 use tokio::sync::mpsc;
 
-use super::Verdict;
-use super::settle::Settlement;
-use crate::client::Client;
-use crate::error::Error;
+use super::settle::{Decision, Settlement};
+use super::{Held, Kept, Source};
 
-/// Extensions come at this part of the visibility, so that one may fail and be repeated in time.
+/// Claims are kept each time this part of their lease is over, so that one call may fail and be
+/// repeated in time.
 const PART: u32 = 3;
 
-pub(super) struct Task {
-    pub(super) client: Client,
-    pub(super) queue: String,
-    pub(super) settlement: Settlement,
-    pub(super) settlements: mpsc::Sender<Settlement>,
+pub(super) struct Task<S: Source> {
+    pub(super) source: S,
+    pub(super) held: Held<S::Link>,
+    pub(super) settlements: mpsc::Sender<Settlement<S>>,
 }
 
-impl Task {
+impl<S: Source> Task<S> {
     /// Runs the handler to its end and hands its verdict to the settler.
-    pub(super) async fn run<H, F>(self, handler: H, delivery: Delivery)
+    pub(super) async fn run<H, F>(self, handler: H, item: S::Item)
     where
-        H: Fn(Delivery) -> F,
-        F: Future<Output = Verdict>,
+        H: Fn(S::Item) -> F,
+        F: Future<Output = S::Verdict>,
     {
-        let work = AssertUnwindSafe(async move { handler(delivery).await }).catch_unwind();
-        let verdict = tokio::select! {
+        let stopped = AtomicBool::new(false);
+        let work = AssertUnwindSafe(async move { handler(item).await }).catch_unwind();
+        let decision = tokio::select! {
             biased;
-            verdict = work => verdict.unwrap_or_else(|_| Verdict::Nack {
-                delay: Duration::ZERO,
-                reason: "the handler panicked".to_owned(),
-            }),
-            never = self.extend() => match never {},
+            verdict = work => Decision::Verdict(verdict.unwrap_or_else(|_| S::panicked())),
+            () = self.keep(&stopped) => Decision::Lost,
         };
-        let sent = self.settlements.send(self.settlement.with(verdict)).await;
+        // One that was told to stop and ended by itself in time has lost its claim all the same.
+        let decision = if stopped.load(Ordering::Relaxed) { Decision::Lost } else { decision };
+        let Self { held, settlements, .. } = self;
+        let sent = settlements.send(Settlement { held, decision }).await;
         debug_assert!(sent.is_ok(), "the settler ends after its last sender");
     }
 
-    /// Keeps the lease alive for as long as it is polled.
-    async fn extend(&self) -> std::convert::Infallible {
-        let every = (self.settlement.visibility / PART).max(Duration::from_millis(1));
-        let client = self.client.with_timeout(every);
-        let token = [self.settlement.token.clone()];
+    /// Keeps the claim alive for as long as it is polled; completes when the handler is to be
+    /// stopped.
+    async fn keep(&self, stopped: &AtomicBool) {
+        let every = (self.held.lease / PART).max(Duration::from_millis(1));
         loop {
             tokio::time::sleep(every).await;
-            let results = client.extend(&self.queue, &token, Duration::ZERO).await;
-            match results.into_iter().next() {
-                Some(Err(error @ (Error::Fenced(_) | Error::NotFound(_)))) => {
-                    tracing::warn!("a lease ran out while its message was worked on: {error}");
-                    return std::future::pending().await;
+            match self.source.keep(&self.held, every).await {
+                Ok(Kept::Yes) => {}
+                Ok(Kept::No(error)) => {
+                    stopped.store(S::STOPS, Ordering::Relaxed);
+                    return self.source.lost(&self.held, &error).await;
                 }
-                Some(Err(error)) => tracing::warn!("a lease was not extended: {error}"),
-                Some(Ok(_)) | None => {}
+                Err(error) => tracing::warn!("a lease was not extended: {error}"),
             }
         }
     }

@@ -93,9 +93,12 @@ impl Answer {
         }
         let said = parsed.as_ref().ok();
         let reason = said.and_then(|said| said.get("error")).and_then(Value::as_str);
-        let code = said.and_then(|said| said.get("code")).and_then(Value::as_i64);
+        let code = said.and_then(|said| said.get("exit_code")).and_then(Value::as_i64);
         let code = code.and_then(|code| i32::try_from(code).ok()).filter(|code| *code != 0);
         let message = match (reason, *status) {
+            (Some(reason), 503) if said.is_some_and(|said| said.get("stage").is_some()) => {
+                format!("{address} is not ready: {reason}")
+            }
             (Some(reason), _) => reason.to_owned(),
             (None, 503) => format!("{address} is not ready: {}", self.shown()),
             (None, status) => format!("{address} answered status {status}: {}", self.shown()),
@@ -143,11 +146,49 @@ pub(super) fn post_within(
 ) -> Result<Value, Failure> {
     let body = serde_json::to_vec(value)
         .map_err(|error| Failure::new(exit::REFUSED, format!("no JSON: {error}")))?;
-    let head = format!(
-        "POST {path} HTTP/1.0\r\nContent-Type: application/json\r\nContent-Length: {}\r\n",
-        body.len()
-    );
-    let answer = exchange(address, &head, &body, timeout).map_err(|lost| match lost {
+    tell(address, &format!("POST {path}"), "", &body, timeout)
+}
+
+/// The same under an `Idempotency-Key`: told again with it, it has one effect.
+pub(super) fn post_once(
+    address: &str,
+    path: &str,
+    value: &impl Serialize,
+    key: Option<&str>,
+) -> Result<Value, Failure> {
+    let body = serde_json::to_vec(value)
+        .map_err(|error| Failure::new(exit::REFUSED, format!("no JSON: {error}")))?;
+    let printable = |it: u8| (b' '..=b'~').contains(&it);
+    let header = match key {
+        None => String::new(),
+        Some(key) if !key.is_empty() && key.bytes().all(printable) => {
+            format!("Idempotency-Key: {key}\r\n")
+        }
+        Some(_) => {
+            let message = "a key has 1 to 255 printable ASCII characters";
+            return Err(Failure::new(exit::USAGE, message));
+        }
+    };
+    tell(address, &format!("POST {path}"), &header, &body, POST_TIMEOUT)
+}
+
+/// Has something removed.
+pub(super) fn delete(address: &str, path: &str) -> Result<Value, Failure> {
+    tell(address, &format!("DELETE {path}"), "", b"", POST_TIMEOUT)
+}
+
+/// Tells `HOST:PORT` something that changes it.
+fn tell(
+    address: &str,
+    line: &str,
+    headers: &str,
+    body: &[u8],
+    timeout: Duration,
+) -> Result<Value, Failure> {
+    let kind = if body.is_empty() { "" } else { "Content-Type: application/json\r\n" };
+    let length = body.len();
+    let head = format!("{line} HTTP/1.0\r\n{headers}{kind}Content-Length: {length}\r\n");
+    let answer = exchange(address, &head, body, timeout).map_err(|lost| match lost {
         Lost::Unanswered(error) => Failure::new(
             exit::UNKNOWN,
             format!(

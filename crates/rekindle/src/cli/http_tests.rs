@@ -35,14 +35,17 @@ fn statuses_are_exit_codes() {
     for (status, expected) in [(403, 77), (500, 70), (502, 69), (503, 69), (504, 69)] {
         assert_eq!(code(status, ""), expected, "{status}");
     }
-    assert_eq!(code(500, r#"{"error":"nobody knows","code":75}"#), 75);
+    assert_eq!(code(500, r#"{"error":"nobody knows","code":"unknown","exit_code":75}"#), 75);
     // What is refused is no success, whatever the answer says.
-    assert_eq!(code(409, r#"{"error":"no","code":0}"#), 1);
+    assert_eq!(code(409, r#"{"error":"no","exit_code":0}"#), 1);
     assert_eq!(code(200, "not JSON"), 1);
     let failed =
         Answer { address: "a:1".into(), status: 503, body: b"{\"ready\":\x1bfalse}".into() };
     let message = failed.value().expect_err("not ready").message;
     assert_eq!(message, "a:1 is not ready: {\"ready\": false}");
+    let body = br#"{"error":"it starts","stage":"open"}"#.to_vec();
+    let failed = Answer { address: "a:1".into(), status: 503, body };
+    assert_eq!(failed.value().expect_err("not ready").message, "a:1 is not ready: it starts");
 }
 
 /// A server that reads a whole request, answers this and closes.

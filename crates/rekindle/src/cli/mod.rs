@@ -10,18 +10,25 @@ mod durations;
 mod failure;
 mod health;
 mod http;
+mod input;
 mod inspect;
+mod job;
 mod kv;
 mod output;
+mod processes;
 mod queue;
 mod recovery;
 mod repair;
 mod report;
+mod results;
 mod review;
 mod runs;
 mod salvage;
+mod schedule;
+mod shim;
 mod signals;
 mod store;
+mod transact;
 
 use std::ffi::OsString;
 use std::future::Future;
@@ -43,11 +50,11 @@ type Outcome = Result<i32, Failure>;
 #[derive(Debug, Parser)]
 #[command(name = "rekindle", version, arg_required_else_help = true)]
 struct Cli {
-    /// Address of the server (gRPC), for `queue` and `kv`; it may stand after them as well
+    /// Address of the server (gRPC), for `queue`, `job` and `kv`; it may stand after them as well
     #[arg(long, value_name = "HOST:PORT", value_parser = address)]
     addr: Option<String>,
-    /// Address of its admin side (HTTP), for `report`, `recovery`, `store` and `backup`; it may
-    /// stand after it as well
+    /// Address of its HTTP side, for `schedule`, `transact`, `report`, `recovery`, `store` and
+    /// `backup`; it may stand after it as well
     #[arg(long, value_name = "HOST:PORT", value_parser = address)]
     http: Option<String>,
     #[command(subcommand)]
@@ -97,6 +104,12 @@ enum Command {
     Serve(ServeArgs),
     /// Send, receive and settle messages; create and look at queues
     Queue(queue::QueueArgs),
+    /// Submit jobs, work on them, and look at what became of them
+    Job(job::JobArgs),
+    /// Make, list and delete schedules: jobs by the clock
+    Schedule(schedule::ScheduleArgs),
+    /// Do several things in one transaction: all of it, or none
+    Transact(transact::TransactArgs),
     /// Read and write keys and values
     Kv(kv::KvArgs),
     /// The same as `recovery plan`
@@ -131,6 +144,9 @@ enum Command {
     Runs(runs::RunsArgs),
     /// Show that a crash loses nothing
     Demo(demo::DemoArgs),
+    /// Run one command under watch; the server starts this, nobody else
+    #[command(hide = true)]
+    Shim(shim::ShimArgs),
 }
 
 impl Command {
@@ -149,6 +165,7 @@ impl Command {
     fn server(&mut self, id: &str) -> Option<Place<'_>> {
         match (self, id) {
             (Self::Queue(args), "addr") => Some(Place::Grpc(args.address_mut())),
+            (Self::Job(args), "addr") => Some(Place::Grpc(args.address_mut())),
             (Self::Kv(args), "addr") => Some(Place::Grpc(args.address_mut())),
             (Self::Recovery(args), "http") => Some(Place::Admin(&mut args.admin)),
             (Self::Report(args), "http") => Some(Place::Admin(&mut args.admin)),
@@ -161,6 +178,8 @@ impl Command {
             (Self::Audit(args), "http") => Some(Place::Admin(&mut args.admin)),
             (Self::Review(args), "http") => Some(Place::Admin(&mut args.admin)),
             (Self::Runs(args), "http") => Some(Place::Admin(&mut args.admin)),
+            (Self::Schedule(args), "http") => Some(Place::Admin(&mut args.admin)),
+            (Self::Transact(args), "http") => Some(Place::Admin(&mut args.admin)),
             _ => None,
         }
     }
@@ -222,13 +241,19 @@ fn page(text: &str) -> Result<u64, String> {
 /// Parses the arguments and runs the command; gives the exit code.
 pub(crate) fn run() -> i32 {
     let command = Cli::from(std::env::args_os()).unwrap_or_else(|error| error.exit());
-    if let Command::Serve(args) = command {
-        return serve::run(args);
+    match command {
+        Command::Serve(args) => return serve::run(args),
+        // Before anything makes a thread or takes a signal.
+        Command::Shim(args) => return shim::run(&args),
+        _ => {}
     }
     begin_log();
     let outcome = match command {
         Command::Serve(args) => Ok(serve::run(args)),
         Command::Queue(args) => block_on(queue::run(args)),
+        Command::Job(args) => block_on(job::run(args)),
+        Command::Schedule(args) => schedule::run(&args),
+        Command::Transact(args) => transact::run(&args),
         Command::Kv(args) => block_on(kv::run(args)),
         Command::Recover(args) => inspect::recover(&args),
         Command::Verify(args) => inspect::verify(&args),
@@ -246,6 +271,7 @@ pub(crate) fn run() -> i32 {
         Command::Review(args) => review::run(&args),
         Command::Runs(args) => runs::run(&args),
         Command::Demo(args) => block_on(demo::run(args)),
+        Command::Shim(args) => Ok(shim::run(&args)),
     };
     outcome.unwrap_or_else(|failure| {
         if !failure.message.is_empty() {

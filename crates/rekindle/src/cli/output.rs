@@ -1,15 +1,14 @@
-//! Standard output for scripts, standard error for people, and bytes as JSON.
+//! Standard output for scripts, standard error for people.
 //!
 //! Invariant: a write that fails is an error of the command, never a panic: readers may go away.
 
 use std::io::{self, BufWriter, StdoutLock, Write};
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
 use rekindle_recovery::exit;
-use serde::{Serialize, Serializer};
+use serde::Serialize;
 
 use super::failure::Failure;
+pub(super) use rekindle::shown::{Json, Text};
 
 /// Standard output, locked and buffered.
 pub(super) struct Out {
@@ -59,21 +58,9 @@ pub(super) fn say(line: &str) {
     drop(writeln!(io::stderr().lock(), "{line}"));
 }
 
-/// Bytes in JSON: text where they are UTF-8, `{"base64":"…"}` otherwise.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Text<'a>(pub(super) &'a [u8]);
-
-impl Serialize for Text<'_> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        #[derive(Serialize)]
-        struct Encoded {
-            base64: String,
-        }
-        match std::str::from_utf8(self.0) {
-            Ok(text) => serializer.serialize_str(text),
-            Err(_) => Encoded { base64: STANDARD.encode(self.0) }.serialize(serializer),
-        }
-    }
+/// Passes on what somebody else told people.
+pub(super) fn stderr_bytes(bytes: &[u8]) {
+    drop(io::stderr().lock().write_all(bytes));
 }
 
 /// Rows in columns of equal width, the first row the heading.
@@ -94,14 +81,6 @@ pub(super) fn table(rows: &[Vec<String>]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn bytes_are_text_where_they_can_be() {
-        let json = |bytes: &[u8]| serde_json::to_string(&Text(bytes)).expect("bytes serialize");
-        assert_eq!(json(b"a\"\n"), r#""a\"\n""#);
-        assert_eq!(json(b""), r#""""#);
-        assert_eq!(json(&[0xFF, 0x00]), r#"{"base64":"/wA="}"#);
-    }
 
     #[test]
     fn columns_line_up() {

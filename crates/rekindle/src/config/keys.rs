@@ -175,6 +175,14 @@ pub static KEYS: &[Key] = &[
         set: |config, raw| values::bytes(raw, 4 << 10, TIB).map(|rate| config.scrub_rate = rate),
     },
     Key {
+        section: "jobs",
+        name: "dispatch_capacity",
+        default: "1000",
+        help: "Jobs of one type that a start makes deliverable at once; more follow as these are \
+               claimed.",
+        set: |config, raw| values::count(raw, 1, 1_000_000).map(|n| config.dispatch_capacity = n),
+    },
+    Key {
         section: "engine",
         name: "max_state_bytes",
         default: "auto",
@@ -217,7 +225,7 @@ pub static KEYS: &[Key] = &[
         section: "limits",
         name: "inflight_bytes",
         default: "256MiB",
-        help: "Bytes of requests received and not yet answered, all gRPC connections together.",
+        help: "Bytes of requests received and not yet answered, all connections together.",
         set: |config, raw| {
             values::bytes(raw, 16 * MIB, TIB).map(|size| config.limits.inflight_bytes = size)
         },
@@ -226,7 +234,7 @@ pub static KEYS: &[Key] = &[
         section: "limits",
         name: "inflight_bytes_per_connection",
         default: "8MiB",
-        help: "Bytes of requests received and not yet answered on one gRPC connection.",
+        help: "Bytes of requests received and not yet answered on one connection.",
         set: |config, raw| {
             let size = values::bytes(raw, 8 * MIB, TIB)?;
             config.limits.inflight_bytes_per_connection = size;

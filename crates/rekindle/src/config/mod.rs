@@ -85,6 +85,8 @@ pub struct Config {
     pub scrub_every: Option<Duration>,
     /// `recovery.scrub_rate`
     pub scrub_rate: u64,
+    /// `jobs.dispatch_capacity`
+    pub dispatch_capacity: u64,
     /// `engine.max_state_bytes`
     pub max_state_bytes: Option<u64>,
     /// `limits.*`
@@ -125,6 +127,7 @@ impl Default for Config {
             max_recovery: Duration::ZERO,
             scrub_every: None,
             scrub_rate: 0,
+            dispatch_capacity: 0,
             max_state_bytes: None,
             limits: Limits::default(),
             alerts: AlertSettings::default(),

@@ -12,6 +12,10 @@ pub enum Subject {
     Queue,
     /// Keys and values.
     Kv,
+    /// Jobs and their types.
+    Job,
+    /// Queues, keys and jobs together: transactions over all of them.
+    Everything,
     /// The server itself: metrics, reports, limits.
     Server,
 }

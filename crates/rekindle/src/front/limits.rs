@@ -16,8 +16,13 @@ use crate::{reports, runs};
 pub const REQUEST_BYTES_MAX: usize = 4 << 20;
 /// Largest header list of a call, bytes.
 pub const HEADER_LIST_BYTES_MAX: u32 = 16 << 10;
-/// Largest body of a request to the HTTP front, bytes.
+/// Largest body of a request to the HTTP front that is no work, bytes; work has
+/// [`REQUEST_BYTES_MAX`].
 pub const HTTP_BODY_BYTES_MAX: usize = 64 << 10;
+/// Deepest nesting of the JSON in such a body.
+pub const JSON_DEPTH_MAX: usize = 64;
+/// Longest `Idempotency-Key`, bytes.
+pub const IDEMPOTENCY_KEY_BYTES_MAX: usize = 255;
 /// Requests to the HTTP front whose answers wait for the disk at once.
 pub const HTTP_WAITING_MAX: usize = 64;
 /// Open pages that are kept up to date at once.
@@ -45,8 +50,10 @@ pub const WRITE_STALL_TIMEOUT: Duration = Duration::from_secs(10);
 pub const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(60);
 /// How long it may take to say so.
 pub const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(15);
-/// Longest wait of a receive call.
-pub const LONG_POLL_MAX: Duration = Duration::from_secs(60);
+/// Longest wait of a receive call, milliseconds.
+pub const LONG_POLL_MS_MAX: u64 = 60_000;
+/// The same as a time.
+pub const LONG_POLL_MAX: Duration = Duration::from_millis(LONG_POLL_MS_MAX);
 
 /// The limits of the services, which enforce them.
 const SERVICE_LIMITS: &[(&str, u64)] = &[
@@ -70,6 +77,17 @@ const SERVICE_LIMITS: &[(&str, u64)] = &[
     ("attempt_history", service::HISTORY_MAX as u64),
     ("producers", service::PRODUCERS_MAX as u64),
     ("producer_results", service::PRODUCER_RESULTS_MAX),
+    ("job_types", service::JOB_TYPES_MAX as u64),
+    ("job_result_bytes", service::RESULT_BYTES_MAX as u64),
+    ("job_progress_bytes", service::PROGRESS_BYTES_MAX as u64),
+    ("unique_key_bytes", service::UNIQUE_KEY_BYTES_MAX as u64),
+    ("claim_types", service::CLAIM_TYPES_MAX as u64),
+    ("list_jobs", service::LIST_JOBS_MAX as u64),
+    ("job_keep_ms", service::JOB_KEEP_MS_MAX),
+    ("schedules", service::SCHEDULES_MAX as u64),
+    ("cron_bytes", service::CRON_BYTES_MAX as u64),
+    ("transaction_operations", service::TRANSACT_OPERATIONS_MAX as u64),
+    ("transaction_over_everything_bytes", service::TRANSACT_BYTES_MAX as u64),
     ("kv_key_bytes", service::KV_KEY_BYTES_MAX as u64),
     ("kv_value_bytes", service::KV_VALUE_BYTES_MAX as u64),
     ("kv_scan_rows", service::KV_SCAN_ROWS_MAX as u64),
@@ -108,9 +126,9 @@ pub struct Limits {
     pub connections_per_address: u64,
     /// Calls at once on one gRPC connection.
     pub streams_per_connection: u64,
-    /// Bytes of unanswered requests, all gRPC connections together.
+    /// Bytes of unanswered requests, all connections together.
     pub inflight_bytes: u64,
-    /// Bytes of unanswered requests of one gRPC connection.
+    /// Bytes of unanswered requests of one connection.
     pub inflight_bytes_per_connection: u64,
     /// Receive calls that wait at once.
     pub long_polls: u64,
@@ -165,9 +183,9 @@ impl Limits {
     /// All limits, as `/v1/limits` shows them.
     #[must_use]
     pub fn list(&self) -> Vec<Limit> {
-        const REFUSED: &str = "refused: full, or invalid where it is a form";
+        const REFUSED: &str = "refused: full, or invalid where it is a form; HTTP: 413, 429 or 400";
         const CLOSED: &str = "the connection is closed";
-        const FULL: &str = "the call is refused: full";
+        const FULL: &str = "the call is refused: full; HTTP: 503";
         let mut list = vec![
             set("connections", self.connections, "limits.connections", CLOSED),
             set(
@@ -190,9 +208,15 @@ impl Limits {
                 FULL,
             ),
             set("long_polls", self.long_polls, "limits.long_polls", "the call does not wait"),
-            fixed("request_bytes", REQUEST_BYTES_MAX as u64, "the call is refused: out of range"),
+            fixed("request_bytes", REQUEST_BYTES_MAX as u64, "refused: out of range, or 413"),
             fixed("header_list_bytes", HEADER_LIST_BYTES_MAX.into(), "the call is refused"),
             fixed("http_body_bytes", HTTP_BODY_BYTES_MAX as u64, "the request is refused: 413"),
+            fixed("json_depth", JSON_DEPTH_MAX as u64, "the request is refused: 400"),
+            fixed(
+                "idempotency_key_bytes",
+                IDEMPOTENCY_KEY_BYTES_MAX as u64,
+                "the request is refused: 400",
+            ),
             fixed("http_waiting", HTTP_WAITING_MAX as u64, "the request waits 30 s, then 503"),
             fixed("live_streams", LIVE_STREAMS_MAX as u64, "the page is not kept up to date"),
             fixed("http_headers", HTTP_HEADERS_MAX as u64, "the call is refused: 431"),
@@ -210,7 +234,7 @@ impl Limits {
             time("answer_ms", ANSWER_TIMEOUT, CLOSED),
             time("keepalive_interval_ms", KEEPALIVE_INTERVAL, "the peer is asked"),
             time("keepalive_answer_ms", KEEPALIVE_TIMEOUT, CLOSED),
-            time("long_poll_ms", LONG_POLL_MAX, "the call waits that long"),
+            time("long_poll_ms", LONG_POLL_MAX, "the call waits that long; HTTP: 400"),
             time("last_notices_ms", alerts::LAST_NOTICES, "the refused process ends"),
         ]);
         list

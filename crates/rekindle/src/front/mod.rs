@@ -4,10 +4,12 @@
 //! needs ([`http::table`], [`grpc::table`]); what stands in no table is denied.
 
 pub mod access;
+pub mod budget;
 pub mod connections;
 pub mod grpc;
 pub mod http;
 pub mod limits;
+mod long_poll;
 pub mod origin;
 pub mod ui;
 

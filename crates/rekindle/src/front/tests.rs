@@ -15,7 +15,7 @@ use tower::{Layer, ServiceExt, service_fn};
 use super::access::{Permission, Principal};
 use super::grpc::gate::Gate;
 use super::grpc::table::METHODS;
-use super::http::request::Takes;
+use super::http::body::Takes;
 use super::http::table::{self, Route};
 use crate::config::Config;
 use crate::progress::Stage;
@@ -95,8 +95,10 @@ async fn every_entry_of_both_tables_asks_for_its_permission() {
             let wrong = refused == StatusCode::METHOD_NOT_ALLOWED;
             assert_eq!(wrong, !methods.contains(&other), "{other} {path}");
         }
-        // Whoever changes something is asked for a body that no page of another origin can send.
-        assert_eq!(method == Method::POST, route.takes() != Takes::Nothing, "{path}");
+        // Whoever changes something is asked for a body, or a method, that no page of another
+        // origin can send.
+        let has_body = [Method::POST, Method::PUT].contains(&method);
+        assert_eq!(has_body, route.takes() != Takes::Nothing, "{path}");
     }
     for method in METHODS {
         let uri = format!("http://localhost:7611{}", method.path());
@@ -123,6 +125,9 @@ fn the_table_holds_every_method_of_the_protocol() {
     let protocol = [
         include_str!("../../../wire/proto/rekindle/v1/queues.proto"),
         include_str!("../../../wire/proto/rekindle/v1/kv.proto"),
+        include_str!("../../../wire/proto/rekindle/v1/jobs.proto"),
+        include_str!("../../../wire/proto/rekindle/v1/schedules.proto"),
+        include_str!("../../../wire/proto/rekindle/v1/transactions.proto"),
     ];
     let mut declared = BTreeSet::new();
     for file in protocol {

@@ -5,6 +5,7 @@
 
 mod alerts;
 pub mod disk;
+mod jobs;
 
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -48,7 +49,15 @@ pub struct Counters {
     pub extended: AtomicU64,
     /// Messages that went to a dead-letter queue with a nack.
     pub dead_lettered: AtomicU64,
-    /// The most attempts of a message that was handed out since the last look of the alerts.
+    /// Jobs that were submitted.
+    pub jobs_submitted: AtomicU64,
+    /// Jobs handed out under a claim.
+    pub jobs_claimed: AtomicU64,
+    /// Jobs that their workers completed.
+    pub jobs_completed: AtomicU64,
+    /// Attempts that their workers failed.
+    pub jobs_failed: AtomicU64,
+    /// The most attempts of a message or job that was handed out since the last look of the alerts.
     pub most_attempts: AtomicU64,
 }
 
@@ -67,6 +76,7 @@ pub fn encode(server: &Server) -> Result<String, fmt::Error> {
     journal(&mut registry, server);
     fronts(&mut registry, server);
     messages(&mut registry, &server.counters);
+    jobs::calls(&mut registry, &server.counters);
     alerts::register(&mut registry, server);
     if let Some(recovered) = server.recovered() {
         recovery(&mut registry, recovered);
@@ -74,6 +84,7 @@ pub fn encode(server: &Server) -> Result<String, fmt::Error> {
         expirations(&mut registry, recovered);
         producers(&mut registry, recovered);
         queues(&mut registry, recovered);
+        jobs::standing(&mut registry, recovered);
     }
     let mut text = String::with_capacity(16 << 10);
     prometheus_client::encoding::text::encode(&mut text, &registry)?;
@@ -129,13 +140,13 @@ fn fronts(registry: &mut Registry, server: &Server) {
     registry.register("connections", "Open connections", open);
     registry.register("connections_refused", "Connections above a limit", refused);
     let budget = &server.budget;
-    gauge(registry, "calls", "gRPC calls in flight", budget.calls());
+    gauge(registry, "calls", "Calls of work in flight, of both fronts", budget.calls());
     gauge(registry, "long_polls", "Receive calls that wait", budget.waiting());
-    let help = "Bytes of gRPC requests in flight";
+    let help = "Bytes of requests for work in flight, of both fronts";
     bytes(registry, "inflight", help, budget.inflight_bytes());
 }
 
-/// What passed the gRPC front.
+/// What passed both fronts.
 fn messages(registry: &mut Registry, counters: &Counters) {
     let all = [
         ("messages_sent", "Messages acknowledged to senders", &counters.sent),

@@ -28,6 +28,17 @@ pub enum Listed {
     },
 }
 
+impl Listed {
+    /// Its number.
+    #[must_use]
+    pub fn number(&self) -> u64 {
+        match self {
+            Self::Report(short) => short.number,
+            Self::Unreadable { number, .. } => *number,
+        }
+    }
+}
+
 /// A report in short.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[allow(missing_docs, reason = "as in the report; findings, notes and actions are counts")]

@@ -63,22 +63,42 @@ pub fn read(env: &Env, data: &Path, number: u64) -> Result<RunRecord, String> {
     if record.number == number { Ok(record) } else { Err("it names another run".to_owned()) }
 }
 
-/// The last `limit` records, oldest first, and how many of them cannot be read.
-pub fn last(env: &Env, data: &Path, limit: usize) -> io::Result<(Vec<RunRecord>, usize)> {
-    let numbers = numbers(env, data)?;
+/// Records in a row.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Page {
+    /// Oldest first.
+    pub runs: Vec<RunRecord>,
+    /// How many of them cannot be read.
+    pub unreadable: usize,
+    /// Below this number there are older ones.
+    pub next: Option<u64>,
+}
+
+/// The last `limit` records with numbers below `before`.
+pub fn page(env: &Env, data: &Path, before: Option<u64>, limit: usize) -> io::Result<Page> {
+    let mut numbers = numbers(env, data)?;
+    numbers.retain(|number| before.is_none_or(|before| *number < before));
     let from = numbers.len().saturating_sub(limit);
-    let mut records = Vec::new();
-    let mut unreadable = 0;
+    let mut page = Page::default();
+    if from > 0 {
+        page.next = numbers.get(from).copied();
+    }
     for number in numbers.into_iter().skip(from) {
         match read(env, data, number) {
-            Ok(record) => records.push(record),
+            Ok(record) => page.runs.push(record),
             Err(error) => {
                 tracing::warn!(number, error, "a run record cannot be read; it is left as it is");
-                unreadable += 1;
+                page.unreadable += 1;
             }
         }
     }
-    Ok((records, unreadable))
+    Ok(page)
+}
+
+/// The last `limit` records, oldest first, and how many of them cannot be read.
+pub fn last(env: &Env, data: &Path, limit: usize) -> io::Result<(Vec<RunRecord>, usize)> {
+    let Page { runs, unreadable, .. } = page(env, data, None, limit)?;
+    Ok((runs, unreadable))
 }
 
 #[cfg(test)]
@@ -106,6 +126,10 @@ mod tests {
         let (records, _) = last(&env, dir.path(), 2).unwrap();
         let newest: Vec<u64> = records.iter().map(|record| record.number).collect();
         assert_eq!(newest, [total - 1, total]);
+        let older = page(&env, dir.path(), Some(6), 1).unwrap();
+        assert_eq!((older.runs[0].number, older.next), (5, Some(5)));
+        let oldest = page(&env, dir.path(), older.next, 1).unwrap();
+        assert_eq!((oldest.runs[0].number, oldest.next), (4, None));
     }
 
     /// A file that is no record is told, hides no other, and stays.

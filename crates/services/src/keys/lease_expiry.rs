@@ -2,16 +2,16 @@
 //!
 //! ```text
 //! 0                8         12                20                28
-//! | deadline (BE)  | ns (BE) | queue id (BE)   | number (BE)     |
+//! | deadline (BE)  | ns (BE) | line id (BE)    | number (BE)     |
 //! ```
 //! The deadline is log time in milliseconds; it leads, so that a scan meets what expires first.
 
 use crate::bytes::Malformed;
-use crate::keys::message;
-use crate::queues::MessageId;
+use crate::claims::Subject;
+use crate::keys::subject;
 
 /// Bytes of such a key.
-pub const LEN: usize = 8 + message::LEN;
+pub const LEN: usize = 8 + subject::LEN;
 
 /// What a row of the index says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -19,7 +19,7 @@ pub struct LeaseExpiry {
     /// When the lease runs out, log time in milliseconds.
     pub deadline_ms: u64,
     /// Whose lease.
-    pub message: MessageId,
+    pub subject: Subject,
 }
 
 /// The key of that row.
@@ -27,7 +27,7 @@ pub struct LeaseExpiry {
 pub fn encode(expiry: LeaseExpiry) -> [u8; LEN] {
     let mut key = [0; LEN];
     let fields =
-        expiry.deadline_ms.to_be_bytes().into_iter().chain(message::encode(expiry.message));
+        expiry.deadline_ms.to_be_bytes().into_iter().chain(subject::encode(expiry.subject));
     for (to, from) in key.iter_mut().zip(fields) {
         *to = from;
     }
@@ -38,8 +38,8 @@ pub fn encode(expiry: LeaseExpiry) -> [u8; LEN] {
 pub fn parse_lease_expiry_key(key: &[u8]) -> Result<LeaseExpiry, Malformed> {
     let malformed = || Malformed::new("a lease expiry key of 28 bytes", key);
     let (deadline, rest) = key.split_first_chunk::<8>().ok_or_else(malformed)?;
-    let message = message::parse(rest).map_err(|_| malformed())?;
-    Ok(LeaseExpiry { deadline_ms: u64::from_be_bytes(*deadline), message })
+    let subject = subject::parse(rest).map_err(|_| malformed())?;
+    Ok(LeaseExpiry { deadline_ms: u64::from_be_bytes(*deadline), subject })
 }
 
 #[cfg(test)]
@@ -54,7 +54,7 @@ mod tests {
         fn parse_lease_expiry_key_round_trips(
             deadline_ms: u64, queue in 1_u64.., number in 1_u64..,
         ) {
-            let expiry = LeaseExpiry { deadline_ms, message: MessageId { queue, number } };
+            let expiry = LeaseExpiry { deadline_ms, subject: Subject { line: queue, number } };
             prop_assert_eq!(parse_lease_expiry_key(&encode(expiry)).unwrap(), expiry);
         }
 
@@ -72,8 +72,8 @@ mod tests {
 
         #[test]
         fn the_order_of_keys_is_the_order_of_deadlines(a: u64, b: u64) {
-            let message = MessageId { queue: 7, number: 9 };
-            let key = |deadline_ms| encode(LeaseExpiry { deadline_ms, message });
+            let subject = Subject { line: 7, number: 9 };
+            let key = |deadline_ms| encode(LeaseExpiry { deadline_ms, subject });
             prop_assert_eq!(key(a).cmp(&key(b)), a.cmp(&b));
         }
     }
@@ -81,8 +81,8 @@ mod tests {
     /// proves: B10
     #[test]
     fn parse_lease_expiry_key_rejects_every_malformed_input() {
-        let message = MessageId { queue: 7, number: 9 };
-        let good = encode(LeaseExpiry { deadline_ms: 5, message });
+        let subject = Subject { line: 7, number: 9 };
+        let good = encode(LeaseExpiry { deadline_ms: 5, subject });
         for len in 0..LEN {
             parse_lease_expiry_key(good.get(..len).unwrap()).unwrap_err();
         }

@@ -4,9 +4,15 @@
 //! |---|---|---|
 //! | `queues` | namespace 4, name | the queue's definition |
 //! | `messages` | namespace 4, queue 8, number 8 | a message |
-//! | `leases` | as in `messages` | its lease, while it has one |
-//! | `lease_expiry` | deadline 8, then as in `messages` | empty: the index of leases by time |
-//! | `attempts` | as in `messages` | its settled attempts, once there are some |
+//! | `leases` | as in `messages` or `jobs` | its lease, while it has one |
+//! | `lease_expiry` | deadline 8, then as in `leases` | empty: the index of leases by time |
+//! | `attempts` | as in `leases` | its settled attempts, once there are some |
+//! | `job_types` | namespace 4, name | the settings of a type of jobs |
+//! | `jobs` | namespace 4, type 8, number 8 | a job |
+//! | `job_outcomes` | as in `jobs` | how it ended, once it did |
+//! | `job_progress` | as in `jobs` | how far it is, once somebody said so |
+//! | `schedules` | namespace 4, name | a schedule and up to when it was handled |
+//! | `job_unique` | namespace 4, type 8, unique key | the job that has the key |
 //! | `producers` | namespace 4 [, producer 16 [, chunk 8]] | era, floor, or a chunk of results |
 //! | `audit` | namespace 4, number 8 | what was done, by whom and why |
 //! | `kv` | scope (tenant, app, agent, run, type), user's key | the user's bytes |
@@ -15,10 +21,11 @@
 //! namespace number is the unit of placement; there is one so far.
 
 pub mod audit;
+pub mod job_unique;
 pub mod lease_expiry;
-pub mod message;
 pub mod producer;
 pub mod queue;
+pub mod subject;
 pub mod user;
 
 use rekindle_database::{Database, Error, KeyspaceId};
@@ -45,6 +52,18 @@ pub(crate) struct Keyspaces {
     pub(crate) kv: KeyspaceId,
     /// What operators did.
     pub(crate) audit: KeyspaceId,
+    /// Settings of types of jobs.
+    pub(crate) job_types: KeyspaceId,
+    /// Jobs.
+    pub(crate) jobs: KeyspaceId,
+    /// How jobs ended.
+    pub(crate) job_outcomes: KeyspaceId,
+    /// How far jobs are.
+    pub(crate) job_progress: KeyspaceId,
+    /// Jobs by their unique keys.
+    pub(crate) job_unique: KeyspaceId,
+    /// Schedules.
+    pub(crate) schedules: KeyspaceId,
 }
 
 impl Keyspaces {
@@ -59,6 +78,18 @@ impl Keyspaces {
             producers: database.keyspace("producers")?,
             kv: database.keyspace("kv")?,
             audit: database.keyspace("audit")?,
+            job_types: database.keyspace("job_types")?,
+            jobs: database.keyspace("jobs")?,
+            job_outcomes: database.keyspace("job_outcomes")?,
+            job_progress: database.keyspace("job_progress")?,
+            job_unique: database.keyspace("job_unique")?,
+            schedules: database.keyspace("schedules")?,
         })
+    }
+
+    /// Whether its rows say where units of work stand.
+    pub(crate) fn is_of_work(&self, keyspace: KeyspaceId) -> bool {
+        let work = [self.messages, self.leases, self.attempts, self.jobs, self.job_outcomes];
+        work.contains(&keyspace)
     }
 }

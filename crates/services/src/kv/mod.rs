@@ -5,7 +5,7 @@
 //! itself.
 
 mod read;
-mod write;
+pub(crate) mod write;
 
 use std::sync::Arc;
 

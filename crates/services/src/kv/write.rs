@@ -65,7 +65,7 @@ fn check_value(value: &[u8]) -> Result<(), Error> {
 }
 
 /// Refuses when a stored key is not as expected; answers whether it is there.
-fn check_expected(
+pub(crate) fn check_expected(
     core: &Core,
     txn: &mut Transaction,
     stored: &[u8],
@@ -227,7 +227,7 @@ impl<'a> Transact<'a> {
 }
 
 /// Refuses what is above a limit; answers its bytes.
-fn check_write(write: &Write<'_>) -> Result<usize, Error> {
+pub(crate) fn check_write(write: &Write<'_>) -> Result<usize, Error> {
     match write {
         Write::Put { key, value } => {
             check_key(key)?;
@@ -270,26 +270,29 @@ impl Command for Transact<'_> {
 
     fn build(&mut self, core: &Core, txn: &mut Transaction) -> Result<Answer<()>, Stop> {
         let (scope, changes) = (&self.scope, self.changes);
-        let keyspace = core.keyspaces.kv;
         once(core, txn, self.identity, core.database.log_time_ms(), |txn| {
             for (key, expect) in changes.checks {
                 check_expected(core, txn, &[scope, *key].concat(), key, *expect)?;
             }
             for write in changes.writes {
-                match write {
-                    Write::Put { key, value } => {
-                        txn.put(keyspace, &[scope, *key].concat(), value);
-                    }
-                    Write::Delete { key } => txn.delete(keyspace, &[scope, *key].concat()),
-                    Write::DeleteRange { start, end } => {
-                        let (start, end) = range(scope, start, end);
-                        if start < end {
-                            txn.delete_range(keyspace, &start, &end);
-                        }
-                    }
-                }
+                apply(core, txn, scope, write);
             }
             Ok(())
         })
+    }
+}
+
+/// Writes one change into a transaction.
+pub(crate) fn apply(core: &Core, txn: &mut Transaction, scope: &[u8], write: &Write<'_>) {
+    let keyspace = core.keyspaces.kv;
+    match write {
+        Write::Put { key, value } => txn.put(keyspace, &[scope, *key].concat(), value),
+        Write::Delete { key } => txn.delete(keyspace, &[scope, *key].concat()),
+        Write::DeleteRange { start, end } => {
+            let (start, end) = range(scope, start, end);
+            if start < end {
+                txn.delete_range(keyspace, &start, &end);
+            }
+        }
     }
 }

@@ -11,13 +11,13 @@ use rekindle_recovery::{
     Action, ActionKind, Failure, Finding, Label, Layer, Meter, Plan, Row, Table,
 };
 
+use crate::claims::recovery::scan_all;
 use crate::exec::Core;
 use crate::findings::Findings;
 use crate::keys::Keyspaces;
 use crate::keys::producer::{ProducerKey, parse};
 use crate::producers::chunk::{Chunk, Floor, parse_era};
 use crate::producers::table::{Held, TableObserver};
-use crate::queues::recovery::scan_all;
 
 /// A row: whether its key and its value can be read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

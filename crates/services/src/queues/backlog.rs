@@ -1,9 +1,9 @@
 //! How old the oldest ready message of a queue is.
 
+use crate::claims::Subject;
 use crate::error::Error;
 use crate::exec::Core;
-use crate::keys::message as key;
-use crate::queues::MessageId;
+use crate::keys::subject as key;
 use crate::queues::message::parse_head;
 
 /// The age of a queue's oldest ready message.
@@ -27,7 +27,7 @@ pub(crate) fn backlog(core: &Core, limit: usize) -> Result<Vec<Backlog>, Error> 
         if let Some(definition) = core.index.definition(&queue.name)
             && let Some(number) = core.index.oldest_ready(definition.id)
         {
-            let id = MessageId { queue: definition.id, number };
+            let id = Subject { line: definition.id, number };
             let row = snapshot.get(core.keyspaces.messages, &key::encode(id))?;
             let head = row.as_ref().and_then(|row| parse_head(&row.bytes).ok());
             // A delayed message waits from when it was due.

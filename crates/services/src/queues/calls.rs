@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use crate::claims::{Subject, Token};
+
 /// What is chosen when a queue is created.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct QueueSettings {
@@ -82,7 +84,7 @@ pub struct ReceiveRequest<'a> {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Delivery {
     /// Names the message.
-    pub id: MessageId,
+    pub id: Subject,
     /// Names the message and this grant.
     pub token: Token,
     /// 1 for the first grant.
@@ -157,18 +159,4 @@ pub enum Settled {
         /// The new deadline.
         deadline_ms: u64,
     },
-}
-
-/// Names a message; opaque, safe in URLs and shells.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct MessageId {
-    pub(crate) queue: u64,
-    pub(crate) number: u64,
-}
-
-/// Names a message and one grant of it; one opaque word, safe in URLs and shells.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Token {
-    pub(crate) message: MessageId,
-    pub(crate) grant: u64,
 }

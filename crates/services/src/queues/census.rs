@@ -7,7 +7,7 @@ use std::ops::Bound;
 use rekindle_database::{KeyspaceId, Past};
 
 use crate::error::Error;
-use crate::keys::{message, queue};
+use crate::keys::{queue, subject};
 use crate::queues::definition::Definition;
 
 /// Most rows that are looked at at once.
@@ -43,7 +43,7 @@ pub fn census(view: &Past) -> Result<Vec<QueueCount>, Error> {
 
 /// How many rows of the keyspace belong to a queue.
 fn count(view: &Past, messages: KeyspaceId, queue: u64) -> Result<u64, Error> {
-    let (first, behind) = message::range(queue);
+    let (first, behind) = subject::range(queue);
     let (mut from, mut counted) = (Bound::Included(first.to_vec()), 0);
     loop {
         let range = (from.as_ref().map(Vec::as_slice), Bound::Excluded(&behind[..]));

@@ -10,7 +10,7 @@ use crate::audit::{self, NewAudit};
 use crate::error::{Error, Kind};
 use crate::exec::{Answer, Command, Core, Stop};
 use crate::identity::Identity;
-use crate::keys::{message, queue as key};
+use crate::keys::{queue as key, subject};
 use crate::producers::{Fingerprint, once};
 use crate::queues::create::load;
 use crate::queues::definition::check_name;
@@ -102,7 +102,7 @@ impl Command for Purge<'_> {
 }
 
 fn clear(core: &Core, txn: &mut Transaction, queue: u64) {
-    let (first, behind) = message::range(queue);
+    let (first, behind) = subject::range(queue);
     let keyspaces = &core.keyspaces;
     for keyspace in [keyspaces.messages, keyspaces.leases, keyspaces.attempts] {
         txn.delete_range(keyspace, &first, &behind);

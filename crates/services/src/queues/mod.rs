@@ -3,38 +3,32 @@
 //! Each call that changes something has two forms: `submit_…`, which awaits only room in the
 //! journal and gives a [`Ticket`] to await, and the blocking one of the plain name.
 
-mod attempts;
 mod backlog;
+pub(crate) mod bury;
 mod calls;
 mod census;
 mod create;
 pub(crate) mod definition;
 mod delete;
-pub(crate) mod expire;
-pub(crate) mod index;
-mod lease;
-mod message;
+pub(crate) mod message;
 mod receive;
 mod recorded;
 pub(crate) mod recovery;
-pub mod review;
-mod send;
-mod settle;
-mod state;
+pub(crate) mod send;
 pub(crate) mod tokens;
-mod word;
 
 use std::sync::Arc;
 
-pub use crate::claims::Cause;
+pub use crate::claims::{Cause, Subject as MessageId, Token};
+pub use crate::review::{self, Decided, Decision, ReviewFigures, ReviewId, ReviewItem, Reviews};
 pub use backlog::Backlog;
 pub use calls::{
-    Created, Deleted, Delivery, MessageId, Nack, NewMessage, Purged, QueueInfo, QueueSettings,
-    QueueStats, ReceiveRequest, Settled, Token,
+    Created, Deleted, Delivery, Nack, NewMessage, Purged, QueueInfo, QueueSettings, QueueStats,
+    ReceiveRequest, Settled,
 };
 pub use census::{QueueCount, census};
-pub use review::{Decided, Decision, ReviewFigures, ReviewId, ReviewItem, Reviews};
 
+use crate::claims::grant::check_count;
 use crate::error::Error;
 use crate::exec::Core;
 use crate::identity::Identity;
@@ -192,7 +186,7 @@ impl Queues {
         let mut tickets = Vec::with_capacity(messages.len());
         for (at, message) in messages.iter().enumerate() {
             let identity = identity.map(|identity| identity.item(at));
-            let ticket = receive::check_count("messages", messages.len(), SEND_MESSAGES_MAX)
+            let ticket = check_count("messages", messages.len(), SEND_MESSAGES_MAX)
                 .and_then(|()| SendOne::new(&self.core, queue, message, identity))
                 .and_then(|mut send| self.core.submit(&mut send));
             tickets.push(ticket);

@@ -6,14 +6,14 @@ use crate::queues::{Created, Deleted, MessageId, Purged, Settled};
 
 impl Recorded for MessageId {
     fn record(&self) -> Vec<u8> {
-        [self.queue.to_le_bytes(), self.number.to_le_bytes()].concat()
+        [self.line.to_le_bytes(), self.number.to_le_bytes()].concat()
     }
 
     fn recall(bytes: &[u8]) -> Option<Self> {
         let mut reader = Reader::new(bytes);
-        let (queue, number) = (reader.u64()?, reader.u64()?);
+        let (line, number) = (reader.u64()?, reader.u64()?);
         reader.end()?;
-        Some(Self { queue, number })
+        Some(Self { line, number })
     }
 }
 
@@ -86,7 +86,7 @@ mod tests {
 
     #[test]
     fn answers_round_trip() {
-        let id = MessageId { queue: 3, number: 4 };
+        let id = MessageId { line: 3, number: 4 };
         assert_eq!(MessageId::recall(&id.record()), Some(id));
         for new in [false, true] {
             assert_eq!(Created::recall(&Created { new }.record()), Some(Created { new }));

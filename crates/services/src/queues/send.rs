@@ -8,7 +8,7 @@ use rekindle_database::Transaction;
 use crate::error::Error;
 use crate::exec::{Answer, Command, Core, Stop};
 use crate::identity::Identity;
-use crate::keys::{message as message_key, queue as key};
+use crate::keys::{queue as key, subject as subject_key};
 use crate::producers::{Fingerprint, once};
 use crate::queues::definition::{Definition, check_name};
 use crate::queues::message::{check, encode};
@@ -39,27 +39,32 @@ impl<'a> Send<'a> {
         let number = core.numbers.next()?;
         Ok(Self { queue, value: encode(message, now_ms), identity, now_ms, number })
     }
+
+    /// Writes it into a transaction.
+    pub(crate) fn write(&self, core: &Core, txn: &mut Transaction) -> Result<MessageId, Stop> {
+        let row = txn
+            .get(core.keyspaces.queues, &key::encode(self.queue))?
+            .ok_or_else(|| Error::no_queue(self.queue))?;
+        let line = Definition::parse_id(&row.bytes).ok_or_else(|| {
+            Error::corrupt(format!("the definition of queue \"{}\" is damaged", self.queue))
+        })?;
+        let id = MessageId { line, number: self.number };
+        txn.put(core.keyspaces.messages, &subject_key::encode(id), &self.value);
+        Ok(id)
+    }
 }
 
 impl Command for Send<'_> {
     type Value = MessageId;
 
     fn build(&mut self, core: &Core, txn: &mut Transaction) -> Result<Answer<MessageId>, Stop> {
-        once(core, txn, self.identity, self.now_ms, |txn| {
-            let row = txn
-                .get(core.keyspaces.queues, &key::encode(self.queue))?
-                .ok_or_else(|| Error::no_queue(self.queue))?;
-            let queue = Definition::parse_id(&row.bytes).ok_or_else(|| {
-                Error::corrupt(format!("the definition of queue \"{}\" is damaged", self.queue))
-            })?;
-            let id = MessageId { queue, number: self.number };
-            txn.put(core.keyspaces.messages, &message_key::encode(id), &self.value);
-            Ok(id)
-        })
+        let send = &*self;
+        once(core, txn, send.identity, send.now_ms, |txn| send.write(core, txn))
     }
 }
 
-fn fingerprint(queue: &str, message: &NewMessage<'_>) -> u32 {
+/// Tells sends apart.
+pub(crate) fn fingerprint(queue: &str, message: &NewMessage<'_>) -> u32 {
     let mut fingerprint = Fingerprint::of("send")
         .bytes(queue.as_bytes())
         .bytes(message.body)

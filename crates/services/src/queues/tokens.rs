@@ -7,19 +7,18 @@ use std::sync::Arc;
 
 use rekindle_database::Transaction;
 
+use crate::claims::grant::check_count;
+use crate::claims::settle::{
+    fenced, finish, hold, load_attempts, load_lease, remove_lease, settle,
+};
+use crate::claims::state::{self, Ending, Standing};
 use crate::claims::{self, Decision, Event, Situation};
 use crate::error::Error;
 use crate::exec::{Answer, Command, Core, Stop};
 use crate::identity::Identity;
-use crate::keys::lease_expiry::{self, LeaseExpiry};
-use crate::keys::message as key;
 use crate::limits::{DELAY_MS_MAX, REASON_BYTES_MAX, TOKENS_MAX, VISIBILITY_MS_MAX};
 use crate::producers::{Fingerprint, Recorded as _, Session, recall};
 use crate::queues::definition::{Definition, check_name};
-use crate::queues::lease::Lease;
-use crate::queues::receive::check_count;
-use crate::queues::settle::{fenced, finish, load_attempts, load_lease, remove_lease, settle};
-use crate::queues::state::{self, Ending, Standing};
 use crate::queues::{Nack, PerToken, Settled, Token};
 
 /// What is asked for.
@@ -69,7 +68,7 @@ impl<'a> Action<'a> {
         }
     }
 
-    fn fingerprint(&self, token: Token) -> u32 {
+    pub(crate) fn fingerprint(&self, token: Token) -> u32 {
         let fingerprint = match self {
             Self::Ack => Fingerprint::of("ack"),
             Self::Return { event, reason, delay_ms } => {
@@ -82,8 +81,8 @@ impl<'a> Action<'a> {
             }
             Self::Extend(by_ms) => Fingerprint::of("extend").number(by_ms.unwrap_or(0)),
         };
-        let Token { message, grant } = token;
-        fingerprint.number(message.queue).number(message.number).number(grant).finish()
+        let Token { subject, grant } = token;
+        fingerprint.number(subject.line).number(subject.number).number(grant).finish()
     }
 }
 
@@ -112,47 +111,8 @@ impl<'a> Tokens<'a> {
     }
 
     fn one(&self, core: &Core, txn: &mut Transaction, token: Token, now_ms: u64) -> Done {
-        let id = token.message;
         let named = self.queue.as_ref().map_err(|error| Stop::Refused(error.clone()))?;
-        if let Some(Definition { name, .. }) = named.as_deref().filter(|it| it.id != id.queue) {
-            return Ok(Err(Error::invalid(format!(
-                "token {token} is not of queue \"{name}\"; name the queue that it was received from"
-            ))));
-        }
-        let Some(queue) = core.index.definition_of(id.queue) else { return Ok(Err(fenced(id))) };
-        let lease = load_lease(core, txn, id)?;
-        let attempts = if lease.is_none() { load_attempts(core, txn, id)? } else { None };
-        let standing = state::standing(token.grant, lease.as_ref(), attempts.as_ref());
-        let settled = match (self.action, standing, lease, attempts) {
-            (_, Standing::Fenced, ..) => return Ok(Err(fenced(id))),
-            (Action::Ack, _, lease, _) => {
-                finish(core, txn, id, lease.as_ref());
-                Settled::Acked
-            }
-            (Action::Return { event, reason, delay_ms }, _, Some(lease), _) => {
-                let due = lease.deadline_ms <= now_ms;
-                match claims::decide(Situation::external(event, due)) {
-                    Decision::Keep => Settled::Extended { deadline_ms: lease.deadline_ms },
-                    Decision::Settle(cause) => {
-                        let ending = Ending { cause, reason, now_ms, delay_ms };
-                        settle(core, txn, &queue, id, &lease, &ending)?
-                    }
-                }
-            }
-            // It is back already.
-            (Action::Return { .. }, _, None, _) => Settled::Returned,
-            (Action::Extend(by_ms), _, Some(lease), _) => {
-                let by_ms = by_ms.unwrap_or(queue.settings.visibility_ms);
-                remove_lease(core, txn, id, &lease);
-                hold(core, txn, token, &state::extended(&lease, now_ms, by_ms))
-            }
-            (Action::Extend(by_ms), _, None, Some(attempts)) => {
-                let by_ms = by_ms.unwrap_or(queue.settings.visibility_ms);
-                hold(core, txn, token, &state::resumed(&attempts, now_ms, by_ms))
-            }
-            (Action::Extend(_), _, None, None) => return Ok(Err(fenced(id))),
-        };
-        Ok(Ok(settled))
+        act(core, txn, named.as_deref(), token, self.action, now_ms)
     }
 
     /// One token, unless a request with this identity was run before.
@@ -183,18 +143,65 @@ impl<'a> Tokens<'a> {
     }
 }
 
-/// What became of one token; the outer error stops the whole transaction.
-type Done = Result<Result<Settled, Error>, Stop>;
-
-/// Writes a lease that goes on.
-fn hold(core: &Core, txn: &mut Transaction, token: Token, lease: &Lease) -> Settled {
-    let id = token.message;
-    debug_assert_eq!(lease.grant, token.grant, "a lease goes on under its own grant");
-    let expiry = LeaseExpiry { deadline_ms: lease.deadline_ms, message: id };
-    txn.put(core.keyspaces.leases, &key::encode(id), &lease.encode());
-    txn.put(core.keyspaces.lease_expiry, &lease_expiry::encode(expiry), &[]);
-    Settled::Extended { deadline_ms: lease.deadline_ms }
+/// Does what the owner of a lease asks for; a token that is not good is an answer of its own.
+pub(crate) fn act(
+    core: &Core,
+    txn: &mut Transaction,
+    named: Option<&Definition>,
+    token: Token,
+    action: Action<'_>,
+    now_ms: u64,
+) -> Done {
+    let id = token.subject;
+    if let Some(Definition { name, .. }) = named.filter(|it| it.id != id.line) {
+        return Ok(Err(Error::invalid(format!(
+            "token {token} is not of queue \"{name}\"; name the queue that it was received from"
+        ))));
+    }
+    if id.is_job() {
+        return Ok(Err(Error::invalid(format!(
+            "token {token} is of a job; use 'rekindle job' for it"
+        ))));
+    }
+    let Some(line) = core.index.line_of(id.line) else { return Ok(Err(fenced(id))) };
+    let lease = load_lease(core, txn, id)?;
+    let attempts = if lease.is_none() { load_attempts(core, txn, id)? } else { None };
+    let standing = state::standing(token.grant, lease.as_ref(), attempts.as_ref());
+    let settled = match (action, standing, lease, attempts) {
+        (_, Standing::Fenced, ..) => return Ok(Err(fenced(id))),
+        (Action::Ack, _, lease, _) => {
+            finish(core, txn, id, lease.as_ref());
+            Settled::Acked
+        }
+        (Action::Return { event, reason, delay_ms }, _, Some(lease), _) => {
+            let due = lease.deadline_ms <= now_ms;
+            match claims::decide(Situation::external(event, due)) {
+                Decision::Keep => Settled::Extended { deadline_ms: lease.deadline_ms },
+                Decision::Settle(cause) => {
+                    let delay_ms = Some(delay_ms);
+                    let ending = Ending { cause, reason, now_ms, delay_ms, last: false };
+                    settle(core, txn, &line, id, &lease, &ending)?.settled
+                }
+            }
+        }
+        // It is back already.
+        (Action::Return { .. }, _, None, _) => Settled::Returned,
+        (Action::Extend(by_ms), _, Some(lease), _) => {
+            let by_ms = by_ms.unwrap_or(line.lease_ms());
+            remove_lease(core, txn, id, &lease);
+            hold(core, txn, token, &state::extended(&lease, now_ms, by_ms))
+        }
+        (Action::Extend(by_ms), _, None, Some(attempts)) => {
+            let by_ms = by_ms.unwrap_or(line.lease_ms());
+            hold(core, txn, token, &state::resumed(&attempts, now_ms, by_ms))
+        }
+        (Action::Extend(_), _, None, None) => return Ok(Err(fenced(id))),
+    };
+    Ok(Ok(settled))
 }
+
+/// What became of one token; the outer error stops the whole transaction.
+pub(crate) type Done = Result<Result<Settled, Error>, Stop>;
 
 impl Command for Tokens<'_> {
     type Value = PerToken;

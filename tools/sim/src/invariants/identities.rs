@@ -2,11 +2,12 @@
 //! that it had.
 
 use super::Check;
-use crate::effect::{Effect, effects};
+use crate::effect::effects;
 use crate::execute::execute;
+use crate::jobs::{JobAnswer, JobRequest};
 use crate::model::Model;
 use crate::oracle::Asked;
-use crate::request::{Answer, Refusal};
+use crate::request::{Answer, Refusal, Request};
 use crate::store::Store;
 
 /// Asks again on a store that came back at `version`; an effect that was not there is told to the
@@ -20,7 +21,7 @@ pub fn check(model: &mut Model, store: &Store, asked: &Asked, version: u64) -> C
     }
     let Some(first) = asked.answer.as_ref().map(items) else { return Ok(()) };
     let before = store.database.current_version();
-    let now_ms = store.database.log_time_ms();
+    let now = store.now();
     let answer = execute(store, &asked.request, None)?;
     let again = items(&answer);
     let mut there = 0;
@@ -40,11 +41,12 @@ pub fn check(model: &mut Model, store: &Store, asked: &Asked, version: u64) -> C
     }
     let settled_before =
         |at: usize| first.get(at).is_some_and(|(done, _)| done.is_some_and(|done| done <= version));
-    for (at, (done, effect)) in effects(&asked.request, &answer, now_ms).iter().enumerate() {
-        let repeated = match effect {
-            Effect::Settled { .. } => settled_before(at),
-            _ => *done <= before,
-        };
+    for (at, (done, effect)) in effects(&asked.request, &answer, now).iter().enumerate() {
+        let by_token =
+            matches!(asked.request, Request::Settle(..) | Request::Job(JobRequest::Work(..)));
+        // What each token did is told at the version of the transaction that was asked again; a
+        // refusal of the whole is there at none.
+        let repeated = if by_token { settled_before(at) } else { (1..=before).contains(done) };
         if !repeated {
             model.apply(*done, effect)?;
         }
@@ -72,7 +74,32 @@ fn items(answer: &Answer) -> Vec<Item> {
                 (done, Answer::Settled(0, vec![said]))
             })
             .collect(),
+        Answer::Job(answer) => job_items(answer),
         Answer::Done(version) => vec![(Some(*version), answer.clone())],
         other => vec![(None, other.clone())],
+    }
+}
+
+fn job_items(answer: &JobAnswer) -> Vec<Item> {
+    let of = |done: Option<u64>, said: JobAnswer| (done, Answer::Job(said));
+    match answer {
+        JobAnswer::Submitted(all) => {
+            let one = |one: &Result<(u64, _), _>| {
+                of(one.as_ref().ok().map(|one| one.0), JobAnswer::Submitted(vec![one.clone()]))
+            };
+            all.iter().map(one).collect()
+        }
+        JobAnswer::Worked(version, all) => {
+            let one = |one: &Result<_, Refusal>| {
+                let said =
+                    one.clone().map_err(|refusal| Refusal { message: String::new(), ..refusal });
+                of(one.is_ok().then_some(*version), JobAnswer::Worked(0, vec![said]))
+            };
+            all.iter().map(one).collect()
+        }
+        JobAnswer::Altered(version, _) | JobAnswer::Ran(version, _) => {
+            vec![of(Some(*version), answer.clone())]
+        }
+        JobAnswer::Claimed(..) => vec![of(None, answer.clone())],
     }
 }

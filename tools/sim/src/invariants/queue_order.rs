@@ -12,7 +12,8 @@ use crate::store::Store;
 /// # Errors
 /// When a message is missing, comes twice, or before its turn.
 pub fn check(model: &mut Model, store: &Store) -> Check {
-    let now_ms = store.database.log_time_ms();
+    let now = store.now();
+    let now_ms = now.log_ms;
     let names: Vec<String> = model.queues.keys().cloned().collect();
     for queue in names {
         let request = Request::Receive { queue: queue.clone(), max: 1_000, visibility_ms: None };
@@ -20,7 +21,7 @@ pub fn check(model: &mut Model, store: &Store) -> Check {
         if let Answer::Refused(refusal) = &answer {
             return Err(format!("nothing can be received from {queue}: {refusal:?}"));
         }
-        for (version, effect) in effects(&request, &answer, now_ms) {
+        for (version, effect) in effects(&request, &answer, now) {
             model.apply(version, &effect)?;
         }
         let left = model.queues.get(&queue).map_or(0, |queue| {

@@ -22,7 +22,7 @@ struct Bug {
     test: &'static str,
 }
 
-const BUGS: [Bug; 9] = [
+const BUGS: [Bug; 11] = [
     Bug {
         name: "ack-before-sync",
         about: "a ticket resolves when its frame is written, not when it is synced",
@@ -76,6 +76,18 @@ const BUGS: [Bug; 9] = [
         about: "reads show pending writes after the journal failed",
         package: "rekindle-sim",
         test: "planted::overlay_kept_after_poison",
+    },
+    Bug {
+        name: "refused-writes-kept",
+        about: "a refused transaction keeps what it wrote in front of the refusal",
+        package: "rekindle-sim",
+        test: "planted::refused_writes_kept",
+    },
+    Bug {
+        name: "retried-keeps-its-grant",
+        about: "a finished job that is tried again can be completed with its old token",
+        package: "rekindle-sim",
+        test: "planted::retried_keeps_its_grant",
     },
 ];
 

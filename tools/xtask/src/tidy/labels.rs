@@ -13,9 +13,9 @@ use crate::workspace::Workspace;
 const DOCUMENT: &str = "docs/recovery.md";
 
 /// The layers that have decision tables; the first word of a label.
-const LAYERS: [&str; 16] = [
+const LAYERS: [&str; 17] = [
     "store", "meta", "engine", "journal", "raft", "database", "scrub", "kv", "queue", "claim",
-    "producer", "job", "loop", "topic", "services", "boot",
+    "producer", "job", "loop", "topic", "services", "boot", "command",
 ];
 
 pub(super) fn check(workspace: &Workspace) -> Vec<Violation> {

@@ -1,7 +1,6 @@
 //! `rekindle queue …`: one file per command.
 
 mod admin;
-mod input;
 mod receive;
 mod send;
 mod tokens;

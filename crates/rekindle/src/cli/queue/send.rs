@@ -4,7 +4,6 @@
 //! unknown); after the first unknown outcome nothing more is read. When standard output takes no
 //! more, the outcomes are unknown to whoever reads it.
 
-use std::cell::Cell;
 use std::io;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -17,11 +16,12 @@ use rekindle_client::{
 };
 use rekindle_recovery::exit;
 use serde::Serialize;
-use tokio::sync::{Notify, mpsc};
+use tokio::sync::mpsc;
 
-use super::input::{Line, Lines};
 use crate::cli::failure::{Failure, worse};
-use crate::cli::output::{Out, say};
+use crate::cli::input::{Line, Lines};
+use crate::cli::output::say;
+use crate::cli::results::{Printer, Stop};
 use crate::cli::{Outcome, durations};
 
 /// The visibility of a queue that `--create` makes: that of `queue create`.
@@ -69,43 +69,11 @@ struct AckLine<'a> {
     durability: &'a str,
 }
 
-#[derive(Serialize)]
-struct RefusedLine<'a> {
-    line: u64,
-    error: &'a str,
-}
-
-#[derive(Serialize)]
-struct UnknownLine<'a> {
-    line: u64,
-    outcome: &'a str,
-}
-
 /// What becomes of a line.
 enum Item {
     Sent(Ticket),
     Refused(String),
     Unknown,
-}
-
-/// Tells the reader to read no more.
-#[derive(Default)]
-struct Stop {
-    set: Cell<bool>,
-    changed: Notify,
-}
-
-impl Stop {
-    fn set(&self) {
-        self.set.set(true);
-        self.changed.notify_one();
-    }
-
-    async fn wait(&self) {
-        while !self.set.get() {
-            self.changed.notified().await;
-        }
-    }
 }
 
 pub(super) async fn run(client: &Client, args: SendArgs) -> Outcome {
@@ -187,8 +155,7 @@ async fn read(
 
 /// Prints what became of each line, as it is known.
 async fn print(mut items: mpsc::Receiver<(u64, Item)>, stop: &Stop) -> i32 {
-    let mut printer =
-        Printer { out: Out::new(), code: 0, failed: None, unflushed: 0, unprinted: 0 };
+    let mut printer = Printer::new();
     loop {
         let next = match items.try_recv() {
             Ok(next) => Some(next),
@@ -209,88 +176,17 @@ async fn print(mut items: mpsc::Receiver<(u64, Item)>, stop: &Stop) -> i32 {
                         ticket.await
                     }
                 };
-                printer.result(line, result, stop);
+                match result {
+                    Ok(ack) => {
+                        let durability = ack.durability.word();
+                        printer.accepted(&AckLine { line, id: &ack.id, durability }, stop);
+                    }
+                    Err(error) => printer.failed(line, &error, stop),
+                }
             }
         }
     }
-    printer.flush(stop);
-    if let Some(why) = &printer.failed {
-        let lost = printer.unprinted;
-        say(&format!(
-            "{why}: nothing more was read, and the results of {lost} lines that were read are not \
-             printed; they may be in the queue"
-        ));
-        printer.code = worse(printer.code, exit::UNKNOWN);
-    }
-    printer.code
-}
-
-struct Printer {
-    out: Out,
-    code: i32,
-    /// Why standard output takes nothing more.
-    failed: Option<String>,
-    /// Results since the last flush: they are lost with it.
-    unflushed: u64,
-    unprinted: u64,
-}
-
-impl Printer {
-    fn result(&mut self, line: u64, result: Result<rekindle_client::Ack, Error>, stop: &Stop) {
-        match result {
-            Ok(ack) => {
-                let durability = ack.durability.word();
-                self.json(&AckLine { line, id: &ack.id, durability }, stop);
-            }
-            // Also what was never handed to a connection: the reader has taken the line away.
-            Err(Error::Unknown(_) | Error::Unreachable { .. } | Error::Retry(_)) => {
-                self.unknown(line, stop);
-            }
-            Err(error) => self.refused(line, &error.to_string(), stop),
-        }
-    }
-
-    fn unknown(&mut self, line: u64, stop: &Stop) {
-        self.code = worse(self.code, exit::UNKNOWN);
-        stop.set();
-        self.json(&UnknownLine { line, outcome: "unknown" }, stop);
-    }
-
-    fn refused(&mut self, line: u64, error: &str, stop: &Stop) {
-        self.code = worse(self.code, exit::REFUSED);
-        self.json(&RefusedLine { line, error }, stop);
-    }
-
-    /// Once standard output fails nothing more is read, but what is under way is awaited.
-    fn json(&mut self, value: &impl Serialize, stop: &Stop) {
-        if self.failed.is_some() {
-            self.unprinted += 1;
-            return;
-        }
-        self.unflushed += 1;
-        if let Err(error) = self.out.json(value) {
-            self.fail(&error, stop);
-        }
-    }
-
-    fn flush(&mut self, stop: &Stop) {
-        if self.failed.is_some() {
-            return;
-        }
-        match self.out.flush() {
-            Ok(()) => self.unflushed = 0,
-            Err(error) => self.fail(&error, stop),
-        }
-    }
-
-    fn fail(&mut self, error: &io::Error, stop: &Stop) {
-        self.failed = Some(match error.kind() {
-            io::ErrorKind::BrokenPipe => "standard output was closed".to_owned(),
-            _ => format!("cannot write to standard output: {error}"),
-        });
-        self.unprinted += std::mem::take(&mut self.unflushed);
-        stop.set();
-    }
+    printer.finish("in the queue", stop)
 }
 
 #[cfg(test)]
@@ -301,15 +197,11 @@ mod tests {
         serde_json::to_string(value).expect("a line serializes")
     }
 
-    /// The lines that scripts rely on, to the letter.
+    /// The line that scripts rely on, to the letter.
     #[test]
-    fn every_line_has_its_result() {
+    fn a_line_has_its_acknowledgement() {
         let ack = AckLine { line: 1, id: "m1", durability: "disk" };
         assert_eq!(json(&ack), r#"{"line":1,"id":"m1","durability":"disk"}"#);
-        let refused = RefusedLine { line: 2, error: "too \"long\"" };
-        assert_eq!(json(&refused), r#"{"line":2,"error":"too \"long\""}"#);
-        let unknown = UnknownLine { line: 3, outcome: "unknown" };
-        assert_eq!(json(&unknown), r#"{"line":3,"outcome":"unknown"}"#);
     }
 
     #[test]

@@ -13,7 +13,7 @@ use tonic::Status;
 
 /// Bodies from this size on are handed out without being copied: below, a copy costs less than a
 /// reference to the stored row.
-const SHARED_BODY_BYTES_MIN: usize = 4_096;
+pub(super) const SHARED_BODY_BYTES_MIN: usize = 4_096;
 
 /// A service's kind on the wire.
 pub(super) fn kind(kind: ServiceKind) -> Kind {

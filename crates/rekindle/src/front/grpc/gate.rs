@@ -19,9 +19,9 @@ use tonic::{Code, Status};
 use tower::{Layer, Service};
 
 use super::super::access::Principal;
+use super::super::budget::Flight;
 use super::super::connections::{Answer, Peer};
 use super::super::limits::BODY_TIMEOUT;
-use super::budget::Flight;
 use super::table;
 use crate::state::Server;
 

@@ -3,18 +3,25 @@
 //!
 //! Invariant: it is listened to only once recovery is done, and every call passes the gate.
 
-pub mod budget;
+mod caller;
 mod convert;
 pub mod gate;
+mod job_convert;
+mod jobs;
 mod kv;
 mod queues;
+mod schedules;
 mod sending;
 pub mod table;
+mod transactions;
 
 use std::sync::Arc;
 
+use rekindle_wire::v1::jobs_server::JobsServer;
 use rekindle_wire::v1::kv_server::KvServer;
 use rekindle_wire::v1::queues_server::QueuesServer;
+use rekindle_wire::v1::schedules_server::SchedulesServer;
+use rekindle_wire::v1::transactions_server::TransactionsServer;
 use tokio::net::TcpListener;
 use tonic::service::Routes;
 use tonic::transport::Server as Transport;
@@ -46,6 +53,9 @@ pub async fn serve(
         ending.progress.reached(Stage::Shutdown).await;
         reporter.set_not_serving::<QueuesServer<queues::Service>>().await;
         reporter.set_not_serving::<KvServer<kv::Service>>().await;
+        reporter.set_not_serving::<JobsServer<jobs::Service>>().await;
+        reporter.set_not_serving::<SchedulesServer<schedules::Service>>().await;
+        reporter.set_not_serving::<TransactionsServer<transactions::Service>>().await;
     };
     Transport::builder()
         .max_concurrent_streams(streams)
@@ -68,8 +78,18 @@ async fn routes(server: &Arc<Server>, recovered: &Recovered, reporter: &HealthRe
     let kv = kv::Service::new(services.kv().clone());
     let kv = KvServer::new(kv).max_decoding_message_size(REQUEST_BYTES_MAX);
     reporter.set_serving::<QueuesServer<queues::Service>>().await;
+    let jobs = jobs::Service::new(Arc::clone(server), services.jobs().clone());
+    let jobs = JobsServer::new(jobs).max_decoding_message_size(REQUEST_BYTES_MAX);
     reporter.set_serving::<KvServer<kv::Service>>().await;
+    reporter.set_serving::<JobsServer<jobs::Service>>().await;
+    let schedules = schedules::Service::new(services.schedules().clone());
+    let schedules = SchedulesServer::new(schedules).max_decoding_message_size(REQUEST_BYTES_MAX);
+    reporter.set_serving::<SchedulesServer<schedules::Service>>().await;
+    let all = transactions::Service::new(services.transactions().clone());
+    let all = TransactionsServer::new(all).max_decoding_message_size(REQUEST_BYTES_MAX);
+    reporter.set_serving::<TransactionsServer<transactions::Service>>().await;
     let health = tonic_health::server::HealthService::from_health_reporter(reporter.clone());
     let health = tonic_health::pb::health_server::HealthServer::new(health);
-    Routes::new(queues).add_service(kv).add_service(health)
+    let routes = Routes::new(queues).add_service(kv).add_service(jobs).add_service(schedules);
+    routes.add_service(all).add_service(health)
 }

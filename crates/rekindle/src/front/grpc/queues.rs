@@ -5,20 +5,18 @@
 use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
 
 use rekindle_services::queues::{Delivery, Nack, PerToken, Queues, ReceiveRequest, Settled};
 use rekindle_services::{Acknowledged, Error};
 use rekindle_wire::v1;
 use tonic::{Request, Response, Status, Streaming};
 
-use super::super::connections::Peer;
-use super::super::limits::LONG_POLL_MAX;
-use super::budget::Flight;
+use super::super::budget::Flight;
+use super::super::long_poll::waited;
+use super::caller;
 use super::convert::{self, refuse};
 use super::sending::{self, Sending};
 use crate::metrics::Counters;
-use crate::progress::Stage;
 use crate::state::Server;
 
 /// The service.
@@ -39,22 +37,7 @@ impl Service {
 
     /// The queues for whoever calls, so that the audit log has it.
     fn by<T>(&self, request: &Request<T>) -> Queues {
-        let peer = request.extensions().get::<Peer>().and_then(|peer| peer.address);
-        self.queues.by(&peer.map_or_else(|| "grpc".to_owned(), |from| format!("grpc {from}")))
-    }
-
-    /// Ends when the caller has waited long enough, or the server shuts down. A call that finds too
-    /// many waiting does not wait.
-    async fn waited(&self, wait_ms: u64) {
-        if wait_ms == 0 {
-            return;
-        }
-        let Ok(_place) = self.server.budget.long_polls.try_acquire() else { return };
-        let wait = Duration::from_millis(wait_ms).min(LONG_POLL_MAX);
-        tokio::select! {
-            () = tokio::time::sleep(wait) => {}
-            () = self.server.progress.reached(Stage::Shutdown) => {}
-        }
+        self.queues.by(&caller::name(request))
     }
 }
 
@@ -194,8 +177,8 @@ impl v1::queues_server::Queues for Service {
             visibility_ms: None,
             owner: &request.owner,
         };
-        let waited = pin!(self.waited(request.wait_ms));
-        let received = self.queues.receive_wait(&asked, waited).await.map_err(|e| refuse(&e))?;
+        let waiting = pin!(waited(&self.server, request.wait_ms));
+        let received = self.queues.receive_wait(&asked, waiting).await.map_err(|e| refuse(&e))?;
         let count = u64::try_from(received.value.len()).unwrap_or(0);
         Counters::add(&self.counters().received, count);
         let most = received.value.iter().map(|delivery| delivery.attempt).max().unwrap_or(0);

@@ -18,8 +18,8 @@ use rekindle_services::{Durability, Error, Kind, Ticket};
 use rekindle_wire::v1::{Message, RequestIdentity, SendAcks, SendBatch};
 use tonic::{Status, Streaming};
 
+use super::super::budget::Flight;
 use super::super::limits::STREAM_MESSAGES_MAX;
-use super::budget::Flight;
 use super::convert;
 use super::gate;
 use crate::metrics::Counters;

@@ -58,6 +58,11 @@ const ACK: Permission = Permission::Needs(Subject::Queue, Verb::Ack);
 const MANAGE: Permission = Permission::Needs(Subject::Queue, Verb::Manage);
 const READ_KV: Permission = Permission::Needs(Subject::Kv, Verb::Read);
 const WRITE_KV: Permission = Permission::Needs(Subject::Kv, Verb::Write);
+const READ_JOB: Permission = Permission::Needs(Subject::Job, Verb::Read);
+const SUBMIT: Permission = Permission::Needs(Subject::Job, Verb::Write);
+const WORK: Permission = Permission::Needs(Subject::Job, Verb::Ack);
+const TRANSACT: Permission = Permission::Needs(Subject::Everything, Verb::Write);
+const MANAGE_JOB: Permission = Permission::Needs(Subject::Job, Verb::Manage);
 
 /// All methods; the busiest first, because they are looked for in this order.
 pub static METHODS: &[Method] = &[
@@ -67,6 +72,12 @@ pub static METHODS: &[Method] = &[
     Method::stream("/rekindle.v1.Queues/SendStream", SEND),
     Method::single("/rekindle.v1.Queues/Nack", ACK),
     Method::single("/rekindle.v1.Queues/Extend", ACK),
+    Method::single("/rekindle.v1.Jobs/Submit", SUBMIT),
+    Method::single("/rekindle.v1.Jobs/Claim", WORK),
+    Method::single("/rekindle.v1.Jobs/Complete", WORK),
+    Method::single("/rekindle.v1.Jobs/Heartbeat", WORK),
+    Method::single("/rekindle.v1.Jobs/Fail", WORK),
+    Method::single("/rekindle.v1.Jobs/Release", WORK),
     Method::single("/rekindle.v1.Kv/Get", READ_KV),
     Method::single("/rekindle.v1.Kv/Put", WRITE_KV),
     Method::single("/rekindle.v1.Kv/Delete", WRITE_KV),
@@ -78,6 +89,20 @@ pub static METHODS: &[Method] = &[
     Method::single("/rekindle.v1.Queues/Purge", MANAGE),
     Method::single("/rekindle.v1.Queues/List", READ_QUEUE),
     Method::single("/rekindle.v1.Queues/Show", READ_QUEUE),
+    Method::single("/rekindle.v1.Jobs/Show", READ_JOB),
+    Method::single("/rekindle.v1.Jobs/Wait", READ_JOB),
+    Method::single("/rekindle.v1.Jobs/List", READ_JOB),
+    Method::single("/rekindle.v1.Jobs/Count", READ_JOB),
+    Method::single("/rekindle.v1.Jobs/Cancel", MANAGE_JOB),
+    Method::single("/rekindle.v1.Jobs/Retry", MANAGE_JOB),
+    Method::single("/rekindle.v1.Jobs/SetType", MANAGE_JOB),
+    Method::single("/rekindle.v1.Jobs/ListTypes", READ_JOB),
+    Method::single("/rekindle.v1.Jobs/ShowType", READ_JOB),
+    Method::single("/rekindle.v1.Transactions/Run", TRANSACT),
+    Method::single("/rekindle.v1.Schedules/Create", MANAGE_JOB),
+    Method::single("/rekindle.v1.Schedules/Delete", MANAGE_JOB),
+    Method::single("/rekindle.v1.Schedules/List", READ_JOB),
+    Method::single("/rekindle.v1.Schedules/Show", READ_JOB),
     Method::single("/grpc.health.v1.Health/Check", Permission::Probe),
     Method::single("/grpc.health.v1.Health/Watch", Permission::Probe),
 ];

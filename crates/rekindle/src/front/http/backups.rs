@@ -9,8 +9,11 @@ use axum::http::StatusCode;
 use rekindle_database::Kind;
 use rekindle_recovery::exit;
 use rekindle_services::{NewAudit, one_line};
+use schemars::JsonSchema;
 use serde::Deserialize;
 
+use super::operation::{Given, Operation, Shape, Taken, of};
+use super::problem::Code;
 use super::reply::{Answered, Refusal, about_place, ok};
 use super::request::Asked;
 use super::reviews::who;
@@ -19,8 +22,9 @@ use crate::boot::Recovered;
 use crate::state::Server;
 
 /// What is asked for.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
+#[schemars(rename = "TakeBackup")]
 struct Wanted {
     /// An absolute path.
     to: PathBuf,
@@ -31,6 +35,29 @@ struct Wanted {
     #[serde(default)]
     by: String,
 }
+
+pub(super) const TAKE: Operation = Operation {
+    id: "takeBackup",
+    tag: "server",
+    summary: "Takes a backup into a directory of the server's machine.",
+    about: "Answers once it is whole. 400 for a place that cannot hold it, 409 while another one \
+            is taken or for a directory with backups of another history.",
+    parameters: &[],
+    takes: Some(Taken { shape: of::<Wanted>(), example: r#"{"to":"/var/backups/rekindle"}"# }),
+    answers: &[Given::ok(
+        "The backup.",
+        Shape::Fields(&[
+            ("number", "integer", "Of the backup in its directory."),
+            ("to", "string", "The directory."),
+            ("version", "integer", "The last version in it."),
+            ("position", "integer", "The last position in it."),
+            ("bytes", "integer", "Of its files."),
+            ("continuous", "boolean", "Whether no moment since the earlier one is missing."),
+        ]),
+    )],
+    refuses: &[Code::Conflict, Code::Full, Code::NoSpace],
+    once: false,
+};
 
 /// Seals the journal, takes the backup, answers what it is.
 pub(super) fn take(server: &Server, asked: &Asked) -> Answered {

@@ -2,9 +2,12 @@
 
 use axum::http::StatusCode;
 use rekindle_services::{Acknowledged, NewAudit};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
+use super::operation::{Field, Given, Kind, Operation, Parameter, Shape, Taken, of};
+use super::problem::Code;
 use super::reply::{Answered, Refusal, json, ok};
 use super::request::Asked;
 use super::reviews::who;
@@ -27,6 +30,32 @@ struct Shown {
     health: HealthStatus,
 }
 
+const SHOWN: &[Field] = &[
+    ("version", "string", "Of the program."),
+    ("status", "object", "As `/readyz`."),
+    ("incarnation", "integer|null", "The number of this run."),
+    ("recovery_code", "integer|null", "0 clean, 3 torn tail cut, 4 healed."),
+    ("durability", "string", "The mode, and what it may lose."),
+    ("insecure_allow_remote", "boolean", "Whether remote callers are allowed."),
+    ("poisoned", "string|null", "Why the store stopped."),
+    ("system_health", "object", "`status` and `reasons`, the worst first."),
+];
+
+pub(super) const HEALTH: Operation = Operation {
+    id: "getHealth",
+    tag: "server",
+    summary: "How the server stands, why, and what to do.",
+    about: "For people and their tools; probes that end servers belong on `/livez`.",
+    parameters: &[],
+    takes: None,
+    answers: &[
+        Given::ok("It serves, degraded or not.", Shape::Fields(SHOWN)),
+        Given { status: 503, about: "It does not serve.", shape: Shape::Fields(SHOWN) },
+    ],
+    refuses: &[],
+    once: false,
+};
+
 /// What an operator looks at first: 200 while it serves, degraded or not, otherwise 503.
 pub(super) fn health(server: &Server, _: &Asked) -> Answered {
     let recovered = server.recovered();
@@ -48,14 +77,34 @@ pub(super) fn health(server: &Server, _: &Asked) -> Answered {
     Ok(json(status, &shown))
 }
 
+pub(super) const ALERTS: Operation = Operation {
+    id: "listAlerts",
+    tag: "server",
+    summary: "All alert rules, and which fire.",
+    about: "There is a fixed number of them, so this has no pages.",
+    parameters: &[],
+    takes: None,
+    answers: &[Given::ok(
+        "The rules.",
+        Shape::Fields(&[(
+            "alerts",
+            "array",
+            "Of `alert`, `state`, `since`, `value`, `threshold`, `unit`, `summary`, `next_step`.",
+        )]),
+    )],
+    refuses: &[],
+    once: false,
+};
+
 /// `/v1/alerts`: all rules.
 pub(super) fn alerts(server: &Server, _: &Asked) -> Answered {
     ok(&json!({ "alerts": server.alerts.all() }))
 }
 
 /// What an acknowledgement is sent with.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
+#[schemars(rename = "AcknowledgeAlert")]
 struct Acknowledges {
     /// What was looked at, and what became of it.
     reason: String,
@@ -63,6 +112,32 @@ struct Acknowledges {
     #[serde(default)]
     by: String,
 }
+
+pub(super) const ACKNOWLEDGE: Operation = Operation {
+    id: "acknowledgeAlert",
+    tag: "server",
+    summary: "Takes note of damage.",
+    about: "Only the rule `corruption_found` is acknowledged; the others resolve by themselves.",
+    parameters: &[Parameter::path(
+        "rule",
+        Kind::Text,
+        "The name of an alert rule.",
+        "corruption_found",
+    )],
+    takes: Some(Taken { shape: of::<Acknowledges>(), example: r#"{"reason":"looked at it"}"# }),
+    answers: &[Given::ok(
+        "It is noted.",
+        Shape::Fields(&[
+            ("alert", "string", "The rule."),
+            ("result", "string", "What was noted."),
+            ("audit", "integer", "The number of the audit record."),
+            ("version", "integer", "The transaction that did it."),
+            ("durability", "string", "What is promised."),
+        ]),
+    )],
+    refuses: &[Code::NotFound, Code::Conflict, Code::Full, Code::NoSpace],
+    once: false,
+};
 
 /// POST `/v1/alerts/{rule}/acknowledge`: somebody took note of the damage that there is by now. It
 /// is written into the audit log first, and counts no more then.

@@ -6,10 +6,14 @@
 use std::sync::Arc;
 
 use axum::Router;
+use hyper::Request;
+use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use tokio::net::TcpListener;
+use tonic::transport::server::Connected as _;
+use tower::ServiceExt as _;
 
 use super::super::connections::{Guarded, accept};
 use super::super::limits::{HEAD_TIMEOUT, HEADER_LIST_BYTES_MAX, HTTP_HEADERS_MAX};
@@ -30,6 +34,11 @@ pub async fn serve(listener: TcpListener, router: Router, server: Arc<Server>) {
 
 /// Serves one connection to its end.
 async fn converse(socket: Guarded, router: Router) -> hyper::Result<()> {
+    let peer = socket.connect_info();
+    let router = router.map_request(move |mut request: Request<Incoming>| {
+        request.extensions_mut().insert(peer.clone());
+        request
+    });
     let head_bytes = usize::try_from(HEADER_LIST_BYTES_MAX).expect("16 KiB fit");
     http1::Builder::new()
         .timer(TokioTimer::new())

@@ -1,4 +1,5 @@
-//! The HTTP front: probes, metrics, reports, looks at what there is, and what operators decide.
+//! The HTTP front: work on queues and keys, probes, metrics, reports, looks at what there is, and
+//! what operators decide.
 //!
 //! Invariants: it answers from the first moment of a start; a request that names another server, or
 //! comes from a page of another origin, is refused before any route sees it.
@@ -6,17 +7,37 @@
 mod answers;
 mod audit;
 mod backups;
+pub mod body;
 pub(super) mod health;
+pub mod identity;
+mod job_types;
+mod job_view;
+mod job_work;
+mod jobs;
+mod kv;
+mod kv_scan;
 mod listener;
+mod messages;
+mod object;
+pub mod openapi;
+pub mod operation;
+mod payload;
+pub mod problem;
+mod queues;
 pub(super) mod recoveries;
 pub(super) mod recovery_mode;
 pub mod reply;
 pub mod request;
 mod reviews;
+pub mod route;
 mod runs;
+mod schedules;
+mod serve;
 mod store;
 pub mod table;
 pub mod token;
+mod tokens;
+mod transactions;
 
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]

@@ -8,9 +8,12 @@ use std::path::{Path, PathBuf};
 
 use axum::http::StatusCode;
 use rekindle_database::{Error as DatabaseError, REASON_BYTES_MAX, Salvage};
+use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
+use super::operation::{Given, Operation, Shape, Taken, of};
+use super::problem::Code;
 use super::reply::{Answered, Refusal, about_place, ok};
 use super::request::Asked;
 use super::reviews;
@@ -19,8 +22,9 @@ use crate::repaired::{Repaired, parse_range, range_text};
 use crate::state::Server;
 
 /// A repair, as it is asked for.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
+#[schemars(rename = "RepairStore")]
 struct RepairAsked {
     /// `FROM..TO`, TO not included.
     accept_loss: Vec<String>,
@@ -32,12 +36,39 @@ struct RepairAsked {
 }
 
 /// A salvage, as it is asked for.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
+#[schemars(rename = "SalvageStore")]
 struct SalvageAsked {
     /// An absolute path on the server's machine.
     export: PathBuf,
 }
+
+pub(super) const SHOW: Operation = Operation {
+    id: "getRecoveryMode",
+    tag: "recovery mode",
+    summary: "What the look at the directory found.",
+    about: "And what can be decided about it.",
+    parameters: &[],
+    takes: None,
+    answers: &[Given::ok(
+        "What was found.",
+        Shape::Fields(&[
+            ("code", "integer", "The exit code of a start."),
+            ("verdict", "string|null", "What was found, on one line."),
+            ("data", "string", "The directory."),
+            ("accept_loss", "array", "The ranges that a repair must accept."),
+            ("plan", "object|null", "What a repair would do."),
+            ("plan_refused", "string|null", "Why there is none."),
+            ("decided", "array|null", "What was done here last."),
+            ("outdated", "string|null", "Why this is of before that."),
+            ("readable", "boolean", "Whether the store can be read."),
+            ("report", "object", "The recovery report."),
+        ]),
+    )],
+    refuses: &[],
+    once: false,
+};
 
 /// What is known of the directory, and what can be decided.
 pub(super) fn show(server: &Server, _: &Asked) -> Answered {
@@ -61,6 +92,29 @@ pub(super) fn show(server: &Server, _: &Asked) -> Answered {
         "report": seen.report,
     }))
 }
+
+pub(super) const REPAIR: Operation = Operation {
+    id: "repairStore",
+    tag: "recovery mode",
+    summary: "Gives up corrupt ranges and repairs the store.",
+    about: "409 when the ranges are not exactly the corrupt ones; the message names those.",
+    parameters: &[],
+    takes: Some(Taken {
+        shape: of::<RepairAsked>(),
+        example: r#"{"accept_loss":["4096..8192"],"reason":"no copy of it is left"}"#,
+    }),
+    answers: &[Given::ok(
+        "The object of `repair --json`.",
+        Shape::Fields(&[
+            ("planned", "boolean", "Always false: it was done."),
+            ("version", "integer", "The last version of the store."),
+            ("accepted", "array", "What was accepted."),
+            ("losses", "array", "What is lost."),
+        ]),
+    )],
+    refuses: &[Code::Conflict, Code::Locked, Code::Internal, Code::NoSpace],
+    once: false,
+};
 
 /// Accepts losses and repairs the store.
 pub(super) fn repair(server: &Server, asked: &Asked) -> Answered {
@@ -86,6 +140,29 @@ pub(in crate::front) fn decide(
     let reason = reason.trim().to_owned();
     mode(server)?.repair(server, accept, reason, who.to_owned()).map_err(|error| refused(&error))
 }
+
+pub(super) const SALVAGE: Operation = Operation {
+    id: "salvageStore",
+    tag: "recovery mode",
+    summary: "Writes out all that can be read.",
+    about: "Into a new or empty folder of the server's machine.",
+    parameters: &[],
+    takes: Some(Taken {
+        shape: of::<SalvageAsked>(),
+        example: r#"{"export":"/var/tmp/salvaged"}"#,
+    }),
+    answers: &[Given::ok(
+        "The object of `salvage --json`.",
+        Shape::Fields(&[
+            ("whole", "boolean", "Whether everything could be read."),
+            ("rows", "integer", "How many were written."),
+            ("keyspaces", "array", "Where they are."),
+            ("unreadable", "array", "What could not be read."),
+        ]),
+    )],
+    refuses: &[Code::Conflict, Code::Locked, Code::Internal, Code::NoSpace],
+    once: false,
+};
 
 /// Writes out all that can be read.
 pub(super) fn salvage(server: &Server, asked: &Asked) -> Answered {

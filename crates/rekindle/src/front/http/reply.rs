@@ -1,7 +1,8 @@
 //! What routes answer: JSON, pages, events, and refusals.
 //!
-//! Invariant: every refusal is JSON with an `error` for people; where the command line must end
-//! with another code than the status means, it carries that as `code`.
+//! Invariant: every refusal is a [`Problem`], and says when to ask again where that is invited;
+//! where the command line must end with another code than the status means, it carries that as
+//! `exit_code`.
 
 use std::convert::Infallible;
 use std::io::ErrorKind;
@@ -13,9 +14,14 @@ use axum::response::{IntoResponse, Response};
 use futures::Stream;
 use rekindle_database::Error as DatabaseError;
 use rekindle_recovery::exit;
-use serde_json::json;
+use serde::Serialize;
 
+use super::problem::{Code, Problem};
+use crate::progress::Status;
 use crate::state::Server;
+
+/// The media type of refusals.
+pub const PROBLEM: &str = "application/problem+json";
 
 /// What a page may load: its own style, script and pictures, from files, and nothing else.
 const PAGE_POLICY: &str = "default-src 'none'; style-src 'self'; script-src 'self'; \
@@ -30,12 +36,14 @@ pub type Answered = Result<Response, Refusal>;
 pub enum Refusal {
     /// With a reason.
     Because {
+        /// What kind of problem it is.
+        code: Code,
         /// The status.
         status: StatusCode,
         /// For people.
         message: String,
         /// The exit code for the command line, where the status does not say it.
-        code: Option<i32>,
+        exit: Option<i32>,
     },
     /// Not now: the server starts, or ends. Says how far it is and when to ask again.
     NotNow,
@@ -45,20 +53,50 @@ impl Refusal {
     /// A refusal with a reason.
     #[must_use]
     pub fn new(status: StatusCode, message: impl Into<String>) -> Self {
-        Self::Because { status, message: message.into(), code: None }
+        let code = Code::of(status);
+        Self::Because { code, status, message: message.into(), exit: None }
     }
 
-    /// The same, and the exit code that a command ends with.
+    /// A refusal of this kind, with the status that goes with it.
     #[must_use]
-    pub fn with_code(status: StatusCode, code: i32, message: impl Into<String>) -> Self {
-        Self::Because { status, message: message.into(), code: Some(code) }
+    pub fn of(code: Code, message: impl Into<String>) -> Self {
+        Self::Because { code, status: code.status(), message: message.into(), exit: None }
+    }
+
+    /// A request that cannot be meant.
+    #[must_use]
+    pub fn invalid(message: impl Into<String>) -> Self {
+        Self::of(Code::Invalid, message)
+    }
+
+    /// A refusal with the exit code that a command ends with.
+    #[must_use]
+    pub fn with_code(status: StatusCode, exit: i32, message: impl Into<String>) -> Self {
+        let code = Code::of_exit(status, exit);
+        Self::Because { code, status, message: message.into(), exit: Some(exit) }
+    }
+
+    /// The problem of one item of a request whose others may succeed.
+    #[must_use]
+    pub fn into_item(self) -> Problem {
+        match self {
+            Self::Because { code, status, message, exit } => {
+                Problem::new(code, status, &message, exit)
+            }
+            Self::NotNow => {
+                let code = Code::Unavailable;
+                Problem::new(code, code.status(), "the server does not serve now", None)
+            }
+        }
     }
 
     /// The damage that was met, where that is why a server that serves cannot answer.
     pub(super) fn damage(&self) -> Option<&str> {
         const STATUS: StatusCode = StatusCode::INTERNAL_SERVER_ERROR;
         match self {
-            Self::Because { status: STATUS, message, code: Some(exit::CORRUPT) } => Some(message),
+            Self::Because { status: STATUS, message, exit: Some(exit::CORRUPT), .. } => {
+                Some(message)
+            }
             _ => None,
         }
     }
@@ -67,9 +105,8 @@ impl Refusal {
     #[must_use]
     pub fn response(self, server: &Server) -> Response {
         match self {
-            Self::Because { status, message, code: None } => error(status, &message),
-            Self::Because { status, message, code } => {
-                json(status, &json!({ "error": message, "code": code }))
+            Self::Because { code, status, message, exit } => {
+                problem(status, code.retry_after_s(), &Problem::new(code, status, &message, exit))
             }
             Self::NotNow => unavailable(server),
         }
@@ -93,19 +130,24 @@ pub(super) fn about_place(error: &DatabaseError, place: &Path) -> Option<StatusC
 impl From<rekindle_services::Error> for Refusal {
     fn from(fault: rekindle_services::Error) -> Self {
         use rekindle_services::Kind;
-        let (status, code) = match fault.kind() {
-            Kind::NotFound => (StatusCode::NOT_FOUND, None),
-            Kind::Invalid => (StatusCode::BAD_REQUEST, None),
-            Kind::Conflict | Kind::Exists | Kind::Fenced | Kind::Compacted => {
-                (StatusCode::CONFLICT, None)
-            }
-            Kind::Full => (StatusCode::INSUFFICIENT_STORAGE, None),
-            Kind::Retry | Kind::Poisoned => (StatusCode::SERVICE_UNAVAILABLE, None),
-            Kind::Corrupt => (StatusCode::INTERNAL_SERVER_ERROR, Some(exit::CORRUPT)),
-            Kind::Unknown => (StatusCode::INTERNAL_SERVER_ERROR, Some(exit::UNKNOWN)),
-            Kind::Io => (StatusCode::INTERNAL_SERVER_ERROR, Some(exit::IO)),
+        let (code, exit) = match fault.kind() {
+            Kind::NotFound => (Code::NotFound, None),
+            Kind::Invalid => (Code::Invalid, None),
+            Kind::Conflict => (Code::Conflict, None),
+            Kind::Exists => (Code::Exists, None),
+            Kind::Fenced => (Code::Fenced, None),
+            Kind::Compacted => (Code::Compacted, None),
+            Kind::Full if fault.is_no_room() => (Code::NoSpace, None),
+            Kind::Full => (Code::Full, None),
+            Kind::Retry => (Code::Retry, None),
+            // Nothing was done, and the process restarts within a second.
+            Kind::Poisoned => (Code::Unavailable, None),
+            Kind::Corrupt => (Code::Corrupt, Some(exit::CORRUPT)),
+            Kind::Unknown => (Code::Unknown, Some(exit::UNKNOWN)),
+            Kind::Io => (Code::Io, Some(exit::IO)),
         };
-        Self::Because { status, message: fault.message().to_owned(), code }
+        let message = fault.message().to_owned();
+        Self::Because { code, status: code.status(), message, exit }
     }
 }
 
@@ -150,17 +192,40 @@ pub fn events(stream: impl Stream<Item = Event> + Send + 'static) -> Response {
     Sse::new(stream).keep_alive(KeepAlive::default()).into_response()
 }
 
-/// An error as JSON.
+/// A refusal that needs nothing of the server.
 pub fn error(status: StatusCode, message: &str) -> Response {
-    json(status, &json!({ "error": message }))
+    let code = Code::of(status);
+    problem(status, code.retry_after_s(), &Problem::new(code, status, message, None))
+}
+
+/// A problem, and the seconds after which to ask again.
+fn problem(status: StatusCode, again_s: Option<u64>, problem: &impl Serialize) -> Response {
+    let mut response = json(status, problem);
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(PROBLEM));
+    if let Some(seconds) = again_s {
+        headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+    }
+    response
+}
+
+/// A refusal for now, with how far the server is.
+#[derive(Serialize)]
+struct NotNow {
+    #[serde(flatten)]
+    problem: Problem,
+    #[serde(flatten)]
+    progress: Status,
 }
 
 /// 503, with progress and when to ask again.
 pub fn unavailable(server: &Server) -> Response {
-    let mut response = json(StatusCode::SERVICE_UNAVAILABLE, &server.progress.status());
-    let seconds = HeaderValue::from(retry_after_s(server));
-    response.headers_mut().insert(header::RETRY_AFTER, seconds);
-    response
+    let (code, progress) = (Code::Unavailable, server.progress.status());
+    let stage = serde_json::to_value(progress.stage).unwrap_or_default();
+    let stage = stage.as_str().unwrap_or("unknown");
+    let detail = format!("the server does not serve this now; its stage is {stage:?}");
+    let body = NotNow { problem: Problem::new(code, code.status(), &detail, None), progress };
+    problem(code.status(), Some(retry_after_s(server)), &body)
 }
 
 /// When to ask again, seconds.

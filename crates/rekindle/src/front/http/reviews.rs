@@ -3,21 +3,25 @@
 use rekindle_services::limits::LIST_REVIEWS_MAX;
 use rekindle_services::queues::review::{Evidence, RowEvidence, SettledAttempt};
 use rekindle_services::queues::{Decision, ReviewId, ReviewItem};
+use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::audit;
+use super::operation::{Field, Given, Kind, Operation, Parameter, Shape, Taken, of};
+use super::problem::Code;
 use super::reply::{Answered, Refusal, ok};
 use super::request::Asked;
 use crate::boot::Recovered;
 use crate::state::Server;
 
 /// Reviews of a page whose length nobody asked for.
-const PAGE: u64 = 100;
+const PAGE: usize = 100;
 
 /// What a decision is sent with.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
+#[schemars(rename = "DecideReview")]
 struct Decides {
     /// Why.
     reason: String,
@@ -26,17 +30,64 @@ struct Decides {
     by: String,
 }
 
+const REVIEW: &[Field] = &[
+    ("id", "string", "One opaque word; of a message it is the message's id."),
+    ("label", "string", "The situation; docs/recovery.md explains it."),
+    ("queue", "string|null", "Its queue, where that is known."),
+    ("found", "string", "The situation in words."),
+    ("since_ms", "integer", "Since when it waits, log time."),
+    ("age_ms", "integer", "For how long."),
+    ("decisions", "array", "What can be decided."),
+    ("evidence", "object", "What is known of it."),
+];
+
+const ID: Parameter = Parameter::path("id", Kind::Text, "The id of a review.", "ID");
+
+pub(super) const LIST: Operation = Operation {
+    id: "listReviews",
+    tag: "reviews",
+    summary: "What waits for a person.",
+    about: "In the order of their ids.",
+    parameters: &[
+        Parameter::text("after", "Only reviews whose ids are behind this one."),
+        Parameter::number("limit", 1, LIST_REVIEWS_MAX as u64, "The most of the page (100)."),
+    ],
+    takes: None,
+    answers: &[Given::ok(
+        "The page.",
+        Shape::Fields(&[
+            ("reviews", "array", "What waits, without evidence."),
+            ("more", "boolean", "Whether more follow."),
+            ("next", "string|null", "What to give as `after` for the next page."),
+        ]),
+    )],
+    refuses: &[],
+    once: false,
+};
+
 /// `/v1/reviews?after=ID&limit=N`
 pub(super) fn list(server: &Server, asked: &Asked) -> Answered {
     let recovered = server.recovered().ok_or(Refusal::NotNow)?;
-    let limit = asked.number("limit", 1..=LIST_REVIEWS_MAX as u64, PAGE)?;
-    let limit = usize::try_from(limit).unwrap_or(LIST_REVIEWS_MAX);
+    let limit = asked.limit(LIST_REVIEWS_MAX, PAGE)?;
     let after = asked.text("after").map(str::parse::<ReviewId>).transpose()?;
     let (items, more) = recovered.services.reviews().list(after, limit)?;
     let now_ms = recovered.database.log_time_ms();
+    let next = items.last().filter(|_| more).map(|item| item.id.to_string());
     let items: Vec<Value> = items.iter().map(|item| show_item(item, now_ms)).collect();
-    ok(&json!({ "reviews": items, "more": more }))
+    ok(&json!({ "reviews": items, "more": more, "next": next }))
 }
+
+pub(super) const SHOW: Operation = Operation {
+    id: "getReview",
+    tag: "reviews",
+    summary: "One of them, with its evidence.",
+    about: "What cannot be read of the evidence is null.",
+    parameters: &[ID],
+    takes: None,
+    answers: &[Given::ok("The review.", Shape::Fields(REVIEW))],
+    refuses: &[Code::NotFound],
+    once: false,
+};
 
 /// `/v1/reviews/{id}`
 pub(super) fn show(server: &Server, asked: &Asked) -> Answered {
@@ -48,6 +99,37 @@ pub(super) fn show(server: &Server, asked: &Asked) -> Answered {
     }
     ok(&value)
 }
+
+pub(super) const DECIDE: Operation = Operation {
+    id: "decideReview",
+    tag: "reviews",
+    summary: "Decides about what waits.",
+    about: "One transaction with its audit record. Asked for again it is answered as before.",
+    parameters: &[
+        ID,
+        Parameter::path(
+            "decision",
+            Kind::Word(&["approve", "retry", "fail"]),
+            "What is decided.",
+            "retry",
+        ),
+    ],
+    takes: Some(Taken { shape: of::<Decides>(), example: r#"{"reason":"looked at it"}"# }),
+    answers: &[Given::ok(
+        "It is decided.",
+        Shape::Fields(&[
+            ("id", "string", "The review."),
+            ("decision", "string", "What was decided."),
+            ("result", "string", "What came of it."),
+            ("audit", "integer", "The number of the audit record."),
+            ("before", "boolean", "Whether it had been decided so already."),
+            ("version", "integer", "The transaction that did it."),
+            ("durability", "string", "What is promised."),
+        ]),
+    )],
+    refuses: &[Code::NotFound, Code::Conflict, Code::Full, Code::NoSpace],
+    once: false,
+};
 
 /// POST `/v1/reviews/{id}/{decision}`
 pub(super) fn decide(server: &Server, asked: &Asked) -> Answered {
@@ -94,6 +176,7 @@ fn show_item(item: &ReviewItem, now_ms: u64) -> Value {
         "id": item.id.to_string(),
         "label": item.label,
         "queue": item.queue,
+        "job_type": item.job_type,
         "found": item.found,
         "since_ms": item.since_ms,
         "age_ms": now_ms.saturating_sub(item.since_ms),

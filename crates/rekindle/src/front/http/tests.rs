@@ -12,9 +12,11 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use tower::ServiceExt;
 
+use super::problem::Code;
 use super::reply::{self, Answered, Refusal};
 use super::request::Asked;
-use super::table::{Route, When, router_of};
+use super::serve::router_of;
+use super::table::{Route, When};
 use super::token::FormToken;
 use crate::config::Config;
 use crate::front::access::{Permission, Principal, Subject, Verb};
@@ -229,7 +231,20 @@ async fn refusals_say_why() {
     }
     let heard = post("/lose", JSON, "{}").await;
     assert_eq!(heard.status, StatusCode::INTERNAL_SERVER_ERROR);
-    assert_eq!(heard.json(), json!({ "error": "nobody knows", "code": 75 }));
+    assert_eq!(heard.header(header::CONTENT_TYPE), reply::PROBLEM);
+    let unknown = Code::Unknown;
+    let expected = json!({
+        "type": "/ui/api#unknown",
+        "title": unknown.title(),
+        "status": 500,
+        "detail": "nobody knows",
+        "code": "unknown",
+        "action": unknown.action(),
+        "error": "nobody knows",
+        "exit_code": 75,
+    });
+    assert_eq!(heard.json(), expected);
+    assert!(!heard.headers.contains_key(header::RETRY_AFTER), "it is not to be repeated blindly");
 }
 
 /// While all places are taken a request whose answer may wait is refused after a while; others are

@@ -19,6 +19,12 @@ pub(super) enum Screen {
     Recovery,
     /// Queues.
     Queues,
+    /// Jobs and their types.
+    Jobs,
+    /// Jobs by the clock.
+    Schedules,
+    /// Who has jobs in work.
+    Workers,
     /// What waits for a person.
     Reviews,
     /// What fires.
@@ -28,10 +34,13 @@ pub(super) enum Screen {
 }
 
 /// In the order of the navigation.
-const SCREENS: [(Screen, &str, &str); 6] = [
+const SCREENS: [(Screen, &str, &str); 9] = [
     (Screen::Overview, "/ui/", "Overview"),
     (Screen::Recovery, "/ui/recovery", "Recovery"),
     (Screen::Queues, "/ui/queues", "Queues"),
+    (Screen::Jobs, "/ui/jobs", "Jobs"),
+    (Screen::Schedules, "/ui/schedules", "Schedules"),
+    (Screen::Workers, "/ui/workers", "Workers"),
     (Screen::Reviews, "/ui/reviews", "Reviews"),
     (Screen::Alerts, "/ui/alerts", "Alerts"),
     (Screen::Audit, "/ui/audit", "Audit"),
@@ -197,7 +206,8 @@ fn foot() -> Markup {
                 "Rekindle " (env!("CARGO_PKG_VERSION")) " · times are UTC · "
                 a href="/metrics" { "metrics" } " · "
                 a href="/healthz" { "health" } " · "
-                a href="/v1/limits" { "limits" }
+                a href="/v1/limits" { "limits" } " · "
+                a href="/ui/api" { "interface" }
             }
         }
     }

@@ -6,12 +6,18 @@
 //! [`ROUTES`] with the permission that it needs.
 
 mod alerts;
+mod api;
 mod assets;
 mod audit;
+mod carried;
 mod chart;
+mod curl;
 mod findings;
 mod frame;
 mod history;
+mod job;
+mod job_types;
+mod jobs;
 mod limited;
 mod live;
 mod overview;
@@ -21,9 +27,12 @@ mod recovery;
 mod report;
 mod reviews;
 mod samples;
+mod schedules;
 mod screens;
 mod text;
 mod timeline;
+mod times;
+mod workers;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -69,6 +78,8 @@ const READ: Permission = Permission::Needs(Subject::Server, Verb::Read);
 const MANAGE: Permission = Permission::Needs(Subject::Server, Verb::Manage);
 const MANAGE_QUEUE: Permission = Permission::Needs(Subject::Queue, Verb::Manage);
 const READ_QUEUE: Permission = Permission::Needs(Subject::Queue, Verb::Read);
+const READ_JOB: Permission = Permission::Needs(Subject::Job, Verb::Read);
+const MANAGE_JOB: Permission = Permission::Needs(Subject::Job, Verb::Manage);
 
 /// All routes of the page.
 pub static ROUTES: &[Route] = &[
@@ -81,6 +92,14 @@ pub static ROUTES: &[Route] = &[
         .for_people(),
     Route::get("/ui/queues", READ_QUEUE, When::Readable, screens::queues::list).for_people(),
     Route::get("/ui/queues/{name}", READ_QUEUE, When::Readable, screens::queues::one).for_people(),
+    Route::read("/ui/jobs", READ_JOB, When::Readable, screens::jobs::list).for_people(),
+    Route::read("/ui/jobs/{id}", READ_JOB, When::Readable, screens::jobs::one).for_people(),
+    Route::form("/ui/jobs/{id}/cancel", MANAGE_JOB, When::Ready, screens::jobs::cancel)
+        .for_people(),
+    Route::form("/ui/jobs/{id}/retry", MANAGE_JOB, When::Ready, screens::jobs::retry).for_people(),
+    Route::read("/ui/job-types", READ_JOB, When::Readable, screens::jobs::types).for_people(),
+    Route::read("/ui/schedules", READ_JOB, When::Readable, screens::schedules::list).for_people(),
+    Route::read("/ui/workers", READ_JOB, When::Readable, screens::jobs::workers).for_people(),
     Route::read("/ui/reviews", READ_QUEUE, When::Readable, screens::reviews::list).for_people(),
     Route::read("/ui/reviews/{id}", READ_QUEUE, When::Readable, screens::reviews::show)
         .for_people(),
@@ -92,6 +111,7 @@ pub static ROUTES: &[Route] = &[
     Route::form("/ui/alerts/{rule}", MANAGE, When::Ready, screens::alerts::acknowledge)
         .for_people(),
     Route::read("/ui/audit", READ, When::Readable, screens::audit::list).for_people(),
+    Route::get("/ui/api", READ, When::Always, screens::api::show).for_people(),
     Route::events("/ui/live", READ, When::Always, live::live),
     Route::get("/ui/static/{file}", READ, When::Always, assets::serve),
     Route::get("/ui/{*rest}", READ, When::Always, screens::nowhere).for_people(),

@@ -1,11 +1,12 @@
 //! The overview: how the server stands and what it did in the last ten minutes.
 
 use maud::{Markup, html};
+use rekindle_services::jobs::JobCounts;
 
 use super::chart::{Chart, Line, Unit, chart};
 use super::report::Outcome;
 use super::samples::{POINT_S, QUEUES_COUNTED, Ring, Sample, float, per_second, sync_micros};
-use super::{frame, text};
+use super::{frame, jobs, text};
 
 /// What the overview is made of, besides the samples.
 #[derive(Clone, Debug)]
@@ -20,6 +21,8 @@ pub(super) struct OverviewScreen {
     pub(super) max_recovery_micros: u64,
     /// Alerts that fire, by name.
     pub(super) firing: Vec<&'static str>,
+    /// How many jobs stand where.
+    pub(super) jobs: JobCounts,
     /// What to type next, where nothing happened yet.
     pub(super) first_command: String,
 }
@@ -66,8 +69,13 @@ pub(super) fn now(view: &OverviewScreen, ring: &Ring) -> Markup {
                 }
                 div { dt { "up for" } dd { (text::span(view.up_ms)) } }
             }
+            @let any_jobs = view.jobs != JobCounts::default();
+            @if any_jobs {
+                h3 { a href="/ui/jobs" { "Jobs" } }
+                (jobs::counts(&jobs::Filter::default(), &view.jobs))
+            }
             p.quiet { "Durability: " (view.durability) "." }
-            @if sample.queues == 0 {
+            @if sample.queues == 0 && !any_jobs {
                 (frame::nothing(
                     "There are no queues yet. Make one and send to it:",
                     Some(&view.first_command),
@@ -190,6 +198,7 @@ mod tests {
             recovery: (outcome(3), "cut <b>".to_owned()),
             max_recovery_micros: 5_000_000,
             firing: vec!["disk_low"],
+            jobs: JobCounts::default(),
             first_command: "echo hello | rekindle".to_owned(),
         }
     }
@@ -201,6 +210,10 @@ mod tests {
         let empty = now(&view(), &ring).into_string();
         assert!(empty.contains("no queues yet") && empty.contains("echo hello"), "{empty}");
         assert!(empty.contains("cut &lt;b&gt;") && empty.contains("1 m 1 s"), "{empty}");
+        let jobs = JobCounts { failed: 54_321, ..JobCounts::default() };
+        let busy = now(&OverviewScreen { jobs, ..view() }, &ring).into_string();
+        assert!(busy.contains("status=failed") && busy.contains("54,321"), "{busy}");
+        assert!(!busy.contains("no queues yet"), "{busy}");
         for second in 0..30 {
             ring.push(Sample {
                 at_ms: second * 1_000,

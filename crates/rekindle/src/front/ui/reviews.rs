@@ -84,7 +84,7 @@ pub(super) fn table(view: &ReviewsScreen) -> Markup {
                 tr {
                     th scope="col" { "Item" }
                     th scope="col" { "Found" }
-                    th scope="col" { "Queue" }
+                    th scope="col" { "Queue or job" }
                     th scope="col" { "Label" }
                     th scope="col" { "Waits for" }
                 }
@@ -108,20 +108,23 @@ pub(super) fn table(view: &ReviewsScreen) -> Markup {
     }
 }
 
+/// Where it belongs: its queue; or its job, by its type.
 fn queue(item: &ReviewItem) -> Markup {
     html! {
-        @match &item.queue {
-            Some(name) => a href={ "/ui/queues/" (name) } { (name) },
-            None => span.quiet { "not known" },
+        @match (&item.queue, &item.job_type) {
+            (Some(name), _) => a href={ "/ui/queues/" (name) } { (name) },
+            (None, Some(kind)) => { "job: " a href={ "/ui/jobs/" (item.id) } { (kind) } }
+            (None, None) => span.quiet { "not known" },
         }
     }
 }
 
 /// What a decision does, in words.
-const fn means(decision: Decision) -> &'static str {
+const fn means(decision: Decision, is_job: bool) -> &'static str {
     match decision {
         Decision::Approve => "Do what is proposed.",
         Decision::Retry => "Serve it again; its attempts are kept.",
+        Decision::Fail if is_job => "Give it up: the job has failed.",
         Decision::Fail => "Give it up: it goes to the dead letters.",
     }
 }
@@ -138,7 +141,10 @@ pub(super) fn one(
             h2 #h-item { (badge("!", "waits for a person", "warn")) " " (item.label) }
             p { (item.found) }
             dl.tiles {
-                div { dt { "queue" } dd { (queue(item)) } }
+                div {
+                    dt { @if item.job_type.is_some() { "type" } @else { "queue" } }
+                    dd { (queue(item)) }
+                }
                 div {
                     dt { "waits for" }
                     dd { (text::span(now_ms.saturating_sub(item.since_ms))) }
@@ -219,7 +225,10 @@ fn form(item: &ReviewItem, token: &FormToken) -> Markup {
                 @for decision in &item.decisions {
                     label.choice {
                         input type="radio" name="decision" value=(decision.as_str()) required;
-                        span { b { (decision.as_str()) } " " (means(*decision)) }
+                        span {
+                            b { (decision.as_str()) } " "
+                            (means(*decision, item.job_type.is_some()))
+                        }
                     }
                 }
             }
@@ -273,6 +282,7 @@ mod tests {
             id: ReviewId::Row(7),
             label: "queue-8",
             queue: Some("q".to_owned()),
+            job_type: None,
             found: "a message that cannot be read",
             since_ms: 1_000,
             decisions: vec![Decision::Fail],

@@ -4,12 +4,15 @@
 //! events that keep it up to date are made by the same functions.
 
 pub(super) mod alerts;
+pub(super) mod api;
 pub(super) mod audit;
+pub(super) mod jobs;
 pub(super) mod limited;
 pub(super) mod overview;
 pub(super) mod queues;
 pub(super) mod recovery;
 pub(super) mod reviews;
+pub(super) mod schedules;
 
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::Response;
@@ -106,6 +109,11 @@ pub(super) fn parts(server: &Server, asked: &Asked, facts: &Facts) -> Vec<(&'sta
         Some("queues") => parts.extend(queues::parts(server, recovered, asked)),
         Some("reviews") => parts.extend(reviews::parts(recovered, asked)),
         Some("queue") => parts.extend(queues::one_part(recovered, asked)),
+        Some("jobs") => parts.extend(jobs::parts(server, recovered, asked)),
+        Some("job") => parts.extend(jobs::one_parts(server, recovered, asked)),
+        Some("job-types") => parts.extend(jobs::types_part(server, recovered, asked)),
+        Some("schedules") => parts.extend(schedules::parts(server, recovered, asked)),
+        Some("workers") => parts.extend(jobs::workers_part(server, recovered)),
         _ => {}
     }
     parts
@@ -124,6 +132,11 @@ fn serving(server: &Server) -> Result<&Recovered, Refusal> {
 /// What can be read: the same, and in recovery mode.
 fn readable(server: &Server) -> Result<&Recovered, Refusal> {
     server.readable().ok_or(Refusal::NotNow)
+}
+
+/// A parameter without the blanks around it; empty where it is not given.
+fn text(asked: &Asked, name: &str) -> String {
+    asked.text(name).unwrap_or("").trim().to_owned()
 }
 
 /// Who decides on a page, by their own account.

@@ -54,6 +54,26 @@ pub(super) fn span(ms: u64) -> String {
     }
 }
 
+/// How long ago something was, in one unit, so that what is old does not change each second:
+/// `12 s`, `3 m`, `2 h`, `4 d`.
+pub(super) fn age(ms: u64) -> String {
+    let seconds = ms / 1_000;
+    match seconds {
+        0..60 => format!("{seconds} s"),
+        60..3_600 => format!("{} m", seconds / 60),
+        3_600..86_400 => format!("{} h", seconds / 3_600),
+        _ => format!("{} d", number(seconds / 86_400)),
+    }
+}
+
+/// A text of at most so many characters; what was left out is an ellipsis.
+pub(super) fn cut(text: &str, most: usize) -> String {
+    match text.char_indices().nth(most) {
+        None => text.to_owned(),
+        Some((at, _)) => format!("{}…", text.get(..at).unwrap_or_default().trim_end()),
+    }
+}
+
 /// A size: `312 B`, `4.2 KiB`, `1.0 GiB`.
 pub(super) fn bytes(bytes: u64) -> String {
     const UNITS: [&str; 5] = ["KiB", "MiB", "GiB", "TiB", "PiB"];
@@ -112,6 +132,18 @@ mod tests {
             assert_eq!(span(ms), text);
         }
         assert_eq!(span(1_000 * 86_400 * 1_000), "1,000 d 0 h");
+        for (ms, text) in [(999, "0 s"), (59_999, "59 s"), (60_000, "1 m"), (7_199_999, "1 h")] {
+            assert_eq!(age(ms), text);
+        }
+        assert_eq!(age(1_000 * 86_400 * 1_000), "1,000 d");
+    }
+
+    #[test]
+    fn texts_are_cut_between_characters() {
+        for (text, most, short) in [("", 0, ""), ("né", 2, "né"), ("né e", 3, "né…"), ("é", 0, "…")]
+        {
+            assert_eq!(cut(text, most), short);
+        }
     }
 
     #[test]

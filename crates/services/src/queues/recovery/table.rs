@@ -1,42 +1,8 @@
-//! The decision tables of queues: what the rows of one message, of one definition, or a key that
-//! cannot be read, mean.
+//! The decision table of queues: what the rows of one message mean.
 
 use rekindle_recovery::{Label, Row, Table};
 
-/// What stands in a row that may be there.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(crate) enum Stored {
-    /// No row.
-    Absent,
-    /// Whole.
-    Good,
-    /// Damaged.
-    Bad,
-}
-
-/// The lease of a message, as `claims` decides about it at the log time of recovery.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(crate) enum Claim {
-    /// No row.
-    None,
-    /// Its deadline lies ahead.
-    Live,
-    /// Its deadline passed.
-    Due,
-    /// Damaged.
-    Bad,
-}
-
-/// The rows of a message in the index by time.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(crate) enum Expiry {
-    /// None.
-    None,
-    /// Exactly the one of its lease.
-    Match,
-    /// Others, or others beside it.
-    Other,
-}
+use crate::claims::recovery::{Claim, Expiry, Stored};
 
 /// All that is known of one message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -149,38 +115,6 @@ pub(crate) static MESSAGES: Table<Situation, Verdict> = Table {
     ],
 };
 
-/// A key that cannot be read: which keyspace.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(crate) enum BadKey {
-    /// In `lease_expiry`.
-    LeaseExpiry,
-    /// In `messages`, `leases` or `attempts`.
-    Message,
-    /// In `queues`, or a definition that cannot be read.
-    Definition,
-}
-
-/// What a row means whose key (or whose definition) cannot be read: it stays, and a person decides.
-pub(crate) static UNREADABLE: Table<BadKey, &str> = Table {
-    rows: &[
-        Row {
-            label: Label("queue-11"),
-            when: |s| *s == BadKey::LeaseExpiry,
-            then: "a lease expiry key: deadline 8, namespace 4, queue 8, number 8",
-        },
-        Row {
-            label: Label("queue-12"),
-            when: |s| *s == BadKey::Message,
-            then: "a message key: namespace 4, queue 8, number 8",
-        },
-        Row {
-            label: Label("queue-13"),
-            when: |s| *s == BadKey::Definition,
-            then: "a queue's name and definition",
-        },
-    ],
-};
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -209,7 +143,5 @@ mod tests {
     fn each_situation_has_one_row() {
         assert_eq!(all().len(), 2 * 3 * 4 * 3 * 3 - 2);
         assert!(MESSAGES.check(all()).is_empty());
-        let keys = [BadKey::LeaseExpiry, BadKey::Message, BadKey::Definition];
-        assert!(UNREADABLE.check(keys).is_empty());
     }
 }

@@ -35,6 +35,8 @@ pub(super) fn parts(server: &Server, recovered: &Recovered) -> [(&'static str, M
         recovery: (outcome(recovered.report.code), recovered.report.summary_line()),
         max_recovery_micros: u64::try_from(max_recovery).unwrap_or(u64::MAX),
         firing: server.alerts.firing().iter().map(|alert| alert.alert).collect(),
+        // A store that fails says so in the head.
+        jobs: recovered.services.jobs().counts(None).unwrap_or_default(),
         first_command: first_command(server),
     };
     let ring = server.page.ring();

@@ -1,8 +1,37 @@
 // Keeps an open page up to date. Without it the page shows the moment at which it was loaded.
 //
 // The server sends the new markup of parts that changed, made by the functions that made the page.
-// A part that somebody is in (keyboard focus, selected text) waits until they have left it.
+// A part that somebody is in (keyboard focus, selected text, a form that they began) waits until
+// they have left it. And lines for a terminal have a button that copies them.
 "use strict";
+(() => {
+  const AGAIN_MS = 2000;
+
+  // Away from this machine the page is no secure context: then the line is only selected.
+  const copy = async (line) => {
+    document.getSelection().selectAllChildren(line);
+    if (!navigator.clipboard) return "Selected";
+    try {
+      await navigator.clipboard.writeText(line.textContent);
+      return "Copied";
+    } catch {
+      return "Selected";
+    }
+  };
+
+  for (const line of document.querySelectorAll("pre[data-copy]")) {
+    const button = document.createElement("button");
+    button.type = "button";
+    button.textContent = "Copy";
+    const does = line.parentElement.previousElementSibling;
+    if (does) button.setAttribute("aria-label", `Copy the line: ${does.textContent}`);
+    button.addEventListener("click", async () => {
+      button.textContent = await copy(line);
+      setTimeout(() => { button.textContent = "Copy"; }, AGAIN_MS);
+    });
+    line.before(button);
+  }
+})();
 (() => {
   const body = document.body;
   const url = body.dataset.live;
@@ -26,8 +55,12 @@
     body.classList.toggle("stale", gone);
   };
 
+  // Whoever has begun to fill in a form keeps what they wrote.
+  const writing = (inside) => [...inside.querySelectorAll("input, textarea")]
+    .some((field) => field.type !== "hidden" && field.value !== field.defaultValue);
+
   const occupied = (element) => {
-    if (element.contains(document.activeElement)) return true;
+    if (element.contains(document.activeElement) || writing(element)) return true;
     const selection = document.getSelection();
     return Boolean(selection) && !selection.isCollapsed
       && element.contains(selection.anchorNode);
@@ -51,10 +84,6 @@
     for (const [id, html] of [...late]) put(id, html);
   };
 
-  // Whoever has begun to fill in a form keeps what they wrote.
-  const writing = () => [...document.querySelectorAll("input, textarea")]
-    .some((field) => field.type !== "hidden" && field.value !== field.defaultValue);
-
   const close = () => {
     clearTimeout(retry);
     if (source) source.close();
@@ -71,7 +100,7 @@
     });
     source.addEventListener("epoch", (event) => {
       if (event.data === body.dataset.epoch) return;
-      if (writing()) {
+      if (writing(document)) {
         close();
         say("The server has moved on: load this page again before you send the form.", true);
       } else {
