@@ -8,7 +8,7 @@ mod rows;
 mod table;
 
 use rekindle_database::Transaction;
-use rekindle_recovery::Failure;
+use rekindle_recovery::{Action, ActionKind, Failure, Finding, Label, Plan};
 
 use crate::claims::attempts::Attempts;
 use crate::claims::expire::{Expire, drop_expiries};
@@ -23,7 +23,7 @@ use crate::limits::REVIEW_ROWS_MAX;
 use crate::queues::Settled;
 use crate::review::{Unowned, UnreadRow};
 use crate::ticket::Ticket;
-pub(crate) use rows::{Item, Join, Pieces, Unreadable, scan_all};
+pub(crate) use rows::{Item, Join, Pieces, Unreadable, read, scan_all};
 pub(crate) use table::{BadKey, Claim, Expiry, Stored, UNREADABLE};
 
 /// Steps that are on their way at one time.
@@ -77,6 +77,33 @@ impl Step {
             }
         }
     }
+}
+
+/// What is decided alike about so many: the action, its label, how many, why.
+pub(crate) type Counted = (ActionKind, Label, u64, &'static str);
+
+/// The plan of a layer of claims: its steps, what is decided about its `units` in numbers, and a
+/// question for each finding.
+pub(crate) fn planned(
+    steps: &[Step],
+    units: &str,
+    tally: impl Iterator<Item = Counted>,
+    findings: &[Finding],
+) -> Plan<Step> {
+    let counted =
+        tally.filter(|(_, _, count, _)| *count > 0).map(|(kind, label, count, detail)| Action {
+            kind,
+            label,
+            target: format!("{count} {units}"),
+            detail: detail.to_owned(),
+        });
+    let asked = findings.iter().map(|finding| Action {
+        kind: ActionKind::Ask,
+        label: finding.label,
+        target: finding.place.file.clone(),
+        detail: "left as it is and not served; a person decides".to_owned(),
+    });
+    Plan { steps: steps.to_vec(), actions: counted.chain(asked).collect() }
 }
 
 /// Does all steps, many on their way at one time; `told` hears of each claim that ended.
@@ -170,12 +197,7 @@ impl Known {
                 Decision::Settle(_) => Claim::Due,
             },
         };
-        let attempts = item.attempts.as_ref().map(|row| Attempts::parse(&row.value).map_err(drop));
-        let stored_attempts = match &attempts {
-            None => Stored::Absent,
-            Some(Ok(_)) => Stored::Good,
-            Some(Err(())) => Stored::Bad,
-        };
+        let (stored_attempts, attempts) = read(item.attempts.as_ref(), Attempts::parse);
         let lease = lease.and_then(Result::ok);
         let deadline = lease.as_ref().map(|lease| lease.deadline_ms);
         let expiry = match (item.expiries.as_slice(), deadline) {
@@ -183,7 +205,6 @@ impl Known {
             ([only], Some(deadline)) if *only == deadline => Expiry::Match,
             _ => Expiry::Other,
         };
-        let attempts = attempts.and_then(Result::ok);
         Self { lease, attempts, claim, stored_attempts, expiry }
     }
 

@@ -12,7 +12,7 @@ use rekindle_database::{KeyspaceId, Row, Snapshot};
 use rekindle_recovery::{Failure, Meter};
 
 use crate::claims::Subject;
-use crate::claims::recovery::table::BadKey;
+use crate::claims::recovery::table::{BadKey, Stored};
 use crate::keys::lease_expiry::parse_lease_expiry_key;
 use crate::keys::{Keyspaces, subject};
 
@@ -109,6 +109,18 @@ fn scan_range(
         if last {
             return Ok(rows);
         }
+    }
+}
+
+/// What stands in a row, and the value if it can be read.
+pub(crate) fn read<'a, T, E>(
+    row: Option<&'a Row>,
+    parse: impl FnOnce(&'a [u8]) -> Result<T, E>,
+) -> (Stored, Option<T>) {
+    match row.map(|row| parse(&row.value)) {
+        None => (Stored::Absent, None),
+        Some(Ok(value)) => (Stored::Good, Some(value)),
+        Some(Err(_)) => (Stored::Bad, None),
     }
 }
 

@@ -9,10 +9,10 @@ mod table;
 mod validate;
 
 use rekindle_database::Snapshot;
-use rekindle_recovery::{Action, ActionKind, Failure, Finding, Layer, Meter, Plan};
+use rekindle_recovery::{Failure, Finding, Layer, Meter, Plan};
 
 use crate::claims::Subject;
-use crate::claims::recovery::{Pieces, Step, perform};
+use crate::claims::recovery::{Pieces, Step, perform, planned};
 use crate::exec::Core;
 use crate::jobs::look::Now;
 use crate::keys::Keyspaces;
@@ -65,22 +65,7 @@ impl Layer for JobLayer {
     }
 
     fn plan(&self, trusted: &Trusted, findings: &[Finding]) -> Plan<Step> {
-        let mut plan = Plan { steps: trusted.steps.clone(), actions: vec![] };
-        for (kind, label, count, detail) in trusted.tally() {
-            if count > 0 {
-                let target = format!("{count} jobs");
-                plan.actions.push(Action { kind, label, target, detail: detail.to_owned() });
-            }
-        }
-        for finding in findings {
-            plan.actions.push(Action {
-                kind: ActionKind::Ask,
-                label: finding.label,
-                target: finding.place.file.clone(),
-                detail: "left as it is and not served; a person decides".to_owned(),
-            });
-        }
-        plan
+        planned(&trusted.steps, "jobs", trusted.tally(), findings)
     }
 
     fn act(

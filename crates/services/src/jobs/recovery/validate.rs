@@ -8,7 +8,7 @@ use rekindle_recovery::{ActionKind, Finding, Label};
 
 use crate::claims::index::{Claim as Attempted, Due, LineIndex, Place};
 use crate::claims::recovery::{
-    BadKey, Item, Join, Known, Pieces, Step, Stored, Unreadable, Waiting,
+    BadKey, Counted, Item, Join, Known, Pieces, Step, Unreadable, Waiting, read,
 };
 use crate::claims::{CRASHES_MAX, Line, REVIEW};
 use crate::findings::Findings;
@@ -50,7 +50,7 @@ impl Trusted {
     }
 
     /// What is decided, counted.
-    pub(crate) fn tally(&self) -> impl Iterator<Item = (ActionKind, Label, u64, &'static str)> {
+    pub(crate) fn tally(&self) -> impl Iterator<Item = Counted> {
         let indexed = |label: &'static str| {
             let count = self.indexed.get(label).copied().unwrap_or(0);
             (ActionKind::Rebuild, Label(label), count, "the index of leases by time is made again")
@@ -114,18 +114,6 @@ fn schedule(row: &Row) -> Result<(String, Schedule, Pattern), String> {
     let (stored, pattern) = Schedule::parse(&row.value)
         .map_err(|malformed| format!("schedule \"{name}\", {}", malformed.found))?;
     Ok((name.to_owned(), stored, pattern))
-}
-
-/// What stands in a row, and the value if it can be read.
-fn read<'a, T, E>(
-    row: Option<&'a Row>,
-    parse: impl FnOnce(&'a [u8]) -> Result<T, E>,
-) -> (Stored, Option<T>) {
-    match row.map(|row| parse(&row.value)) {
-        None => (Stored::Absent, None),
-        Some(Ok(value)) => (Stored::Good, Some(value)),
-        Some(Err(_)) => (Stored::Bad, None),
-    }
 }
 
 impl Trusted {

@@ -11,10 +11,10 @@ mod validate;
 use std::sync::Arc;
 
 use rekindle_database::Snapshot;
-use rekindle_recovery::{Action, ActionKind, Failure, Finding, Layer, Meter, Plan};
+use rekindle_recovery::{Failure, Finding, Layer, Meter, Plan};
 
 use crate::claims::index::IndexObserver;
-use crate::claims::recovery::{Pieces, Step, perform};
+use crate::claims::recovery::{Pieces, Step, perform, planned};
 use crate::exec::Core;
 use crate::keys::Keyspaces;
 pub(crate) use validate::Trusted;
@@ -57,22 +57,7 @@ impl Layer for QueueLayer {
     }
 
     fn plan(&self, trusted: &Trusted, findings: &[Finding]) -> Plan<Step> {
-        let mut plan = Plan { steps: trusted.steps.clone(), actions: vec![] };
-        for (kind, label, count, detail) in trusted.tally() {
-            if count > 0 {
-                let target = format!("{count} messages");
-                plan.actions.push(Action { kind, label, target, detail: detail.to_owned() });
-            }
-        }
-        for finding in findings {
-            plan.actions.push(Action {
-                kind: ActionKind::Ask,
-                label: finding.label,
-                target: finding.place.file.clone(),
-                detail: "left as it is and not served; a person decides".to_owned(),
-            });
-        }
-        plan
+        planned(&trusted.steps, "messages", trusted.tally(), findings)
     }
 
     fn act(

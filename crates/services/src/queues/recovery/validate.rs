@@ -8,7 +8,7 @@ use rekindle_recovery::{ActionKind, Finding, Label};
 
 use crate::claims::index::{Claim as Attempted, LaneKey, LineIndex, Place};
 use crate::claims::recovery::{
-    BadKey, Item, Join, Known, Pieces, Step, Stored, Unreadable, Waiting,
+    BadKey, Counted, Item, Join, Known, Pieces, Step, Unreadable, Waiting, read,
 };
 use crate::claims::{CRASHES_MAX, Line, REVIEW};
 use crate::findings::Findings;
@@ -42,7 +42,7 @@ impl Trusted {
     }
 
     /// What is decided, counted.
-    pub(crate) fn tally(&self) -> impl Iterator<Item = (ActionKind, Label, u64, &'static str)> {
+    pub(crate) fn tally(&self) -> impl Iterator<Item = Counted> {
         let indexed = |label: &'static str| {
             let count = self.indexed.get(label).copied().unwrap_or(0);
             (ActionKind::Rebuild, Label(label), count, "the index of leases by time is made again")
@@ -92,19 +92,10 @@ fn definition(row: &Row) -> Result<Definition, String> {
         .map_err(|malformed| format!("queue \"{name}\", {}", malformed.found))
 }
 
-/// A message, if its row can be read.
-fn message(item: &Item) -> (Stored, Option<Message<'_>>) {
-    match item.unit.as_ref().map(|row| parse(&row.value)) {
-        None => (Stored::Absent, None),
-        Some(Ok(message)) => (Stored::Good, Some(message)),
-        Some(Err(_)) => (Stored::Bad, None),
-    }
-}
-
 impl Trusted {
     fn judge(&mut self, item: &Item, now_ms: u64, findings: &mut Findings) {
         let known = Known::of(item, now_ms);
-        let (stored, message) = message(item);
+        let (stored, message) = read(item.unit.as_ref(), parse);
         let situation = Situation {
             queue: self.queues.contains_key(&item.id.line),
             message: stored,
