@@ -24,7 +24,7 @@ use super::payload;
 use super::problem::{Code, Problem};
 use super::queues::{DURABILITIES, NAME};
 use super::reply::{Answered, Refusal, json, ok};
-use super::request::Asked;
+use super::request::{Asked, how_many_and_how_long};
 use super::route::Working;
 use crate::front::limits::LONG_POLL_MS_MAX;
 use crate::front::long_poll::waited;
@@ -344,16 +344,7 @@ pub(super) const RECEIVE: Operation = Operation {
 pub(super) fn receive(server: Arc<Server>, asked: Asked) -> Working {
     Box::pin(async move {
         let wanted: ReceiveMessages = asked.json()?;
-        let max = usize::try_from(wanted.max.unwrap_or(1)).unwrap_or(usize::MAX);
-        if !(1..=RECEIVE_MESSAGES_MAX).contains(&max) {
-            let message = format!("max is {max}; 1 to {RECEIVE_MESSAGES_MAX} may be");
-            return Err(Refusal::invalid(message));
-        }
-        let wait_ms = wanted.wait_ms.unwrap_or(0);
-        if wait_ms > LONG_POLL_MS_MAX {
-            let message = format!("wait_ms is {wait_ms}; at most {LONG_POLL_MS_MAX} may be");
-            return Err(Refusal::invalid(message));
-        }
+        let (max, wait_ms) = how_many_and_how_long(wanted.max, wanted.wait_ms)?;
         let owner = wanted.owner.unwrap_or_default();
         let queue = asked.text("name").unwrap_or("");
         let visibility_ms = wanted.visibility_ms;

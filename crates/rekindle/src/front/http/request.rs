@@ -7,12 +7,33 @@ use std::collections::HashMap;
 use std::net::IpAddr;
 
 use rekindle_services::Identity;
+use rekindle_services::limits::RECEIVE_MESSAGES_MAX;
 use serde::de::DeserializeOwned;
 
 use super::body::Content;
 use super::object::Object;
 use super::reply::Refusal;
 use crate::front::budget::Flight;
+use crate::front::limits::LONG_POLL_MS_MAX;
+
+/// How many claims a body asks for (1 where it does not say), and how many milliseconds it would
+/// wait for the first of them (0): within the bounds of both fronts, else refused.
+pub(super) fn how_many_and_how_long(
+    max: Option<u64>,
+    wait_ms: Option<u64>,
+) -> Result<(usize, u64), Refusal> {
+    let max = usize::try_from(max.unwrap_or(1)).unwrap_or(usize::MAX);
+    if !(1..=RECEIVE_MESSAGES_MAX).contains(&max) {
+        let message = format!("max is {max}; 1 to {RECEIVE_MESSAGES_MAX} may be");
+        return Err(Refusal::invalid(message));
+    }
+    let wait_ms = wait_ms.unwrap_or(0);
+    if wait_ms > LONG_POLL_MS_MAX {
+        let message = format!("wait_ms is {wait_ms}; at most {LONG_POLL_MS_MAX} may be");
+        return Err(Refusal::invalid(message));
+    }
+    Ok((max, wait_ms))
+}
 
 /// Names and their values.
 pub type Parameters = HashMap<String, String>;
