@@ -11,8 +11,8 @@ use std::sync::{Arc, Mutex};
 use rekindle_database::{Database, Error as DatabaseError, Transaction};
 
 use crate::alarm::Alarm;
-use crate::claims::Token;
 use crate::claims::index::Index;
+use crate::claims::{Run, Token};
 use crate::error::{Error, Kind};
 use crate::keys::Keyspaces;
 use crate::limits::ABANDONED_MAX;
@@ -119,6 +119,8 @@ pub(crate) struct Core {
     pub(crate) calendar: Arc<Calendar>,
     pub(crate) producers: Arc<ProducerTable>,
     pub(crate) alarm: Arc<Alarm>,
+    /// The run that this is.
+    pub(crate) run: Run,
     /// Nothing is granted any more.
     pub(crate) closing: AtomicBool,
     /// Grants whose receiver went away before it had its answer.

@@ -7,13 +7,13 @@ use std::time::Duration;
 
 use rekindle_database::{Database, Error as DatabaseError};
 use rekindle_recovery::{
-    Failure, Layer, LayerReport, Meter, examine, examine_metered, perform_metered,
+    Ended, Failure, Layer, LayerReport, Meter, examine, examine_metered, perform_metered,
 };
 
 use crate::alarm::Alarm;
 use crate::audit::{Audit, record_restore, tell_losses};
-use crate::claims::Event;
 use crate::claims::index::Index;
+use crate::claims::{Event, Run, Traces};
 use crate::error::Error;
 use crate::exec::Core;
 use crate::jobs::Jobs;
@@ -39,7 +39,7 @@ const SLEEP_MAX: Duration = Duration::from_secs(1);
 const RETRY: Duration = Duration::from_millis(100);
 
 /// How services are run.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Options {
     /// Whether a thread expires leases and does what else is due. Without it the owner calls
     /// [`Services::tick`].
@@ -47,11 +47,14 @@ pub struct Options {
     /// How many jobs of one type a start makes deliverable at once; more follow as these are
     /// claimed.
     pub dispatch_capacity: u64,
+    /// What executors of earlier runs left of their claims.
+    pub traces: Traces,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { background: true, dispatch_capacity: limits::DISPATCH_CAPACITY }
+        let traces = Traces::new();
+        Self { background: true, dispatch_capacity: limits::DISPATCH_CAPACITY, traces }
     }
 }
 
@@ -102,6 +105,7 @@ impl Services {
             calendar: Arc::default(),
             producers: Arc::new(ProducerTable::new(bytes_max)),
             alarm,
+            run: run(database, options.traces),
             closing: AtomicBool::new(false),
             abandoned: Mutex::default(),
             deciding: Mutex::new(()),
@@ -136,19 +140,21 @@ impl Services {
         }
     }
 
-    /// What [`Services::lead`] would find and do; settles nothing.
-    pub fn plan(database: &Database) -> Result<Vec<LayerReport>, Error> {
+    /// What [`Services::lead`] would find and do with these traces; settles nothing.
+    pub fn plan(database: &Database, traces: Traces) -> Result<Vec<LayerReport>, Error> {
         let keyspaces = Keyspaces::open(database)?;
         let snapshot = database.snapshot()?;
         let clock = database.env().clock.as_ref();
         let meter = Meter::default();
         let producers = ProducerLayer { keyspaces, meter: meter.clone() };
         let producers = examine(&producers, &snapshot, clock).map_err(refused)?;
-        let queues = QueueLayer { keyspaces, log_time_ms: database.log_time_ms(), meter };
+        let run = run(database, traces);
+        let log_time_ms = database.log_time_ms();
+        let queues = QueueLayer { keyspaces, run: run.clone(), log_time_ms, meter };
         let queues = examine(&queues, &snapshot, clock).map_err(refused)?;
         let now = Now::of(database);
         let meter = Meter::default();
-        let jobs = JobLayer { keyspaces, now, dispatch_capacity: u64::MAX, meter };
+        let jobs = JobLayer { keyspaces, now, run, dispatch_capacity: u64::MAX, meter };
         let jobs = examine(&jobs, &snapshot, clock).map_err(refused)?;
         Ok(vec![producers.report, queues.report, jobs.report])
     }
@@ -247,6 +253,12 @@ impl Drop for Running {
     }
 }
 
+/// The run that this open is, as claims see it.
+fn run(database: &Database, traces: Traces) -> Run {
+    let ended = database.report().before.as_ref().map(|before| before.ended);
+    Run::new(database.incarnation(), ended == Some(Ended::Clean), traces)
+}
+
 /// Recovers the layers in their order.
 fn recover(
     core: &Arc<Core>,
@@ -259,10 +271,11 @@ fn recover(
     let layer = ProducerLayer { keyspaces, meter: meter.clone() };
     let (results, mut producers) = recover_layer(&layer, core, meter)?;
     producers.figure("results_kept", results);
-    let layer = QueueLayer { keyspaces, log_time_ms, meter: meter.clone() };
+    let run = core.run.clone();
+    let layer = QueueLayer { keyspaces, run: run.clone(), log_time_ms, meter: meter.clone() };
     let (recovered, mut queues) = recover_layer(&layer, core, meter)?;
     let now = Now::of(&core.database);
-    let layer = JobLayer { keyspaces, now, dispatch_capacity, meter: meter.clone() };
+    let layer = JobLayer { keyspaces, now, run, dispatch_capacity, meter: meter.clone() };
     let (jobs, report) = recover_layer(&layer, core, meter)?;
     let report = job_figures(report, &jobs);
     meter.expect_records(Some(0));
@@ -301,6 +314,7 @@ fn job_figures(mut report: LayerReport, recovered: &RecoveredJobs) -> LayerRepor
     report.figure("finished", recovered.finished);
     report.figure("schedules", recovered.schedules);
     report.figure("claims_kept", recovered.claims_kept);
+    report.figure("claims_resumed", recovered.claims_resumed);
     report.figure("processing_recovered", recovered.processing_recovered);
     report.figure("pending_re_enqueued", recovered.pending_re_enqueued);
     report.figure("failed", recovered.failed);

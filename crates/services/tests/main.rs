@@ -16,6 +16,7 @@ mod full_disk;
 mod golden;
 mod identity;
 mod job_damage;
+mod job_inside;
 mod job_model;
 mod job_workers;
 mod jobs;

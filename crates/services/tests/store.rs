@@ -5,6 +5,7 @@ use std::sync::Arc;
 use rekindle_database::{Database, Env, KeyspaceId, Options as DatabaseOptions};
 use rekindle_env::{ManualClock, SeededRandom, SimulatedDisk, Survival};
 use rekindle_recovery::LayerReport;
+use rekindle_services::claims::Traces;
 use rekindle_services::queues::{Delivery, NewMessage, QueueSettings, ReceiveRequest, Token};
 use rekindle_services::{Error, Options, Queues, Services};
 
@@ -48,6 +49,13 @@ impl Store {
         Ok(Self { disk, clock, database, services, reports })
     }
 
+    /// A clean end and the next start.
+    pub(crate) fn restart(self) -> Self {
+        self.services.shutdown().unwrap();
+        self.database.close().unwrap();
+        self.crash(0)
+    }
+
     /// Power loss now, nothing kept that was not synced; `down_ms` later the machine is back.
     pub(crate) fn crash(self, down_ms: u64) -> Self {
         let disk = self.disk.crash(Survival::None, 7);
@@ -57,10 +65,18 @@ impl Store {
 
     /// The same, through a window of so many jobs.
     pub(crate) fn crash_with_window(self, dispatch_capacity: u64) -> Self {
+        self.crash_with(Options { background: false, dispatch_capacity, ..Options::default() })
+    }
+
+    /// The same, with this evidence of what executors left.
+    pub(crate) fn crash_with_traces(self, traces: Traces) -> Self {
+        self.crash_with(Options { background: false, traces, ..Options::default() })
+    }
+
+    fn crash_with(self, options: Options) -> Self {
         let disk = self.disk.crash(Survival::None, 7);
         let clock = Arc::new(ManualClock::new(rekindle_env::Clock::wall_ms(&*self.clock)));
         let database = open(&disk, &clock);
-        let options = Options { background: false, dispatch_capacity };
         let (services, reports) = Services::lead(&database, options).unwrap();
         Self { disk, clock, database, services, reports }
     }

@@ -26,7 +26,7 @@ fn poll<F: Future>(future: Pin<&mut F>, woken: &Arc<Woken>) -> Poll<F::Output> {
 }
 
 /// Polls to the end; without threads somebody must lead the journal meanwhile.
-fn finish<F: Future>(mut future: Pin<&mut F>, store: &Store) -> F::Output {
+pub(crate) fn finish<F: Future>(mut future: Pin<&mut F>, store: &Store) -> F::Output {
     let woken = Arc::default();
     loop {
         if let Poll::Ready(output) = poll(future.as_mut(), &woken) {

@@ -132,7 +132,11 @@ impl Store {
     pub fn lead(database: Database) -> Result<Self, rekindle_services::Error> {
         let (services, led) = Services::lead(
             &database,
-            ServiceOptions { background: false, dispatch_capacity: DISPATCH_CAPACITY },
+            ServiceOptions {
+                background: false,
+                dispatch_capacity: DISPATCH_CAPACITY,
+                ..ServiceOptions::default()
+            },
         )?;
         let raw = database.keyspace(RAW)?;
         assert!(raw.0 <= KEYSPACES, "every keyspace is looked at: set KEYSPACES to {}", raw.0);

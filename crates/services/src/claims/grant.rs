@@ -15,7 +15,7 @@ use rekindle_database::{KeyspaceId, Transaction, Value};
 use crate::bytes::Malformed;
 use crate::claims::index::{ANY_LINE, Listener, Reserved};
 use crate::claims::lease::Lease;
-use crate::claims::{Line, Subject, Token, settle, state};
+use crate::claims::{Line, Owner, Subject, Token, settle, state};
 use crate::error::{Error, Kind as ErrorKind};
 use crate::exec::{Answer, Command, Core, Stop};
 use crate::keys::lease_expiry::{self, LeaseExpiry};
@@ -71,6 +71,8 @@ pub(crate) struct Wanted<'a> {
     pub(crate) lease_ms: Option<u64>,
     /// Who receives.
     pub(crate) owner: &'a str,
+    /// Whether that is somebody outside, or an executor of this run.
+    pub(crate) holder: Owner,
 }
 
 impl Wanted<'_> {
@@ -182,7 +184,10 @@ impl<'a, K: Kind> Grant<'a, K> {
             };
         }
         let lease_ms = self.wanted.lease_ms.unwrap_or(line.lease_ms());
-        let lease = state::grant(attempts.as_ref(), now_ms, lease_ms, self.wanted.owner);
+        let lease = {
+            let Wanted { owner, holder, .. } = *self.wanted;
+            state::grant(attempts.as_ref(), now_ms, lease_ms, owner, holder)
+        };
         let delivery = match K::deliver(line, id, &lease, lease_ms, &row) {
             Ok(delivery) => delivery,
             Err(malformed) => return Ok(self.set_aside(line, id, &malformed)),

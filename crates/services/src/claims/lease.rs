@@ -2,14 +2,18 @@
 //!
 //! ```text
 //! format 1, grant 8, deadline_ms 8, granted_ms 8, attempt 4, owner (length 1, text)
+//! format 2: the same, then node 8, incarnation 8: the executor inside a server that has it
 //! ```
 //! `grant` 0 means: the version of this row is the version of the grant. An extended lease is a
 //! newer row of the same grant and therefore names it.
 
 use crate::bytes::{Malformed, Reader, put_text8};
+use crate::claims::{Executor, Owner};
 
-/// The format of the value; persisted.
-const FORMAT: u8 = 1;
+/// The format of the lease of somebody outside; persisted.
+const OUTSIDE: u8 = 1;
+/// The format of the lease of an executor; persisted.
+const INSIDE: u8 = 2;
 
 /// A lease.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -26,6 +30,8 @@ pub(crate) struct Lease {
     pub(crate) owner: String,
     /// The row names its grant: it was extended, or taken up again by a late owner.
     pub(crate) extended: bool,
+    /// Whose it is.
+    pub(crate) holder: Owner,
 }
 
 impl Lease {
@@ -33,12 +39,19 @@ impl Lease {
     pub(crate) fn encode(&self) -> Vec<u8> {
         debug_assert_eq!(self.extended, self.grant != 0, "only an extended lease names its grant");
         let mut bytes = Vec::with_capacity(30 + self.owner.len());
-        bytes.push(FORMAT);
+        bytes.push(match self.holder {
+            Owner::External => OUTSIDE,
+            Owner::Inside(_) => INSIDE,
+        });
         bytes.extend_from_slice(&self.grant.to_le_bytes());
         bytes.extend_from_slice(&self.deadline_ms.to_le_bytes());
         bytes.extend_from_slice(&self.granted_ms.to_le_bytes());
         bytes.extend_from_slice(&self.attempt.to_le_bytes());
         put_text8(&mut bytes, &self.owner);
+        if let Owner::Inside(Executor { node, incarnation }) = self.holder {
+            bytes.extend_from_slice(&node.to_le_bytes());
+            bytes.extend_from_slice(&incarnation.to_le_bytes());
+        }
         bytes
     }
 
@@ -66,10 +79,15 @@ impl Lease {
         let granted_ms = reader.u64()?;
         let attempt = reader.u32()?;
         let owner = reader.text8()?.to_owned();
+        let holder = match format {
+            OUTSIDE => Owner::External,
+            INSIDE => Owner::Inside(Executor { node: reader.u64()?, incarnation: reader.u64()? }),
+            _ => return None,
+        };
         reader.end()?;
-        let whole = format == FORMAT && attempt > 0;
         let extended = grant != 0;
-        whole.then_some(Self { grant, deadline_ms, granted_ms, attempt, owner, extended })
+        let lease = Self { grant, deadline_ms, granted_ms, attempt, owner, extended, holder };
+        (attempt > 0).then_some(lease)
     }
 }
 
@@ -87,6 +105,7 @@ mod tests {
             attempt: 2,
             owner: "me".into(),
             extended: false,
+            holder: Owner::External,
         };
         assert_eq!(Lease::parse(&lease.encode(), 77).unwrap().grant, 77);
         (lease.grant, lease.extended) = (50, true);
@@ -98,5 +117,29 @@ mod tests {
         }
         lease.attempt = 0;
         Lease::parse(&lease.encode(), 1).unwrap_err();
+    }
+
+    #[test]
+    fn the_lease_of_an_executor_names_its_run() {
+        let lease = Lease {
+            grant: 50,
+            deadline_ms: 9,
+            granted_ms: 4,
+            attempt: 2,
+            owner: "command".into(),
+            extended: true,
+            holder: Owner::Inside(Executor { node: 1, incarnation: 1 << 40 }),
+        };
+        let bytes = lease.encode();
+        assert_eq!(bytes.len(), 30 + 7 + 16);
+        assert_eq!(Lease::parse(&bytes, 77).unwrap(), lease);
+        for len in 0..bytes.len() {
+            Lease::parse(bytes.get(..len).unwrap(), 1).unwrap_err();
+        }
+        // Each format is exactly as long as it says.
+        let outside = [&[OUTSIDE][..], bytes.get(1..).unwrap()].concat();
+        Lease::parse(&outside, 1).unwrap_err();
+        let unknown = [&[3][..], bytes.get(1..).unwrap()].concat();
+        Lease::parse(&unknown, 1).unwrap_err();
     }
 }

@@ -14,6 +14,7 @@ pub(crate) mod index;
 pub(crate) mod lease;
 mod line;
 pub(crate) mod recovery;
+mod run;
 pub(crate) mod settle;
 pub(crate) mod state;
 mod subject;
@@ -22,10 +23,11 @@ pub(crate) mod word;
 
 pub use backoff::Backoff;
 pub(crate) use line::Line;
+pub(crate) use run::Run;
 pub use subject::{Subject, Token};
 pub(crate) use subject::{is_of_jobs, line_of_jobs};
 pub(crate) use table::REVIEW;
 pub use table::{
-    CRASHES_MAX, Cause, Decision, Event, Executor, Fate, Holder, Owner, Settled, Situation, after,
-    crashes_in_a_row, decide,
+    CRASHES_MAX, Cause, Decision, Event, Executor, Fate, Holder, Owner, Settled, Situation, Trace,
+    Traces, after, crashes_in_a_row, decide,
 };

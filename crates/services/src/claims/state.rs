@@ -6,6 +6,7 @@
 //!                          └── settle ◀─────┤ (failed, lease_expired, released, shutdown)
 //!                                           ├─▶ given up, attempts used up
 //!                                           └─▶ review, the server died with it too often
+//!   (a claim of an executor that is dead goes on, with the next run as its holder, or is settled)
 //! ```
 //! Invariants: `attempt` grows by one at a grant and only there; a settlement adds one cause and
 //! nothing else; a token is good from its grant until the message is granted again or finished.
@@ -13,7 +14,7 @@
 use crate::bytes::truncated;
 use crate::claims::attempts::{Attempts, Settlement, UNDER_REVIEW};
 use crate::claims::lease::Lease;
-use crate::claims::{self, Backoff, CRASHES_MAX, Cause, Fate};
+use crate::claims::{self, Backoff, CRASHES_MAX, Cause, Fate, Owner};
 use crate::limits::REASON_BYTES_MAX;
 
 /// How a token stands to its unit of work.
@@ -46,6 +47,7 @@ pub(crate) fn grant(
     now_ms: u64,
     visibility_ms: u64,
     owner: &str,
+    holder: Owner,
 ) -> Lease {
     Lease {
         grant: 0,
@@ -54,6 +56,7 @@ pub(crate) fn grant(
         attempt: attempts.map_or(0, |attempts| attempts.attempt).saturating_add(1),
         owner: owner.to_owned(),
         extended: false,
+        holder,
     }
 }
 
@@ -72,7 +75,14 @@ pub(crate) fn resumed(attempts: &Attempts, now_ms: u64, by_ms: u64) -> Lease {
         attempt: attempts.attempt,
         owner: String::new(),
         extended: true,
+        holder: Owner::External,
     }
+}
+
+/// The lease of a dead executor, taken over by one of this run: same grant, same attempt, another
+/// holder.
+pub(crate) fn taken_over(lease: &Lease, now_ms: u64, by_ms: u64, holder: Owner) -> Lease {
+    Lease { holder, ..extended(lease, now_ms, by_ms) }
 }
 
 /// How a claim ends.
@@ -160,7 +170,8 @@ mod tests {
 
     fn leased(grant: u64, attempt: u32) -> Lease {
         let owner = String::new();
-        Lease { grant, deadline_ms: 100, granted_ms: 0, attempt, owner, extended: false }
+        let holder = Owner::External;
+        Lease { grant, deadline_ms: 100, granted_ms: 0, attempt, owner, extended: false, holder }
     }
 
     fn ending(cause: Cause) -> Ending<'static> {
@@ -197,7 +208,7 @@ mod tests {
 
     #[test]
     fn attempts_grow_at_a_grant_and_only_there() {
-        let first = grant(None, 10, 30, "me");
+        let first = grant(None, 10, 30, "me", Owner::External);
         assert_eq!((first.attempt, first.deadline_ms, first.grant), (1, 40, 0));
         let held = Lease { grant: 5, ..first };
         let longer = extended(&held, 20, 100);
@@ -205,7 +216,7 @@ mod tests {
         let attempts = returned(settle(&longer, None, &ending(Cause::Failed), of(0)));
         assert_eq!((attempts.attempt, attempts.charged), (1, 1));
         assert_eq!(resumed(&attempts, 0, 1).attempt, 1);
-        assert_eq!(grant(Some(&attempts), 60, 30, "").attempt, 2);
+        assert_eq!(grant(Some(&attempts), 60, 30, "", Owner::External).attempt, 2);
     }
 
     /// fault: T7
@@ -223,8 +234,8 @@ mod tests {
         assert!(matches!(twice, Next::DeadLetter(attempts) if attempts.charged == 2));
     }
 
-    /// Executors inside the server are not there yet, but their history is: the third crash in a
-    /// row goes to a person although attempts are used up, and a person's approval begins anew.
+    /// The third crash in a row goes to a person although attempts are used up, and a person's
+    /// approval begins anew.
     ///
     /// proves: J7
     #[test]

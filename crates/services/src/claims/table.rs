@@ -1,13 +1,17 @@
 //! Claims: how the ownership of a unit of work ends, who is charged for it, and what becomes of the
-//! work. Pure; what queues do today and what executors inside the server will do.
+//! work. Pure.
 //!
 //! Two tables. [`decide`] says whether a claim goes on or ends, and with which [`Cause`]; [`after`]
 //! says what becomes of the work then. Invariants: an external owner is never charged for a crash
 //! of the server; an owner inside the server is dead only when its node reports a newer
-//! incarnation; what died with the server three times in a row waits for a person, whatever else
-//! its budgets say.
+//! incarnation, and even then what it started may go on ([`Trace`]); what died with the server
+//! three times in a row waits for a person, whatever else its budgets say.
+
+use std::collections::BTreeMap;
 
 use rekindle_recovery::{Label, Row, Table};
+
+use crate::claims::Token;
 
 /// Crashes of the server in a row after which a person decides about the work.
 pub const CRASHES_MAX: usize = 3;
@@ -88,19 +92,35 @@ pub enum Owner {
     Inside(Executor),
 }
 
+/// What an executor that is dead left of the work of one claim, by evidence on its machine.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Trace {
+    /// What it started still runs, or ended on record.
+    Survives,
+    /// Nothing of it was ever started.
+    Unbegun,
+}
+
+/// What dead executors left, claim by claim; of a claim that is not in it nobody knows anything.
+pub type Traces = BTreeMap<Token, Trace>;
+
 impl Owner {
-    /// How it stands, as far as a report of a node can tell. `ended_cleanly`: the run before the
-    /// reported one marked a clean end.
+    /// How it stands, as far as a report of a node can tell, and what it left of this claim.
+    /// `ended_cleanly`: the run before the reported one marked a clean end.
     #[must_use]
-    pub fn holder(self, reported: Executor, ended_cleanly: bool) -> Holder {
-        match self {
-            Self::External => Holder::External,
-            Self::Inside(own) if own.node != reported.node => Holder::Alive,
-            Self::Inside(own) if own.incarnation >= reported.incarnation => Holder::Alive,
-            Self::Inside(own) if ended_cleanly && own.incarnation + 1 == reported.incarnation => {
-                Holder::Ended
-            }
-            Self::Inside(_) => Holder::Crashed,
+    pub fn holder(self, reported: Executor, ended_cleanly: bool, left: Option<Trace>) -> Holder {
+        let own = match self {
+            Self::External => return Holder::External,
+            Self::Inside(own) => own,
+        };
+        if own.node != reported.node || own.incarnation >= reported.incarnation {
+            return Holder::Alive;
+        }
+        match left {
+            Some(Trace::Survives) => Holder::Survived,
+            Some(Trace::Unbegun) => Holder::Unbegun,
+            None if ended_cleanly && own.incarnation + 1 == reported.incarnation => Holder::Ended,
+            None => Holder::Crashed,
         }
     }
 }
@@ -116,6 +136,10 @@ pub enum Holder {
     Crashed,
     /// Inside, and its run ended cleanly.
     Ended,
+    /// Inside, and its run ended; what it started goes on, or ended on record.
+    Survived,
+    /// Inside, and its run ended before it had begun the work.
+    Unbegun,
 }
 
 /// What makes somebody look at a claim.
@@ -127,6 +151,8 @@ pub enum Event {
     Released,
     /// The worker of the owner is known to have died.
     WorkerDied,
+    /// The owner, an executor, says that a server died with the work.
+    ServerDied,
     /// The grant never reached its receiver.
     Abandoned,
     /// The grant never reached its receiver, and the server ends.
@@ -176,10 +202,12 @@ impl Situation {
 }
 
 /// What becomes of a claim.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Decision {
     /// It goes on until its deadline.
     Keep,
+    /// It goes on: an executor of this run takes over what was started.
+    Resume,
     /// It is over.
     Settle(Cause),
 }
@@ -200,12 +228,19 @@ static CLAIMS: Table<Situation, Decision> = Table {
         },
         Row {
             label: Label("claim-4"),
-            when: |s| s.speaks() && s.event == Event::WorkerDied,
+            when: |s| {
+                // Nobody outside is charged for a crash of the server, whatever it says.
+                let died = s.holder == Holder::External && s.event == Event::ServerDied;
+                died || (s.speaks() && s.event == Event::WorkerDied)
+            },
             then: Decision::Settle(Cause::WorkerCrash),
         },
         Row {
             label: Label("claim-5"),
-            when: |s| s.speaks() && matches!(s.event, Event::Released | Event::Abandoned),
+            when: |s| {
+                let unstarted = matches!(s.event, Event::Released | Event::Abandoned);
+                s.holder == Holder::Unbegun || (s.speaks() && unstarted)
+            },
             then: Decision::Settle(Cause::Released),
         },
         Row {
@@ -219,8 +254,16 @@ static CLAIMS: Table<Situation, Decision> = Table {
         },
         Row {
             label: Label("claim-7"),
-            when: |s| s.holder == Holder::Crashed,
+            when: |s| {
+                let died = s.holder == Holder::Alive && s.event == Event::ServerDied;
+                s.holder == Holder::Crashed || died
+            },
             then: Decision::Settle(Cause::ServerCrash),
+        },
+        Row {
+            label: Label("claim-11"),
+            when: |s| s.holder == Holder::Survived,
+            then: Decision::Resume,
         },
     ],
 };
@@ -290,11 +333,19 @@ pub fn crashes_in_a_row(newest_first: impl IntoIterator<Item = Cause>) -> usize 
 mod tests {
     use super::*;
 
-    const HOLDERS: [Holder; 4] = [Holder::External, Holder::Alive, Holder::Crashed, Holder::Ended];
-    const EVENTS: [Event; 8] = [
+    const HOLDERS: [Holder; 6] = [
+        Holder::External,
+        Holder::Alive,
+        Holder::Crashed,
+        Holder::Ended,
+        Holder::Survived,
+        Holder::Unbegun,
+    ];
+    const EVENTS: [Event; 9] = [
         Event::Failed,
         Event::Released,
         Event::WorkerDied,
+        Event::ServerDied,
         Event::Abandoned,
         Event::Withdrawn,
         Event::Stopping,
@@ -325,10 +376,10 @@ mod tests {
     /// Every combination of conditions matches exactly one row of each table.
     ///
     /// produces: claim-1, claim-2, claim-3, claim-4, claim-5, claim-6, claim-7
-    /// produces: claim-8, claim-9, claim-10
+    /// produces: claim-8, claim-9, claim-10, claim-11
     #[test]
     fn each_situation_has_one_row() {
-        assert_eq!((claims().len(), settled().len()), (64, 24));
+        assert_eq!((claims().len(), settled().len()), (108, 24));
         assert_eq!(CLAIMS.check(claims()), Vec::<String>::new());
         assert_eq!(FATES.check(settled()), Vec::<String>::new());
     }
@@ -356,17 +407,36 @@ mod tests {
     fn an_executor_is_dead_when_its_node_says_so() {
         let own = Owner::Inside(Executor { node: 1, incarnation: 5 });
         let reported = |node, incarnation| Executor { node, incarnation };
-        assert_eq!(own.holder(reported(1, 5), false), Holder::Alive);
-        assert_eq!(own.holder(reported(2, 9), false), Holder::Alive, "another node");
-        assert_eq!(own.holder(reported(1, 6), false), Holder::Crashed);
-        assert_eq!(own.holder(reported(1, 6), true), Holder::Ended);
-        assert_eq!(own.holder(reported(1, 7), true), Holder::Crashed, "another run's clean end");
-        assert_eq!(Owner::External.holder(reported(1, 6), false), Holder::External);
+        let holder = |reported, clean| own.holder(reported, clean, None);
+        assert_eq!(holder(reported(1, 5), false), Holder::Alive);
+        assert_eq!(holder(reported(2, 9), false), Holder::Alive, "another node");
+        assert_eq!(holder(reported(1, 6), false), Holder::Crashed);
+        assert_eq!(holder(reported(1, 6), true), Holder::Ended);
+        assert_eq!(holder(reported(1, 7), true), Holder::Crashed, "another run's clean end");
+        let left = Some(Trace::Survives);
+        assert_eq!(Owner::External.holder(reported(1, 6), false, left), Holder::External);
+        assert_eq!(own.holder(reported(1, 5), false, left), Holder::Alive, "its own run");
         for event in EVENTS {
             for due in [false, true] {
                 let of = |holder| decide(Situation { holder, event, due });
                 assert_eq!(of(Holder::Crashed), Decision::Settle(Cause::ServerCrash));
                 assert_eq!(of(Holder::Ended), Decision::Settle(Cause::Shutdown));
+            }
+        }
+    }
+
+    /// What a dead executor left decides before how its run ended: work that goes on is taken up
+    /// whatever its deadline says, and work that was never begun costs nothing.
+    #[test]
+    fn evidence_comes_before_the_end_of_the_run() {
+        let own = Owner::Inside(Executor { node: 1, incarnation: 5 });
+        for clean in [false, true] {
+            let after = |left| own.holder(Executor { node: 1, incarnation: 6 }, clean, Some(left));
+            for due in [false, true] {
+                let lead =
+                    |left| decide(Situation { holder: after(left), event: Event::Lead, due });
+                assert_eq!(lead(Trace::Survives), Decision::Resume);
+                assert_eq!(lead(Trace::Unbegun), Decision::Settle(Cause::Released));
             }
         }
     }

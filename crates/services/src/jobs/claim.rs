@@ -7,7 +7,7 @@ use rekindle_database::{KeyspaceId, Transaction, Value};
 use crate::bytes::Malformed;
 use crate::claims::grant::{self, Delivered, Wanted, check_count};
 use crate::claims::lease::Lease;
-use crate::claims::{Line, Subject, Token};
+use crate::claims::{Line, Owner, Subject, Token};
 use crate::error::Error;
 use crate::exec::{Core, Stop};
 use crate::jobs::job::parse;
@@ -71,8 +71,8 @@ impl Delivered for Claimed {
     }
 }
 
-fn wanted<'a>(request: &ClaimRequest<'a>) -> Wanted<'a> {
-    Wanted { max: request.max, lease_ms: request.lease_ms, owner: request.worker }
+fn wanted<'a>(request: &ClaimRequest<'a>, holder: Owner) -> Wanted<'a> {
+    Wanted { max: request.max, lease_ms: request.lease_ms, owner: request.worker, holder }
 }
 
 /// The types of a request: those that there are. A worker may wait for the first job of its type.
@@ -92,15 +92,18 @@ pub(crate) fn claim(
     core: &Arc<Core>,
     request: &ClaimRequest<'_>,
 ) -> Result<Acknowledged<Vec<Claimed>>, Error> {
-    grant::grant::<Work>(core, &wanted(request), || lines(core, request))
+    let wanted = wanted(request, Owner::External);
+    grant::grant::<Work>(core, &wanted, || lines(core, request))
 }
 
-/// The same; where nothing is pending, waits until something is or `deadline` resolves.
+/// The same for this holder; where nothing is pending, waits until something is or `deadline`
+/// resolves.
 pub(crate) async fn claim_wait(
     core: &Arc<Core>,
     request: &ClaimRequest<'_>,
+    holder: Owner,
     deadline: impl Future<Output = ()>,
 ) -> Result<Acknowledged<Vec<Claimed>>, Error> {
-    let wanted = wanted(request);
+    let wanted = wanted(request, holder);
     grant::grant_wait::<Work>(core, &wanted, || lines(core, request), deadline).await
 }

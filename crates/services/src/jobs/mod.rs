@@ -38,7 +38,7 @@ pub use workers::{WorkerInfo, Workers};
 
 use crate::claims::grant::check_count;
 use crate::claims::index::For;
-use crate::claims::{Event, Subject, Token};
+use crate::claims::{Event, Owner, Subject, Token};
 use crate::error::Error;
 use crate::exec::{Core, Stop};
 use crate::identity::Identity;
@@ -72,6 +72,10 @@ pub enum Done<'a> {
     Release(&'a str),
     /// The work goes on.
     Heartbeat(Heartbeat<'a>),
+    /// The server ends before it is done; only of an executor inside the server.
+    Stop(&'a str),
+    /// A server died with it; only of an executor inside the server.
+    Died(&'a str),
 }
 
 impl<'a> Done<'a> {
@@ -81,6 +85,8 @@ impl<'a> Done<'a> {
             Self::Fail(failure) => Action::Fail(failure),
             Self::Release(reason) => Action::Return(Event::Released, reason),
             Self::Heartbeat(heartbeat) => Action::Heartbeat(heartbeat),
+            Self::Stop(reason) => Action::Return(Event::Stopping, reason),
+            Self::Died(reason) => Action::Died(reason),
         }
     }
 }
@@ -163,7 +169,17 @@ impl Jobs {
         request: &ClaimRequest<'_>,
         deadline: impl Future<Output = ()>,
     ) -> Result<Acknowledged<Vec<Claimed>>, Error> {
-        claim::claim_wait(&self.core, request, deadline).await
+        claim::claim_wait(&self.core, request, Owner::External, deadline).await
+    }
+
+    /// The same for an executor inside this process: its claims die with this run, unless the next
+    /// one knows better ([`crate::claims::Trace`]).
+    pub async fn claim_inside(
+        &self,
+        request: &ClaimRequest<'_>,
+        deadline: impl Future<Output = ()>,
+    ) -> Result<Acknowledged<Vec<Claimed>>, Error> {
+        claim::claim_wait(&self.core, request, self.core.run.inside(), deadline).await
     }
 
     /// Does what their worker asks for with jobs: one transaction for all tokens; token `i` has the

@@ -12,7 +12,7 @@ use crate::claims::grant::check_count;
 use crate::claims::lease::Lease;
 use crate::claims::settle::{Ended, fenced, hold, load_attempts, load_lease, remove_lease, settle};
 use crate::claims::state::{self as claim, Ending, Standing};
-use crate::claims::{self, Decision, Event, Line, Situation, Subject, Token};
+use crate::claims::{self, Decision, Event, Line, Subject, Token};
 use crate::error::{Error, Kind};
 use crate::exec::{Answer, Command, Core, Stop};
 use crate::identity::Identity;
@@ -37,6 +37,8 @@ pub(crate) enum Action<'a> {
     Return(Event, &'a str),
     /// The work goes on.
     Heartbeat(Heartbeat<'a>),
+    /// A server died with it.
+    Died(&'a str),
 }
 
 impl Action<'_> {
@@ -79,6 +81,7 @@ impl Action<'_> {
                 .number(retry_in_ms.unwrap_or(u64::MAX))
                 .number(u64::from(*last)),
             Self::Return(_, reason) => Fingerprint::of("release").bytes(reason.as_bytes()),
+            Self::Died(reason) => Fingerprint::of("died").bytes(reason.as_bytes()),
             Self::Heartbeat(Heartbeat { by_ms, progress }) => Fingerprint::of("heartbeat")
                 .number(by_ms.unwrap_or(0))
                 .bytes(progress.unwrap_or_default()),
@@ -216,6 +219,10 @@ pub(crate) fn act(
             let ending = |cause| Ending { cause, reason, now_ms, delay_ms: Some(0), last: false };
             end(core, txn, (&line, id), worker, event, ending)
         }
+        Action::Died(reason) => {
+            let ending = |cause| Ending { cause, reason, now_ms, delay_ms: None, last: false };
+            end(core, txn, (&line, id), worker, Event::ServerDied, ending)
+        }
         Action::Heartbeat(heartbeat) => {
             next(status, Change::Heartbeat).ok_or_else(|| fenced(id))?;
             Ok(go_on(core, txn, token, &line, worker, heartbeat, now_ms))
@@ -277,10 +284,9 @@ fn end<'a>(
         // It is back already.
         return Ok(Changed { id, status: worker.status(now_ms), deadline_ms: 0 });
     };
-    let due = lease.deadline_ms <= now_ms;
-    let cause = match claims::decide(Situation::external(event, due)) {
+    let cause = match claims::decide(core.run.situation(id, &lease, event, now_ms)) {
         Decision::Settle(cause) => cause,
-        Decision::Keep => {
+        Decision::Keep | Decision::Resume => {
             let deadline_ms = lease.deadline_ms;
             return Ok(Changed { id, status: Status::Processing, deadline_ms });
         }

@@ -8,7 +8,7 @@ use crate::bytes::Malformed;
 use crate::claims::grant::{self, Delivered, Wanted};
 use crate::claims::index::Listener;
 use crate::claims::lease::Lease;
-use crate::claims::{Line, Subject, Token};
+use crate::claims::{Line, Owner, Subject, Token};
 use crate::error::Error;
 use crate::exec::{Core, Stop};
 use crate::keys::Keyspaces;
@@ -76,7 +76,12 @@ fn owned(headers: &[(&str, &str)]) -> Vec<(String, String)> {
 
 /// What is asked for.
 fn wanted<'a>(request: &ReceiveRequest<'a>) -> Wanted<'a> {
-    Wanted { max: request.max, lease_ms: request.visibility_ms, owner: request.owner }
+    Wanted {
+        max: request.max,
+        lease_ms: request.visibility_ms,
+        owner: request.owner,
+        holder: Owner::External,
+    }
 }
 
 /// The queue of a request.

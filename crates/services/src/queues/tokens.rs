@@ -74,7 +74,7 @@ impl<'a> Action<'a> {
             Self::Return { event, reason, delay_ms } => {
                 let cause = match claims::decide(Situation::external(*event, false)) {
                     Decision::Settle(cause) => cause.as_str(),
-                    Decision::Keep => "",
+                    Decision::Keep | Decision::Resume => "",
                 };
                 let kind = Fingerprint::of("nack").bytes(cause.as_bytes());
                 kind.bytes(reason.as_bytes()).number(*delay_ms)
@@ -174,9 +174,10 @@ pub(crate) fn act(
             Settled::Acked
         }
         (Action::Return { event, reason, delay_ms }, _, Some(lease), _) => {
-            let due = lease.deadline_ms <= now_ms;
-            match claims::decide(Situation::external(event, due)) {
-                Decision::Keep => Settled::Extended { deadline_ms: lease.deadline_ms },
+            match claims::decide(core.run.situation(id, &lease, event, now_ms)) {
+                Decision::Keep | Decision::Resume => {
+                    Settled::Extended { deadline_ms: lease.deadline_ms }
+                }
                 Decision::Settle(cause) => {
                     let delay_ms = Some(delay_ms);
                     let ending = Ending { cause, reason, now_ms, delay_ms, last: false };

@@ -14,7 +14,7 @@ use crate::claims::attempts::Attempts;
 use crate::claims::expire::{Expire, drop_expiries};
 use crate::claims::lease::Lease;
 use crate::claims::settle::load_lease;
-use crate::claims::{self, Decision, Event, Situation, Subject};
+use crate::claims::{self, Decision, Event, Run, Subject};
 use crate::error::{Error, Kind};
 use crate::exec::{Answer, Command, Core, Stop};
 use crate::findings::Findings;
@@ -32,8 +32,8 @@ const IN_FLIGHT: usize = 1_024;
 /// One thing to do.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Step {
-    /// Take the lease back.
-    Reclaim {
+    /// Settle the claim, or hand it to an executor of this run.
+    Settle {
         /// Whose.
         subject: Subject,
         /// Rows of the index by time that are not its lease's.
@@ -55,20 +55,22 @@ pub(crate) struct Tally {
     pub(crate) reclaimed: u64,
     /// Claims that were over, and whose work was given up.
     pub(crate) given_up: u64,
+    /// Claims of dead executors whose work goes on in this run.
+    pub(crate) resumed: u64,
     /// Work that could not be read, and waits for a person.
     pub(crate) set_aside: u64,
 }
 
 impl Step {
     fn subject(&self) -> Subject {
-        let (Self::Reclaim { subject, .. } | Self::Index { subject, .. }) = self;
+        let (Self::Settle { subject, .. } | Self::Index { subject, .. }) = self;
         *subject
     }
 
     /// Puts its transaction on its way.
     fn start(&self, core: &Core, now_ms: u64) -> Result<Ticket<Option<Settled>>, Error> {
         match self {
-            Self::Reclaim { subject, stale } => {
+            Self::Settle { subject, stale } => {
                 let event = Event::Lead;
                 core.submit(&mut Expire { subject: *subject, event, now_ms, stale })
             }
@@ -122,6 +124,7 @@ pub(crate) fn perform(
                 Ok(Some(settled)) => {
                     match settled {
                         Settled::DeadLettered => tally.given_up += 1,
+                        Settled::Extended { .. } => tally.resumed += 1,
                         _ => tally.reclaimed += 1,
                     }
                     told(subject, settled);
@@ -177,25 +180,25 @@ pub(crate) struct Known {
     pub(crate) lease: Option<Lease>,
     pub(crate) attempts: Option<Attempts>,
     pub(crate) claim: Claim,
+    /// What becomes of the claim, where there is one that can be read.
+    pub(crate) decision: Option<Decision>,
     pub(crate) stored_attempts: Stored,
     pub(crate) expiry: Expiry,
 }
 
 impl Known {
-    /// What an item says of its claim, at this log time.
-    pub(crate) fn of(item: &Item, now_ms: u64) -> Self {
+    /// What an item says of its claim, to this run at this log time.
+    pub(crate) fn of(item: &Item, run: &Run, now_ms: u64) -> Self {
         let lease =
             item.lease.as_ref().map(|row| Lease::parse(&row.value, row.version).map_err(drop));
-        let decide = |lease: &Lease| {
-            claims::decide(Situation::external(Event::Lead, lease.deadline_ms <= now_ms))
-        };
-        let claim = match &lease {
-            None => Claim::None,
-            Some(Err(())) => Claim::Bad,
-            Some(Ok(lease)) => match decide(lease) {
-                Decision::Keep => Claim::Live,
-                Decision::Settle(_) => Claim::Due,
-            },
+        let decide =
+            |lease: &Lease| claims::decide(run.situation(item.id, lease, Event::Lead, now_ms));
+        let decision = lease.as_ref().and_then(|lease| lease.as_ref().ok()).map(decide);
+        let claim = match (&lease, decision) {
+            (None, _) => Claim::None,
+            (Some(Ok(_)), Some(Decision::Keep)) => Claim::Live,
+            (Some(Ok(_)), Some(Decision::Resume | Decision::Settle(_))) => Claim::Due,
+            (Some(_), _) => Claim::Bad,
         };
         let (stored_attempts, attempts) = read(item.attempts.as_ref(), Attempts::parse);
         let lease = lease.and_then(Result::ok);
@@ -205,7 +208,7 @@ impl Known {
             ([only], Some(deadline)) if *only == deadline => Expiry::Match,
             _ => Expiry::Other,
         };
-        Self { lease, attempts, claim, stored_attempts, expiry }
+        Self { lease, attempts, claim, decision, stored_attempts, expiry }
     }
 
     /// When the lease runs out.

@@ -18,9 +18,9 @@ pub(crate) enum Stored {
 pub(crate) enum Claim {
     /// No row.
     None,
-    /// Its deadline lies ahead.
+    /// It is kept as it is.
     Live,
-    /// Its deadline passed.
+    /// Its deadline passed, or its executor is dead.
     Due,
     /// Damaged.
     Bad,

@@ -1,8 +1,10 @@
 //! Recovery of jobs: types, jobs, outcomes, claims; read top-down.
 //!
 //! A claim whose deadline lies ahead is kept as it is, one whose deadline passed (downtime counts)
-//! is taken back in a transaction of its own, finished jobs are left alone, and everything that
-//! waits becomes deliverable again through the window of its type. Rows that cannot be read stay,
+//! is taken back in a transaction of its own, and so is one of an executor that died with the
+//! server, unless what it started goes on: then an executor of this run takes it over. Finished
+//! jobs are left alone, and everything that waits becomes deliverable again through the window of
+//! its type. Rows that cannot be read stay,
 //! are told, and are not served; they stop nothing else. Recovering twice finds nothing to do.
 
 mod table;
@@ -11,8 +13,8 @@ mod validate;
 use rekindle_database::Snapshot;
 use rekindle_recovery::{Failure, Finding, Layer, Meter, Plan};
 
-use crate::claims::Subject;
 use crate::claims::recovery::{Pieces, Step, perform, planned};
+use crate::claims::{Run, Subject};
 use crate::exec::Core;
 use crate::jobs::look::Now;
 use crate::keys::Keyspaces;
@@ -27,6 +29,8 @@ pub(crate) struct JobLayer {
     pub(crate) keyspaces: Keyspaces,
     /// Now: what lies behind is due.
     pub(crate) now: Now,
+    /// The run that recovers.
+    pub(crate) run: Run,
     /// Jobs of one type that are deliverable at once after a start.
     pub(crate) dispatch_capacity: u64,
     /// Told of each page of rows.
@@ -41,6 +45,7 @@ pub(crate) struct Recovered {
     pub(crate) finished: u64,
     pub(crate) schedules: u64,
     pub(crate) claims_kept: u64,
+    pub(crate) claims_resumed: u64,
     pub(crate) processing_recovered: u64,
     pub(crate) failed: u64,
     pub(crate) pending_re_enqueued: u64,
@@ -61,7 +66,7 @@ impl Layer for JobLayer {
     }
 
     fn validate(&self, pieces: Pieces) -> (Trusted, Vec<Finding>) {
-        validate::validate(pieces, self.now)
+        validate::validate(pieces, &self.run, self.now)
     }
 
     fn plan(&self, trusted: &Trusted, findings: &[Finding]) -> Plan<Step> {
@@ -99,6 +104,7 @@ impl Layer for JobLayer {
         })?;
         recovered.processing_recovered = tally.reclaimed + tally.given_up;
         recovered.failed = tally.given_up;
+        recovered.claims_resumed = tally.resumed;
         recovered.set_aside += tally.set_aside;
         let capacity = self.dispatch_capacity;
         recovered.pending_re_enqueued = sink.index.open_windows(self.now.log_ms, capacity);
@@ -116,6 +122,7 @@ fn tell(job: Subject, settled: Settled, told: u64) {
     let status = match settled {
         Settled::DeadLettered => "failed",
         Settled::UnderReview => "needs_review",
+        Settled::Extended { .. } => "processing",
         _ => "pending",
     };
     if told <= TOLD {

@@ -10,7 +10,7 @@ use crate::claims::index::{Claim as Attempted, Due, LineIndex, Place};
 use crate::claims::recovery::{
     BadKey, Counted, Item, Join, Known, Pieces, Step, Unreadable, Waiting, read,
 };
-use crate::claims::{CRASHES_MAX, Line, REVIEW};
+use crate::claims::{CRASHES_MAX, Cause, Decision, Line, REVIEW, Run};
 use crate::findings::Findings;
 use crate::jobs::job::{Head, parse_head};
 use crate::jobs::kind::JobType;
@@ -37,7 +37,8 @@ pub(crate) struct Trusted {
     pub(crate) schedules: Vec<(String, Schedule, Pattern)>,
     /// What waits for a person and belongs to no type.
     pub(crate) waiting: Waiting,
-    reclaims: u64,
+    /// Claims that are over for their owners, by what becomes of them.
+    over: HashMap<Option<Decision>, u64>,
     indexed: HashMap<&'static str, u64>,
 }
 
@@ -55,9 +56,19 @@ impl Trusted {
             let count = self.indexed.get(label).copied().unwrap_or(0);
             (ActionKind::Rebuild, Label(label), count, "the index of leases by time is made again")
         };
+        let over = |decision| self.over.get(&Some(decision)).copied().unwrap_or(0);
+        let settled = |label: &'static str, cause, why| {
+            (ActionKind::Reclaim, Label(label), over(Decision::Settle(cause)), why)
+        };
+        let resumed = over(Decision::Resume);
+        let goes_on = "what was started of them goes on, or ended on record";
         [
             (ActionKind::Keep, Label("job-2"), self.claims_kept, "claimed until their deadline"),
-            (ActionKind::Reclaim, Label("job-3"), self.reclaims, "their claim ran out"),
+            settled("job-3", Cause::LeaseExpired, "their claim ran out"),
+            settled("claim-5", Cause::Released, "the server died before they were begun"),
+            settled("claim-6", Cause::Shutdown, "the server ended while they were worked on"),
+            settled("claim-7", Cause::ServerCrash, "the server died while they were worked on"),
+            (ActionKind::Resume, Label("claim-11"), resumed, goes_on),
             indexed("job-5"),
             indexed("job-6"),
         ]
@@ -66,7 +77,7 @@ impl Trusted {
 }
 
 /// Judges every row.
-pub(crate) fn validate(mut pieces: Pieces, now: Now) -> (Trusted, Vec<Finding>) {
+pub(crate) fn validate(mut pieces: Pieces, run: &Run, now: Now) -> (Trusted, Vec<Finding>) {
     let mut trusted = Trusted::default();
     let mut findings = Findings::default();
     for row in std::mem::take(&mut pieces.lines) {
@@ -98,7 +109,7 @@ pub(crate) fn validate(mut pieces: Pieces, now: Now) -> (Trusted, Vec<Finding>) 
         trusted.waiting.row(&mut findings, one);
     }
     for item in join {
-        trusted.judge(&item, now, &mut findings);
+        trusted.judge(&item, run, now, &mut findings);
     }
     (trusted, findings.finish())
 }
@@ -117,8 +128,8 @@ fn schedule(row: &Row) -> Result<(String, Schedule, Pattern), String> {
 }
 
 impl Trusted {
-    fn judge(&mut self, item: &Item, now: Now, findings: &mut Findings) {
-        let known = Known::of(item, now.log_ms);
+    fn judge(&mut self, item: &Item, run: &Run, now: Now, findings: &mut Findings) {
+        let known = Known::of(item, run, now.log_ms);
         let (job, head) = read(item.unit.as_ref(), parse_head);
         let (outcome, end) = read(item.outcome.as_ref(), Outcome::parse);
         let situation = Situation {
@@ -135,8 +146,8 @@ impl Trusted {
             Verdict::Serve | Verdict::Finished => {}
             Verdict::KeepClaim => self.claims_kept += 1,
             Verdict::Reclaim => {
-                self.reclaims += 1;
-                self.steps.push(Step::Reclaim { subject, stale: known.stale(item) });
+                *self.over.entry(known.decision).or_default() += 1;
+                self.steps.push(Step::Settle { subject, stale: known.stale(item) });
             }
             Verdict::DropExpiry | Verdict::RebuildExpiry => {
                 if row.then == Verdict::RebuildExpiry {

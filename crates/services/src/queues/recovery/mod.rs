@@ -13,6 +13,7 @@ use std::sync::Arc;
 use rekindle_database::Snapshot;
 use rekindle_recovery::{Failure, Finding, Layer, Meter, Plan};
 
+use crate::claims::Run;
 use crate::claims::index::IndexObserver;
 use crate::claims::recovery::{Pieces, Step, perform, planned};
 use crate::exec::Core;
@@ -22,6 +23,8 @@ pub(crate) use validate::Trusted;
 /// The layer of queues.
 pub(crate) struct QueueLayer {
     pub(crate) keyspaces: Keyspaces,
+    /// The run that recovers.
+    pub(crate) run: Run,
     /// Now: what lies behind is due.
     pub(crate) log_time_ms: u64,
     /// Told of each page of rows.
@@ -53,7 +56,7 @@ impl Layer for QueueLayer {
     }
 
     fn validate(&self, pieces: Pieces) -> (Trusted, Vec<Finding>) {
-        validate::validate(pieces, self.log_time_ms)
+        validate::validate(pieces, &self.run, self.log_time_ms)
     }
 
     fn plan(&self, trusted: &Trusted, findings: &[Finding]) -> Plan<Step> {

@@ -10,7 +10,7 @@ use crate::claims::index::{Claim as Attempted, LaneKey, LineIndex, Place};
 use crate::claims::recovery::{
     BadKey, Counted, Item, Join, Known, Pieces, Step, Unreadable, Waiting, read,
 };
-use crate::claims::{CRASHES_MAX, Line, REVIEW};
+use crate::claims::{CRASHES_MAX, Line, REVIEW, Run};
 use crate::findings::Findings;
 use crate::keys::queue as queue_key;
 use crate::queues::definition::Definition;
@@ -59,7 +59,7 @@ impl Trusted {
 }
 
 /// Judges every row.
-pub(crate) fn validate(mut pieces: Pieces, now_ms: u64) -> (Trusted, Vec<Finding>) {
+pub(crate) fn validate(mut pieces: Pieces, run: &Run, now_ms: u64) -> (Trusted, Vec<Finding>) {
     let mut trusted = Trusted::default();
     let mut findings = Findings::default();
     for row in std::mem::take(&mut pieces.lines) {
@@ -81,7 +81,7 @@ pub(crate) fn validate(mut pieces: Pieces, now_ms: u64) -> (Trusted, Vec<Finding
         trusted.waiting.row(&mut findings, one);
     }
     for item in join {
-        trusted.judge(&item, now_ms, &mut findings);
+        trusted.judge(&item, run, now_ms, &mut findings);
     }
     (trusted, findings.finish())
 }
@@ -93,8 +93,8 @@ fn definition(row: &Row) -> Result<Definition, String> {
 }
 
 impl Trusted {
-    fn judge(&mut self, item: &Item, now_ms: u64, findings: &mut Findings) {
-        let known = Known::of(item, now_ms);
+    fn judge(&mut self, item: &Item, run: &Run, now_ms: u64, findings: &mut Findings) {
+        let known = Known::of(item, run, now_ms);
         let (stored, message) = read(item.unit.as_ref(), parse);
         let situation = Situation {
             queue: self.queues.contains_key(&item.id.line),
@@ -110,7 +110,7 @@ impl Trusted {
             Verdict::KeepLease => self.leases_kept += 1,
             Verdict::Reclaim => {
                 self.reclaims += 1;
-                self.steps.push(Step::Reclaim { subject, stale: known.stale(item) });
+                self.steps.push(Step::Settle { subject, stale: known.stale(item) });
             }
             Verdict::DropExpiry | Verdict::ServeAndDropExpiry | Verdict::RebuildExpiry => {
                 if row.then == Verdict::RebuildExpiry {
