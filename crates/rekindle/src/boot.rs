@@ -5,7 +5,7 @@
 //!   2 engine     the newest good checkpoint is loaded                  |  open: reads the disk
 //!   3 journal    segments are checked, a torn tail is cut              |
 //!   5 database   committed transactions are replayed on top           /
-//!   6 services   leases, timers, ready indexes are settled            -   lead: what was in flight
+//!   6 services   leases, timers, ready indexes, commands are settled  -   lead: what was in flight
 //!     report     what was seen, decided and done is written down
 //!   7 serve      the gRPC front accepts
 //! ```
@@ -15,14 +15,18 @@
 //! of [`Recovered`], or refuses with an exit code, the reason and the ways on.
 
 use std::path::Path;
+use std::sync::Arc;
 
 use rekindle_database::{Database, Error as DatabaseError, Options};
 use rekindle_env::Env;
-use rekindle_recovery::{LayerReport, Meter, Report, exit};
+use rekindle_recovery::{
+    Failure, LayerReport, Meter, Report, examine_metered, exit, perform_metered,
+};
 use rekindle_services::{Options as ServiceOptions, Services};
 
 use crate::alerts::Damage;
 use crate::config::Config;
+use crate::executors::{self, CommandLayer, Left};
 use crate::progress::{Progress, Stage};
 use crate::repaired::{accept_flags, ranges};
 use crate::reports::{self, Writing};
@@ -38,6 +42,8 @@ pub struct Recovered {
     pub report: Report,
     /// The same on its way to the disk.
     pub writing: Writing,
+    /// Commands of the run before that go on, or whose ends are not told yet.
+    pub left: Arc<[Left]>,
 }
 
 /// Why a start ended, and with which exit code.
@@ -77,12 +83,12 @@ pub fn boot(config: &Config, env: &Env, progress: &Progress) -> Result<Recovered
     let database = open(config, env, progress.meter())?;
 
     progress.enter(Stage::Lead);
-    let (services, settled) = lead(&database, config, env, progress.meter())?;
+    let (services, settled, left) = lead(&database, config, env, progress.meter())?;
 
     progress.enter(Stage::Serve);
     let took_ns = env.clock.boot_ns().saturating_sub(began_ns);
     let (report, writing) = publish(&database, settled, took_ns, config, env);
-    Ok(Recovered { database, services, report, writing })
+    Ok(Recovered { database, services, report, writing, left })
 }
 
 /// Stages 1 to 5: everything that reads the disk.
@@ -105,29 +111,50 @@ fn open(config: &Config, env: &Env, meter: &Meter) -> Result<Database, Refused> 
     })
 }
 
-/// Stage 6: settles what was in flight. The same that a promotion runs.
-fn lead(
+/// What stage 6 gives: the services, what their layers and that of commands did, the commands that
+/// go on.
+type Led = (Services, Vec<LayerReport>, Arc<[Left]>);
+
+/// Stage 6: settles what was in flight, claims by what is left of their commands. The same that a
+/// promotion runs.
+fn lead(database: &Database, config: &Config, env: &Env, meter: &Meter) -> Result<Led, Refused> {
+    let commands = CommandLayer { dir: executors::directory(&config.data) };
+    let clock = env.clock.as_ref();
+    let machine = |failure: Failure| refuse(&DatabaseError::from(failure), &config.data);
+    let examined = examine_metered(&commands, env, clock, meter).map_err(machine)?;
+    let options = ServiceOptions {
+        dispatch_capacity: config.dispatch_capacity,
+        traces: executors::traces(&examined.trusted),
+        ..ServiceOptions::default()
+    };
+    let led = Services::lead_metered(database, options, meter);
+    let (services, mut reports) =
+        led.map_err(|error| refuse_lead(database, config, env, &error))?;
+    let acted = perform_metered(&commands, examined, env, clock, meter);
+    let (left, report) = acted.map_err(machine)?;
+    reports.push(report);
+    Ok((services, reports, left.into()))
+}
+
+/// The services of a store cannot start.
+fn refuse_lead(
     database: &Database,
     config: &Config,
     env: &Env,
-    meter: &Meter,
-) -> Result<(Services, Vec<LayerReport>), Refused> {
-    let options =
-        ServiceOptions { dispatch_capacity: config.dispatch_capacity, ..ServiceOptions::default() };
-    Services::lead_metered(database, options, meter).map_err(|error| {
-        let mut report = database.report().clone();
-        add_unled(&mut report, &error);
-        // The directory is still held: nobody else writes a report of that number.
-        match reports::write(env, &config.data, &report) {
-            Ok(number) => tracing::info!(number, "report of the refused start written"),
-            Err(error) => tracing::warn!(%error, "the recovery report could not be written"),
-        }
-        let code = report.code;
-        let data = config.data.display();
-        let count = u64::from(code == exit::CORRUPT);
-        let damage = Damage { count, example: error.to_string() };
-        Refused { code, message: format!("the services of {data} cannot start: {error}"), damage }
-    })
+    error: &rekindle_services::Error,
+) -> Refused {
+    let mut report = database.report().clone();
+    add_unled(&mut report, error);
+    // The directory is still held: nobody else writes a report of that number.
+    match reports::write(env, &config.data, &report) {
+        Ok(number) => tracing::info!(number, "report of the refused start written"),
+        Err(error) => tracing::warn!(%error, "the recovery report could not be written"),
+    }
+    let code = report.code;
+    let data = config.data.display();
+    let count = u64::from(code == exit::CORRUPT);
+    let damage = Damage { count, example: error.to_string() };
+    Refused { code, message: format!("the services of {data} cannot start: {error}"), damage }
 }
 
 /// Adds that the services could not be recovered, and what code that means: a machine that refused

@@ -8,7 +8,7 @@
 
 use std::ops::Range;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError, RwLock, TryLockError};
+use std::sync::{Arc, Mutex, PoisonError, RwLock, TryLockError};
 
 use rekindle_database::{Database, Error as DatabaseError, RepairOptions, Salvage};
 use rekindle_env::{DirectoryLock, Env, LockMode};
@@ -17,6 +17,7 @@ use rekindle_services::{Options as ServiceOptions, Services};
 
 use crate::boot::{self, Recovered, Refused};
 use crate::config::Config;
+use crate::executors;
 use crate::overlay;
 use crate::repaired::{self, PROGRAM, Repaired};
 use crate::reports::Writing;
@@ -184,7 +185,8 @@ fn look(config: &Config, env: &Env) -> Result<Look, DatabaseError> {
             let mut own = database.report().clone();
             layers.into_iter().for_each(|layer| own.add(layer));
             let writing = Writing::nothing();
-            let recovered = Recovered { database, services, report: own, writing };
+            let recovered =
+                Recovered { database, services, report: own, writing, left: Arc::new([]) };
             Ok(Look { seen: seen(report), recovered: Some(recovered) })
         }
         Ok((_, Err(error))) => {
@@ -223,10 +225,12 @@ type Led = Result<(Services, Vec<LayerReport>), rekindle_services::Error>;
 /// A start over an overlay, whose changes end with it.
 fn over(config: &Config, env: &Env) -> Result<(Database, Led), DatabaseError> {
     let database = overlay::open(&config.data, config.max_state_bytes, env)?;
-    let led = Services::lead(
-        &database,
-        ServiceOptions { background: false, ..ServiceOptions::default() },
-    );
+    let (traces, commands) = executors::plan(env, &config.data)?;
+    let options = ServiceOptions { background: false, traces, ..ServiceOptions::default() };
+    let led = Services::lead(&database, options).map(|(services, mut reports)| {
+        reports.push(commands);
+        (services, reports)
+    });
     Ok((database, led))
 }
 

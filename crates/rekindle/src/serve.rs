@@ -17,6 +17,7 @@ use crate::alerts::Watching;
 use crate::bar;
 use crate::boot::{self, Recovered, Refused};
 use crate::config::Config;
+use crate::executors::Executing;
 use crate::front::access::Principal;
 use crate::front::{grpc, http, ui};
 use crate::listen::{self, Addresses, Bound};
@@ -181,6 +182,14 @@ pub async fn serve(server: &Arc<Server>) -> Result<(), Refused> {
     let grpc_listener = grpc_bound.listen(config)?;
     let serving = tokio::spawn(grpc::serve(grpc_listener, Arc::clone(server), recovered.clone()));
     server.progress.enter(Stage::Ready);
+    let executing = Executing::start(
+        &server.env,
+        &config.data,
+        recovered.services.jobs(),
+        &config.executors,
+        &recovered.left,
+        &server.executions,
+    );
     tokio::spawn(announce_once_reported(Arc::clone(server), addresses));
     warn_when_insecure(server);
 
@@ -191,7 +200,7 @@ pub async fn serve(server: &Arc<Server>) -> Result<(), Refused> {
             return Err(poison(reason).await);
         }
     }
-    shutdown::gracefully(server, recovered, serving).await
+    shutdown::gracefully(server, recovered, serving, executing).await
 }
 
 /// Recovery mode: the admin side only, until it is asked to end.

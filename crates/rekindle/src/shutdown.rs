@@ -12,6 +12,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::task::JoinHandle;
 
 use crate::boot::{Recovered, Refused};
+use crate::executors::Executing;
 use crate::progress::Stage;
 use crate::runs::{End, RunLog};
 use crate::state::Server;
@@ -68,14 +69,17 @@ pub(crate) async fn gracefully(
     server: &Arc<Server>,
     recovered: &Recovered,
     serving: JoinHandle<Result<(), tonic::transport::Error>>,
+    executing: Executing,
 ) -> Result<(), Refused> {
     let timeout = server.config.shutdown_timeout;
     let all = async {
+        executing.drain();
         // The listener closes, connections are told to go away, long polls and streams end.
         server.progress.enter(Stage::Shutdown);
         let services = recovered.services.clone();
         blocking(move || services.shutdown().map_err(|error| error.to_string())).await?;
-        drain(server, serving).await;
+        // Half of the time; the other half is left for the disk.
+        tokio::join!(drain(server, serving), executing.stop(timeout / 2));
         // It is written into a directory that this process holds.
         recovered.writing.done().await;
         let (services, database) = (recovered.services.clone(), recovered.database.clone());

@@ -10,6 +10,7 @@ use tokio::sync::Semaphore;
 use crate::alerts::Alerts;
 use crate::boot::Recovered;
 use crate::config::Config;
+use crate::executors::Figures;
 use crate::front::budget::Budget;
 use crate::front::connections::Doorman;
 use crate::front::http::token::FormToken;
@@ -39,6 +40,8 @@ pub struct Server {
     pub alerts: Alerts,
     /// What was counted.
     pub counters: Counters,
+    /// What executors do.
+    pub executions: Arc<Figures>,
     /// Connections to the HTTP front.
     pub http_doorman: Arc<Doorman>,
     /// Connections to the gRPC front.
@@ -70,6 +73,7 @@ impl Server {
             disk_times,
             alerts: Alerts::new(config.alerts.thresholds.clone()),
             counters: Counters::default(),
+            executions: Arc::default(),
             http_doorman: doorman(),
             grpc_doorman: doorman(),
             budget: Budget::new(limits),

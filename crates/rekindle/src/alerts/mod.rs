@@ -18,7 +18,7 @@ pub use damage::{Damage, Damages, TOLD_APART_MAX};
 pub use figures::Figures;
 pub use rules::{DAMAGE, RULES, Rule, Thresholds};
 pub use watch::{LAST_NOTICES, Watching};
-pub use webhook::{Delivered, Target, WAITING_MAX};
+pub use webhook::{Delivered, WAITING_MAX};
 
 /// Looks in a row that must be good before a rule that fires is resolved.
 const QUIET_LOOKS: u32 = 2;
@@ -29,7 +29,7 @@ pub struct AlertSettings {
     /// `alerts.interval`
     pub interval: std::time::Duration,
     /// `alerts.webhook`
-    pub webhook: Option<Target>,
+    pub webhook: Option<crate::posting::Target>,
     /// The rest of `alerts.*`.
     pub thresholds: Thresholds,
 }

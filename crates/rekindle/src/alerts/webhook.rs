@@ -7,13 +7,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use axum::body::Body;
-use hyper::client::conn::http1;
-use hyper::{Request, header};
-use hyper_util::rt::TokioIo;
-use tokio::net::TcpStream;
+use hyper::header::{self, HeaderMap, HeaderValue};
 use tokio::sync::mpsc::{Receiver, Sender, channel};
 use tokio::task::JoinHandle;
+
+use crate::posting::{Post, Target, post};
 
 /// Notices that wait to be sent.
 pub const WAITING_MAX: usize = 64;
@@ -23,42 +21,6 @@ const TRIES: u32 = 5;
 const PAUSE: Duration = Duration::from_secs(1);
 /// How long one try may take.
 const TIMEOUT: Duration = Duration::from_secs(5);
-
-/// Where notices go: `http://HOST[:PORT][/PATH]`.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Target {
-    /// `HOST:PORT`, for the connection.
-    place: String,
-    /// What the request says as `Host`.
-    host: String,
-    /// The path, from its slash on.
-    path: String,
-}
-
-impl Target {
-    /// The target of this address.
-    pub fn parse(text: &str) -> Result<Self, String> {
-        let wrong = |why: &str| format!("{text:?} is no address of a webhook: {why}");
-        let rest = text.strip_prefix("http://").ok_or_else(|| {
-            wrong("it must begin with http:// (for https, put a local proxy in between)")
-        })?;
-        let (host, path) = rest.split_once('/').unwrap_or((rest, ""));
-        let plain = |byte: u8| byte.is_ascii_graphic();
-        if host.is_empty() || host.contains('@') || !rest.bytes().all(plain) {
-            return Err(wrong("it is http://HOST:PORT/PATH, without a user and without spaces"));
-        }
-        let named_port = match host.rsplit_once(':') {
-            Some((name, port)) if !name.is_empty() && !port.ends_with(']') => {
-                port.parse::<u16>().map_err(|_| wrong("the port is no number"))?;
-                true
-            }
-            _ => false,
-        };
-        let place = if named_port { host.to_owned() } else { format!("{host}:80") };
-        let path = path.split('#').next().unwrap_or_default();
-        Ok(Self { place, host: host.to_owned(), path: format!("/{path}") })
-    }
-}
 
 /// What became of notices.
 #[derive(Clone, Debug, Default)]
@@ -148,7 +110,7 @@ async fn deliver_all(
 async fn deliver(target: &Target, notice: &str, pause: Duration) -> bool {
     let mut pause = pause;
     for number in 1..=TRIES {
-        let tried = tokio::time::timeout(TIMEOUT, post(target, notice)).await;
+        let tried = tokio::time::timeout(TIMEOUT, send(target, notice)).await;
         let error = match tried {
             Ok(Ok(status)) if (200..300).contains(&status) => return true,
             Ok(Ok(status)) => format!("it answered status {status}"),
@@ -164,23 +126,12 @@ async fn deliver(target: &Target, notice: &str, pause: Duration) -> bool {
     false
 }
 
-/// One POST; its status. Of the answer only the head is read, and redirects are not followed.
-async fn post(target: &Target, notice: &str) -> Result<u16, String> {
-    let said = |error: &dyn std::error::Error| error.to_string();
-    let stream = TcpStream::connect(&target.place).await.map_err(|error| said(&error))?;
-    let connected = http1::handshake(TokioIo::new(stream)).await;
-    let (mut sender, connection) = connected.map_err(|error| said(&error))?;
-    let driver = tokio::spawn(connection);
-    let request = Request::post(&target.path)
-        .header(header::HOST, &target.host)
-        .header(header::USER_AGENT, concat!("rekindle/", env!("CARGO_PKG_VERSION")))
-        .header(header::CONTENT_TYPE, "application/json")
-        .header(header::CONNECTION, "close")
-        .body(Body::from(notice.to_owned()))
-        .map_err(|error| said(&error))?;
-    let answer = sender.send_request(request).await.map_err(|error| said(&error));
-    driver.abort();
-    Ok(answer?.status().as_u16())
+/// One POST; its status. Of the answer only the head is read.
+async fn send(target: &Target, notice: &str) -> Result<u16, String> {
+    let mut headers = HeaderMap::new();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    let body = notice.as_bytes().to_vec();
+    Ok(post(target, Post { headers, body, answer_bytes_max: 0 }).await?.status)
 }
 
 #[cfg(test)]
@@ -189,23 +140,6 @@ mod tests {
     use super::*;
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     use tokio::net::TcpListener;
-
-    #[test]
-    fn targets_are_plain_addresses() {
-        let target = Target::parse("http://alerts.example:8080/in?token=x#y").unwrap();
-        assert_eq!(target.place, "alerts.example:8080");
-        assert_eq!(
-            (target.host.as_str(), target.path.as_str()),
-            ("alerts.example:8080", "/in?token=x")
-        );
-        assert_eq!(Target::parse("http://[::1]").unwrap().place, "[::1]:80");
-        assert_eq!(Target::parse("http://[::1]:9/").unwrap().place, "[::1]:9");
-        for wrong in
-            ["", "https://a/", "a:1", "http://", "http://a b/", "http://u:p@a/", "http://a:x/"]
-        {
-            assert!(Target::parse(wrong).is_err(), "{wrong}");
-        }
-    }
 
     /// Reads one request whole and answers it.
     async fn answer(listener: &TcpListener, status: &str) -> String {

@@ -7,8 +7,9 @@ use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
 use rekindle::boot::add_unled;
+use rekindle::executors;
 use rekindle::overlay;
-use rekindle_database::{Error, Report};
+use rekindle_database::{Database, Error, Report};
 use rekindle_env::{Env, LockMode};
 use rekindle_recovery::{Finding, LayerReport};
 use rekindle_services::Services;
@@ -62,7 +63,7 @@ pub(super) fn verify(args: &StoreArgs) -> Outcome {
     if report.refusal().is_none() {
         let _lock = lock(&args.data, &env)?;
         match overlay::open(&args.data, None, &env) {
-            Ok(database) => add(&mut report, Services::plan(&database)),
+            Ok(database) => add(&mut report, services(&database, &args.data, &env)?),
             Err(error) => report = refused(error, &args.data, &env)?,
         }
     }
@@ -82,7 +83,7 @@ pub(super) fn plan(args: &StoreArgs) -> Outcome {
     let report = match overlay::open(&args.data, None, &env) {
         Ok(database) => {
             let mut report = database.report().clone();
-            add(&mut report, Services::plan(&database));
+            add(&mut report, services(&database, &args.data, &env)?);
             look_everywhere(&mut report, rekindle_database::verify(&args.data, &env)?);
             report
         }
@@ -101,8 +102,20 @@ fn lock(data: &Path, env: &Env) -> Result<Option<Box<dyn rekindle_env::Directory
     }
 }
 
+/// What the services would find and decide, with the commands that are left.
+fn services(database: &Database, data: &Path, env: &Env) -> Result<Planned, Failure> {
+    let (traces, commands) = executors::plan(env, data).map_err(Error::from)?;
+    Ok(Services::plan(database, traces).map(|mut reports| {
+        reports.push(commands);
+        reports
+    }))
+}
+
+/// The layers of the services, or why they cannot start.
+type Planned = Result<Vec<LayerReport>, rekindle_services::Error>;
+
 /// Adds what the services would find and decide, or why they could not.
-fn add(report: &mut Report, services: Result<Vec<LayerReport>, rekindle_services::Error>) {
+fn add(report: &mut Report, services: Planned) {
     match services {
         Ok(layers) => layers.into_iter().for_each(|layer| report.add(layer)),
         Err(error) => add_unled(report, &error),

@@ -10,8 +10,8 @@ use rekindle_database::SEGMENT_BYTES_MAX;
 
 use super::values::{self, Raw};
 use super::{Config, LogFormat, LogLevel};
-use crate::alerts::Target;
 use crate::front::origin::Names;
+use crate::posting::Target;
 
 /// One key.
 #[derive(Debug)]

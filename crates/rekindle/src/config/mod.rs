@@ -14,11 +14,15 @@ use std::time::Duration;
 use rekindle_journal::Durability;
 
 use crate::alerts::AlertSettings;
+use crate::executors::Settings as Executors;
 use crate::front::limits::Limits;
 use crate::front::origin::Names;
 use crate::serve::ServeArgs;
 use keys::{KEYS, Key};
 use values::Raw;
+
+/// The section of executors. It is no table of keys: it has a table for each type of jobs.
+const EXECUTORS: &str = "executors";
 
 /// What the names of environment variables begin with.
 pub const PREFIX: &str = "REKINDLE__";
@@ -89,6 +93,8 @@ pub struct Config {
     pub dispatch_capacity: u64,
     /// `engine.max_state_bytes`
     pub max_state_bytes: Option<u64>,
+    /// `executors.*`, in the file only
+    pub executors: Executors,
     /// `limits.*`
     pub limits: Limits,
     /// `alerts.*`
@@ -129,6 +135,7 @@ impl Default for Config {
             scrub_rate: 0,
             dispatch_capacity: 0,
             max_state_bytes: None,
+            executors: Executors::default(),
             limits: Limits::default(),
             alerts: AlertSettings::default(),
             log_level: LogLevel(tracing::Level::INFO),
@@ -176,6 +183,10 @@ impl Config {
             let Some(entries) = entries.as_table() else {
                 return Err(problem(unknown(section, section)));
             };
+            if section == EXECUTORS {
+                self.executors = Executors::parse(entries).map_err(problem)?;
+                continue;
+            }
             if !KEYS.iter().any(|key| key.section == section) {
                 let example = entries.keys().next();
                 let path =

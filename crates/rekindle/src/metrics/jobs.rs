@@ -9,12 +9,13 @@ use rekindle_services::jobs::Status;
 
 use super::{Counters, Labels, counter, gauge};
 use crate::boot::Recovered;
+use crate::executors::Figures;
 
 /// The most types that have series of their own (the first by name).
 const TYPES_SHOWN: usize = 100;
 
 /// What callers did.
-pub(super) fn calls(registry: &mut Registry, counters: &Counters) {
+pub(super) fn calls(registry: &mut Registry, counters: &Counters, inside: &Figures) {
     let all = [
         ("jobs_submitted", "Jobs that were submitted", &counters.jobs_submitted),
         ("jobs_claimed", "Jobs handed out under a claim", &counters.jobs_claimed),
@@ -22,8 +23,18 @@ pub(super) fn calls(registry: &mut Registry, counters: &Counters) {
         ("jobs_failed", "Attempts that their workers failed", &counters.jobs_failed),
     ];
     for (name, help, value) in all {
-        counter(registry, name, help, value.load(Ordering::Relaxed));
+        let inside = match name {
+            "jobs_claimed" => inside.started(),
+            "jobs_completed" => inside.completed(),
+            "jobs_failed" => inside.failed(),
+            _ => 0,
+        };
+        counter(registry, name, help, value.load(Ordering::Relaxed) + inside);
     }
+    let help = "Jobs that executors inside the server work on";
+    gauge(registry, "executions_running", help, inside.running());
+    let help = "Commands that were taken over from a server that had died";
+    counter(registry, "executions_resumed", help, inside.resumed());
 }
 
 /// How many jobs stand where.

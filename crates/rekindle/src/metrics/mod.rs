@@ -76,7 +76,7 @@ pub fn encode(server: &Server) -> Result<String, fmt::Error> {
     journal(&mut registry, server);
     fronts(&mut registry, server);
     messages(&mut registry, &server.counters);
-    jobs::calls(&mut registry, &server.counters);
+    jobs::calls(&mut registry, &server.counters, &server.executions);
     alerts::register(&mut registry, server);
     if let Some(recovered) = server.recovered() {
         recovery(&mut registry, recovered);

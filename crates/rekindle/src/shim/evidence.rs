@@ -155,6 +155,14 @@ const EVIDENCE: Table<Conditions, Then> = Table {
 /// # Errors
 /// The machine does not let us look: damage is no error.
 pub fn look(env: &Env, dir: &Path) -> io::Result<Evidence> {
+    Ok(examine(env, dir)?.1)
+}
+
+/// The same, with the row of the table that says so.
+///
+/// # Errors
+/// See [`look`].
+pub fn examine(env: &Env, dir: &Path) -> io::Result<(Label, Evidence)> {
     let files = Files::new(env, dir);
     let order = files.order()?;
     let token = order.whole().map(|order| order.token.clone());
@@ -194,7 +202,7 @@ pub fn look(env: &Env, dir: &Path) -> io::Result<Evidence> {
         end: File::from(&end),
     };
     let row = EVIDENCE.decide(&conditions);
-    Ok(match (row.then, end, claim) {
+    let evidence = match (row.then, end, claim) {
         (Then::NotStarted, ..) => Evidence::NotStarted,
         (Then::Finished, Found::Whole(end), _) => Evidence::Finished(end),
         (Then::Running, _, Found::Whole(Claim::Shim(identity))) => Evidence::Running(identity),
@@ -203,7 +211,8 @@ pub fn look(env: &Env, dir: &Path) -> io::Result<Evidence> {
             Evidence::Unknown { why: Why { label: row.label, text: format!("{text}{details}") } }
         }
         (then, ..) => unreachable!("{then:?} rests on a file that is whole"),
-    })
+    };
+    Ok((row.label, evidence))
 }
 
 /// What is wrong with a file, where something is.

@@ -183,6 +183,12 @@ pub fn remove(env: &Env, dir: &Path) -> io::Result<()> {
     empty(disk, &away)
 }
 
+/// The directory whose removal was interrupted, where this is the name of such a rest.
+#[must_use]
+pub fn removed(name: &str) -> Option<&str> {
+    name.strip_suffix(REMOVED_SUFFIX)
+}
+
 /// Removes a directory that was moved away, and its files.
 fn empty(disk: &dyn Disk, away: &Path) -> io::Result<()> {
     let Some(entry) = disk.stat(away)? else { return Ok(()) };

@@ -30,8 +30,8 @@ mod supervisor;
 mod watch;
 
 pub use adopted::{Running, adopt};
-pub use evidence::{Evidence, Why, look};
-pub use files::{Output, forbid, output, remove};
+pub use evidence::{Evidence, Why, examine, look};
+pub use files::{Output, forbid, output, remove, removed};
 pub use orphans::kill_orphans;
 pub use records::{End, Identity, NotRun, Outcome, ProcessId, Stream};
 pub use spec::{GRACE, Inherit, Spec};

@@ -76,6 +76,8 @@ pub enum Done<'a> {
     Stop(&'a str),
     /// A server died with it; only of an executor inside the server.
     Died(&'a str),
+    /// Its worker died with it, and the server did not.
+    WorkerDied(&'a str),
 }
 
 impl<'a> Done<'a> {
@@ -86,9 +88,15 @@ impl<'a> Done<'a> {
             Self::Release(reason) => Action::Return(Event::Released, reason),
             Self::Heartbeat(heartbeat) => Action::Heartbeat(heartbeat),
             Self::Stop(reason) => Action::Return(Event::Stopping, reason),
-            Self::Died(reason) => Action::Died(reason),
+            Self::Died(reason) => Action::Died(Event::ServerDied, reason),
+            Self::WorkerDied(reason) => Action::Died(Event::WorkerDied, reason),
         }
     }
+}
+
+/// Refuses what cannot be the name of a type of jobs.
+pub fn check_type(name: &str) -> Result<(), Error> {
+    kind::check_name(name)
 }
 
 /// This is the id or the token of a message.

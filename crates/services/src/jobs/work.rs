@@ -37,8 +37,8 @@ pub(crate) enum Action<'a> {
     Return(Event, &'a str),
     /// The work goes on.
     Heartbeat(Heartbeat<'a>),
-    /// A server died with it.
-    Died(&'a str),
+    /// A server, or the worker itself, died with it.
+    Died(Event, &'a str),
 }
 
 impl Action<'_> {
@@ -81,7 +81,7 @@ impl Action<'_> {
                 .number(retry_in_ms.unwrap_or(u64::MAX))
                 .number(u64::from(*last)),
             Self::Return(_, reason) => Fingerprint::of("release").bytes(reason.as_bytes()),
-            Self::Died(reason) => Fingerprint::of("died").bytes(reason.as_bytes()),
+            Self::Died(_, reason) => Fingerprint::of("died").bytes(reason.as_bytes()),
             Self::Heartbeat(Heartbeat { by_ms, progress }) => Fingerprint::of("heartbeat")
                 .number(by_ms.unwrap_or(0))
                 .bytes(progress.unwrap_or_default()),
@@ -219,9 +219,9 @@ pub(crate) fn act(
             let ending = |cause| Ending { cause, reason, now_ms, delay_ms: Some(0), last: false };
             end(core, txn, (&line, id), worker, event, ending)
         }
-        Action::Died(reason) => {
+        Action::Died(event, reason) => {
             let ending = |cause| Ending { cause, reason, now_ms, delay_ms: None, last: false };
-            end(core, txn, (&line, id), worker, Event::ServerDied, ending)
+            end(core, txn, (&line, id), worker, event, ending)
         }
         Action::Heartbeat(heartbeat) => {
             next(status, Change::Heartbeat).ok_or_else(|| fenced(id))?;

@@ -1,0 +1,224 @@
+//! One job by a command: started under its shim, or taken up from a server that had died.
+//!
+//! Invariants: the claim is kept while the command runs, and a command whose claim is lost is told
+//! to end; its directory is removed only after what became of it was acknowledged.
+
+use std::io;
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use rekindle_env::Env;
+use rekindle_services::jobs::Claimed;
+use rustix::event::{PollFd, PollFlags, poll};
+use rustix::io::Errno;
+
+use super::evidence::{How, Left};
+use super::held::{Context, Held, PAUSE, Phase};
+use super::settings::CommandSettings;
+use super::verdict::{self, LOST, STOPPED, Verdict};
+use crate::shim::{self, End, Evidence, Running};
+
+/// This program, whatever became of its file.
+const OWN_PROGRAM: &str = "/proc/self/exe";
+
+/// The stack of a thread that only waits.
+const STACK_BYTES: usize = 64 << 10;
+
+/// Runs the command for a job.
+pub(super) async fn run(held: Held, settings: &CommandSettings, job: &Claimed) {
+    let dir = held.context.dir.join(job.token.to_string());
+    let spec = settings.spec(job);
+    let (env, place) = (held.context.env.clone(), dir.clone());
+    let started = blocking(move || {
+        let started = shim::start(&env, Path::new(OWN_PROGRAM), &place, &spec);
+        if started.is_err() {
+            // Whatever the error was, nothing may begin any more.
+            give_up(&env, &place);
+        }
+        started
+    });
+    match started.await {
+        Ok(running) => watch(held, dir, running, false).await,
+        Err(error) if error.kind() == io::ErrorKind::InvalidInput => {
+            held.tell(&Verdict::Fail(format!("it cannot be run: {error}"), None)).await;
+        }
+        Err(error) => {
+            tracing::error!(dir = %dir.display(), %error, "the machine lets no command start");
+            held.tell(&Verdict::Release(format!("no command could be started: {error}"))).await;
+            tokio::time::sleep(PAUSE).await;
+        }
+    }
+}
+
+/// Goes on with what an earlier server started.
+pub(super) async fn resume(context: Context, left: Left) {
+    let Left { token, how } = left;
+    let dir = context.dir.join(token.to_string());
+    let Some(held) = context.resume(token) else {
+        // Nobody knows the job any more.
+        return discard(&context, dir, how).await;
+    };
+    match how {
+        How::Finished(end) => finish(held, dir, Evidence::Finished(end), true).await,
+        How::Running(identity) => {
+            let (env, place) = (context.env.clone(), dir.clone());
+            let adopted = blocking(move || shim::adopt(&env, &place, &identity)).await;
+            match adopted {
+                Ok(running) => watch(held, dir, running, true).await,
+                // Its claim runs out, and the next start looks again.
+                Err(error) => {
+                    tracing::error!(dir = %dir.display(), %error, "a command cannot be taken over");
+                }
+            }
+        }
+    }
+}
+
+/// Ends and forgets a command whose job is gone.
+async fn discard(context: &Context, dir: PathBuf, how: How) {
+    let env = context.env.clone();
+    let done = blocking(move || {
+        if let How::Running(identity) = how {
+            let mut running = shim::adopt(&env, &dir, &identity)?;
+            running.kill(LOST)?;
+            running.wait()?;
+        }
+        shim::remove(&env, &dir)
+    });
+    if let Err(error) = done.await {
+        tracing::error!(%error, "a command whose job is gone is left to the next start");
+    }
+}
+
+/// Watches a command to its end. `resumed`: a server died since it began.
+async fn watch(held: Held, dir: PathBuf, running: Running, resumed: bool) {
+    let running = Arc::new(Mutex::new(running));
+    let ask = |reason: &'static str| {
+        let running = Arc::clone(&running);
+        blocking(move || running.lock().unwrap_or_else(PoisonError::into_inner).kill(reason))
+    };
+    let evidence = {
+        let mut ended = std::pin::pin!(ended(&running));
+        let mut lost = std::pin::pin!(held.lost());
+        let mut stopping = std::pin::pin!(held.context.reached(Phase::Stopping));
+        let mut asked = false;
+        loop {
+            let reason = tokio::select! {
+                evidence = &mut ended => break evidence,
+                () = &mut lost, if !asked => LOST,
+                () = &mut stopping, if !asked => STOPPED,
+            };
+            asked = true;
+            if let Err(error) = ask(reason).await {
+                tracing::warn!(dir = %dir.display(), %error, "a command could not be told to end");
+            }
+        }
+    };
+    finish(held, dir, evidence, resumed).await;
+}
+
+/// Waits until the command is over; tells how.
+async fn ended(running: &Arc<Mutex<Running>>) -> Evidence {
+    loop {
+        let descriptor = {
+            let running = running.lock().unwrap_or_else(PoisonError::into_inner);
+            running.descriptor().map(|fd| fd.try_clone_to_owned()).transpose()
+        };
+        let looked = match descriptor {
+            Ok(descriptor) => {
+                if let Some(descriptor) = descriptor {
+                    readable(descriptor).await;
+                }
+                let running = Arc::clone(running);
+                blocking(move || running.lock().unwrap_or_else(PoisonError::into_inner).poll())
+                    .await
+            }
+            Err(error) => Err(error),
+        };
+        match looked {
+            Ok(Some(evidence)) => return evidence,
+            Ok(None) => {}
+            Err(error) => tracing::warn!(%error, "the end of a command is looked at again"),
+        }
+        // There was nothing to wait for, or the machine did not let us look.
+        tokio::time::sleep(PAUSE).await;
+    }
+}
+
+/// Waits until a descriptor is readable, on a thread of its own: commands run for hours, and the
+/// threads that wait for the disk are others'. Where there is none it is looked at again.
+async fn readable(descriptor: OwnedFd) {
+    let (tell, told) = tokio::sync::oneshot::channel();
+    let wait = move || {
+        let mut descriptors = [PollFd::new(&descriptor, PollFlags::IN)];
+        while poll(&mut descriptors, None) == Err(Errno::INTR) {}
+        // Nobody listens any more when the server ends.
+        let _ = tell.send(());
+    };
+    let thread = std::thread::Builder::new().name("rekindle-command".to_owned());
+    if thread.stack_size(STACK_BYTES).spawn(wait).is_ok() {
+        let _ = told.await;
+    }
+}
+
+/// Tells what became of the command, and removes its directory.
+async fn finish(held: Held, dir: PathBuf, evidence: Evidence, resumed: bool) {
+    let verdict = match evidence {
+        Evidence::Finished(end) => of_end(&held.context, &dir, end).await,
+        Evidence::Unknown { why } => verdict::of_unknown(&why, resumed),
+        Evidence::NotStarted => Verdict::Release("its shim gave up before it began".to_owned()),
+        // It was waited for.
+        Evidence::Running(_) => return,
+    };
+    if let Verdict::Release(reason) = &verdict {
+        tracing::error!(dir = %dir.display(), reason, "a command did not begin");
+        tokio::time::sleep(PAUSE).await;
+    }
+    held.tell(&verdict).await;
+    let (env, place) = (held.context.env.clone(), dir.clone());
+    if let Err(error) = blocking(move || shim::remove(&env, &place)).await {
+        tracing::warn!(dir = %dir.display(), %error, "the directory of a command stays");
+    }
+}
+
+/// What the end means; reads what the command printed.
+async fn of_end(context: &Context, dir: &Path, end: End) -> Verdict {
+    if end.left > 0 {
+        tracing::error!(dir = %dir.display(), left = end.left, "processes of a command do not die");
+    }
+    loop {
+        let (env, place, read) = (context.env.clone(), dir.to_path_buf(), end.clone());
+        match blocking(move || shim::output(&env, &place, &read)).await {
+            Ok(output) => {
+                let stopping = context.is(Phase::Draining);
+                return verdict::of_end(&end, output, stopping);
+            }
+            Err(error) if error.kind() == io::ErrorKind::InvalidData => {
+                return Verdict::Fail(format!("what it printed is damaged: {error}"), None);
+            }
+            Err(error) => {
+                tracing::warn!(dir = %dir.display(), %error, "its output is read again");
+            }
+        }
+        tokio::time::sleep(PAUSE).await;
+    }
+}
+
+/// Makes sure that nothing begins in this directory, and removes it.
+fn give_up(env: &Env, dir: &Path) {
+    let given = shim::forbid(env, dir).and_then(|_| shim::remove(env, dir));
+    if let Err(error) = given {
+        tracing::warn!(dir = %dir.display(), %error, "the directory of a command stays");
+    }
+}
+
+/// Does what waits for the machine on a thread that may wait.
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> io::Result<T> + Send + 'static,
+) -> io::Result<T> {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(done) => done,
+        Err(error) => Err(io::Error::other(error)),
+    }
+}
