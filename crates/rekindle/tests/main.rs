@@ -26,6 +26,7 @@ mod cli_send;
 mod cli_store;
 mod cli_work;
 mod executor_harness;
+mod executor_kills;
 mod full_disk;
 mod harness;
 mod hooked_disk;
