@@ -13,6 +13,8 @@ pub(crate) mod grant;
 pub(crate) mod index;
 pub(crate) mod lease;
 mod line;
+#[cfg(test)]
+mod model;
 pub(crate) mod recovery;
 mod run;
 pub(crate) mod settle;
