@@ -34,18 +34,18 @@ const SEGMENT_BYTES: &str = "8388608";
 
 /// Numbers that follow from a seed.
 #[derive(Clone, Debug)]
-struct Dice(u64);
+pub struct Dice(u64);
 
 impl Dice {
     /// Of one place in a run.
-    fn new(seed: u64, place: u64) -> Self {
+    pub fn new(seed: u64, place: u64) -> Self {
         let mut dice = Self(seed ^ place.wrapping_mul(0xA24B_AED4_963E_E407));
         dice.below(1);
         dice
     }
 
     /// SplitMix64 (Steele, Lea, Flood, 2014).
-    fn below(&mut self, limit: u64) -> u64 {
+    pub fn below(&mut self, limit: u64) -> u64 {
         self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
         let mut mixed = self.0;
         mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
@@ -423,7 +423,7 @@ fn kill_loop(data: &Path, rounds: u64, seed: u64) {
 }
 
 /// A number of the environment.
-fn number(name: &str, default: u64) -> u64 {
+pub fn number(name: &str, default: u64) -> u64 {
     let Ok(text) = std::env::var(name) else { return default };
     text.parse().unwrap_or_else(|_| panic!("{name}={text} is not a number"))
 }

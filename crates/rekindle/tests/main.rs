@@ -28,6 +28,7 @@ mod cli_work;
 mod full_disk;
 mod harness;
 mod hooked_disk;
+mod job_backlog;
 mod kill_loop;
 mod kill_oracle;
 mod page_browser;
