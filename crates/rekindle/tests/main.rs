@@ -29,6 +29,7 @@ mod full_disk;
 mod harness;
 mod hooked_disk;
 mod job_backlog;
+mod job_stale;
 mod kill_loop;
 mod kill_oracle;
 mod page_browser;
