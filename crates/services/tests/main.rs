@@ -15,6 +15,7 @@ mod full;
 mod full_disk;
 mod golden;
 mod identity;
+mod job_clock;
 mod job_damage;
 mod job_model;
 mod job_workers;
