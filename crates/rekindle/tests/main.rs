@@ -39,6 +39,7 @@ mod reports_crash;
 mod server_alerts;
 mod server_damage;
 mod server_health;
+mod server_hostile;
 mod server_http;
 mod server_inside;
 mod server_jobs;
