@@ -1,6 +1,6 @@
 //! Arguments of the program.
 //!
-//! Invariant: the defaults show every table within two minutes.
+//! Invariant: the defaults show every table within minutes.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
