@@ -51,7 +51,7 @@ fn a_command_works_on_each_job() {
 }
 
 /// A fifo for each direction: what a command says, and what it waits for.
-fn fifo(dir: &Path, name: &str) -> String {
+pub fn fifo(dir: &Path, name: &str) -> String {
     let path = dir.join(name);
     assert!(Command::new("mkfifo").arg(&path).status().unwrap().success());
     path.to_str().unwrap().to_owned()

@@ -423,7 +423,7 @@ fn kill_loop(data: &Path, rounds: u64, seed: u64) {
 }
 
 /// A number of the environment.
-fn number(name: &str, default: u64) -> u64 {
+pub fn number(name: &str, default: u64) -> u64 {
     let Ok(text) = std::env::var(name) else { return default };
     text.parse().unwrap_or_else(|_| panic!("{name}={text} is not a number"))
 }

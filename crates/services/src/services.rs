@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use rekindle_database::{Database, Error as DatabaseError};
 use rekindle_recovery::{
-    Ended, Failure, Layer, LayerReport, Meter, examine, examine_metered, perform_metered,
+    Ended, Failure, Finding, Layer, LayerReport, Meter, examine, examine_metered, perform_metered,
 };
 
 use crate::alarm::Alarm;
@@ -286,14 +286,14 @@ fn recover(
     queues.figure("leases_reclaimed", leases_reclaimed);
     queues.figure("dead_lettered", dead_lettered);
     queues.figure("set_aside", set_aside);
-    for finding in producers.findings.iter().chain(&queues.findings).chain(&report.findings) {
-        tracing::warn!(
-            label = finding.label.0,
-            place = finding.place.file,
-            expected = finding.expected,
-            found = finding.found,
-            "left as it is, not served"
-        );
+    for finding in producers.findings.iter().chain(&queues.findings) {
+        let Finding { label, place, expected, found, .. } = finding;
+        let place = &place.file;
+        tracing::warn!(label = label.0, place, expected, found, "left as it is, not served");
+    }
+    for finding in &report.findings {
+        let Finding { label, place, expected, found, .. } = finding;
+        tracing::warn!(label = label.0, place = place.file, expected, found, "recovery_error");
     }
     tracing::info!(
         queues = recovered.queues,

@@ -16,13 +16,13 @@ use rekindle_services::queues::{Nack, NewMessage, QueueSettings, ReceiveRequest,
 use rekindle_services::{Identity, Kind, Options, Services};
 
 /// The wall clock when the fixtures were made.
-const MADE_MS: u64 = 1_790_000_000_000;
+pub(crate) const MADE_MS: u64 = 1_790_000_000_000;
 
-fn fixture(name: &str) -> PathBuf {
+pub(crate) fn fixture(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fixtures/v1").join(name)
 }
 
-fn open(disk: &SimulatedDisk, wall_ms: u64) -> (Database, Services, Arc<ManualClock>) {
+pub(crate) fn open(disk: &SimulatedDisk, wall_ms: u64) -> (Database, Services, Arc<ManualClock>) {
     let clock = Arc::new(ManualClock::new(wall_ms));
     let env = Env {
         disk: Arc::new(disk.clone()),
@@ -41,7 +41,7 @@ fn open(disk: &SimulatedDisk, wall_ms: u64) -> (Database, Services, Arc<ManualCl
     (database, services, clock)
 }
 
-fn identity(sequence: u64) -> Option<Identity> {
+pub(crate) fn identity(sequence: u64) -> Option<Identity> {
     Some(Identity { producer: [9; 16], sequence })
 }
 
@@ -104,8 +104,8 @@ fn fill(database: &Database, services: &Services, clock: &ManualClock) -> Token 
     held[0].token
 }
 
-/// What every later version must read in them.
-fn check(name: &str) {
+/// A fixture on a disk of its own.
+pub(crate) fn copy(name: &str) -> SimulatedDisk {
     let image = Image::load(&RealDisk, &fixture(name)).unwrap();
     let mut store = Image::new();
     for dir in image.directories() {
@@ -114,7 +114,12 @@ fn check(name: &str) {
     for (path, _) in image.files() {
         store.write_file(Path::new("store").join(&path), &image.read(&path).unwrap()).unwrap();
     }
-    let disk = SimulatedDisk::from_image(store, 1);
+    SimulatedDisk::from_image(store, 1)
+}
+
+/// What every later version must read in them.
+fn check(name: &str) {
+    let disk = copy(name);
     let (database, services, clock) = open(&disk, MADE_MS + 60_000);
     let code = database.report().code;
     assert!(code == 0, "{name}: {code}, {:?}", database.report().findings().collect::<Vec<_>>());

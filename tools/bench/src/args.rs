@@ -1,6 +1,6 @@
 //! Arguments of the program.
 //!
-//! Invariant: the defaults show every table within two minutes.
+//! Invariant: the defaults show every table within minutes.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -16,7 +16,7 @@ pub(crate) struct Args {
     /// Only these sections [default: all that are built in]
     #[arg(long, value_enum, value_delimiter = ',')]
     pub(crate) only: Vec<Section>,
-    /// Only loads of `embedded` and `server` whose name contains this text
+    /// Only loads of `embedded`, `server` and `jobs` whose name contains this text
     #[arg(long, value_name = "TEXT")]
     pub(crate) load: Option<String>,
     /// How long each load runs, in seconds
@@ -80,6 +80,8 @@ pub(crate) enum Section {
     Recovery,
     /// The server through the Rust client
     Server,
+    /// Jobs over HTTP, beside other servers (feature `peer-servers`), and by plain messages
+    Jobs,
     /// From a killed server to the first message
     Restart,
     /// The same, for growing stores
@@ -90,8 +92,15 @@ pub(crate) enum Section {
 
 impl Section {
     /// All, in the order in which they run.
-    pub(crate) const ALL: [Self; 6] =
-        [Self::Embedded, Self::Recovery, Self::Server, Self::Restart, Self::Growth, Self::Peers];
+    pub(crate) const ALL: [Self; 7] = [
+        Self::Embedded,
+        Self::Recovery,
+        Self::Server,
+        Self::Jobs,
+        Self::Restart,
+        Self::Growth,
+        Self::Peers,
+    ];
 
     /// What stands above its table.
     pub(crate) const fn title(self) -> &'static str {
@@ -99,6 +108,7 @@ impl Section {
             Self::Embedded => "Embedded: one put of 16 B + 100 B per transaction",
             Self::Recovery => "Recovery: 16 B + 100 B per transaction",
             Self::Server => "Server: messages of 1 KiB on loopback, synced before the ack",
+            Self::Jobs => "Jobs: payloads of 200 B on loopback, synced before the answer",
             Self::Restart => "Restart after SIGKILL, from exec to the first message",
             Self::Growth => "Time to serving after SIGKILL, for growing stores",
             Self::Peers => "Peers: the same transactions in the same run",

@@ -82,6 +82,7 @@ pub(crate) struct Median {
 pub(crate) struct Book {
     section: Option<Section>,
     run: Vec<(Section, Figure)>,
+    notes: Vec<(String, String)>,
     sections: BTreeMap<Section, Vec<Vec<Figure>>>,
 }
 
@@ -89,6 +90,18 @@ impl Book {
     /// The figures that follow are of this section.
     pub(crate) fn section(&mut self, section: Section) {
         self.section = Some(section);
+    }
+
+    /// Notes what a reader of the figures must know; of each name, what was said last.
+    #[cfg(feature = "peer-servers")]
+    pub(crate) fn note(&mut self, name: &str, value: String) {
+        self.notes.retain(|(known, _)| known != name);
+        self.notes.push((name.to_owned(), value));
+    }
+
+    /// What a reader of the figures must know.
+    pub(crate) fn notes(&self) -> &[(String, String)] {
+        &self.notes
     }
 
     /// Notes a figure of this run.

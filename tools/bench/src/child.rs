@@ -18,7 +18,8 @@ pub(crate) struct Server {
     process: Child,
     /// Where gRPC listens.
     pub(crate) grpc: String,
-    http: String,
+    /// Where HTTP listens, host and port.
+    pub(crate) http: String,
     /// Kept open: a server says more than its first lines.
     _output: BufReader<ChildStdout>,
 }

@@ -26,6 +26,21 @@ pub(crate) fn cpu_ns_of(process: u32) -> u64 {
     threads.flatten().filter_map(spent).sum()
 }
 
+/// The same together with the processes that it started.
+#[cfg(feature = "peer-servers")]
+#[allow(clippy::disallowed_methods, reason = "/proc is not a store's disk")]
+pub(crate) fn cpu_ns_with_children(process: u32) -> u64 {
+    let Ok(processes) = fs::read_dir("/proc") else { return 0 };
+    let number = |entry: fs::DirEntry| entry.file_name().to_str()?.parse::<u32>().ok();
+    let is_child = |child: &u32| {
+        let status = proc_text(&format!("/proc/{child}/status"));
+        let parent = status.lines().find_map(|line| line.strip_prefix("PPid:"));
+        parent.and_then(|parent| parent.trim().parse().ok()) == Some(process)
+    };
+    let children = processes.flatten().filter_map(number).filter(is_child);
+    cpu_ns_of(process) + children.map(cpu_ns_of).sum::<u64>()
+}
+
 /// Resident bytes of this process: now, and the most there ever were.
 pub(crate) fn resident() -> (u64, u64) {
     let status = proc_text("/proc/self/status");

@@ -10,6 +10,7 @@ mod child;
 mod commits;
 mod disks;
 mod growth;
+mod jobs;
 mod machine;
 #[cfg(feature = "peers")]
 mod peers;
@@ -62,6 +63,7 @@ fn run(args: &Args) -> Result<(), Failed> {
                 Section::Embedded => commits::measure(args, &dir, &mut book)?,
                 Section::Recovery => replay::measure(args, &dir, &mut book)?,
                 Section::Server => server::measure(args, &dir, &mut book)?,
+                Section::Jobs => jobs::measure(args, &dir, &mut book)?,
                 Section::Restart => restart::measure(args, &dir, &mut book)?,
                 Section::Growth => growth::measure(args, &dir, &mut book)?,
                 Section::Peers => peers_in(args, &dir, &mut book)?,
@@ -69,7 +71,9 @@ fn run(args: &Args) -> Result<(), Failed> {
         }
         book.end_run();
     }
-    let text = table::render(&book, args, &machine::describe(&dir));
+    let mut facts = machine::describe(&dir);
+    facts.extend(book.notes().iter().cloned());
+    let text = table::render(&book, args, &facts);
     io::stdout().write_all(text.as_bytes())?;
     Ok(())
 }

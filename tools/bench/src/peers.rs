@@ -5,7 +5,7 @@
 
 use std::path::Path;
 
-use rekindle_peers::{Peer, Setup, Store};
+use rekindle_peers::embedded::{self, Peer, Setup, Store};
 
 use crate::Failed;
 use crate::args::{Args, Section};
@@ -59,7 +59,7 @@ fn compare(
 ) -> Result<f64, Failed> {
     let ours = book.value(section, what);
     let mut best: f64 = 0.0;
-    for peer in rekindle_peers::all() {
+    for peer in embedded::all() {
         let Some(reached) = measured(&peer)? else { continue };
         best = best.max(reached.per_second);
         let name = format!("{what}: {} {}", peer.name, peer.version);
@@ -106,7 +106,7 @@ fn writer_of(store: &dyn Store, writer: u64, phase: &Phase) -> Work {
 /// How long other stores take to open a log that grows; those that keep no log of this length are
 /// left out.
 pub(crate) fn measure_growth(dir: &Path, book: &mut Book) -> Result<(), Failed> {
-    for peer in rekindle_peers::all() {
+    for peer in embedded::all() {
         let curve = format!("{} {}", peer.name, peer.version);
         for thousands in growth::THOUSANDS {
             let transactions = thousands * 1_000;

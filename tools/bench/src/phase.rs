@@ -126,12 +126,22 @@ pub(crate) fn threads(
     time: Duration,
     body: impl Fn(usize, &Phase) -> Work + Sync,
 ) -> Reached {
+    threads_watched(count, time, machine::own_cpu_ns, body)
+}
+
+/// The same; the CPU time is that of whom this clock watches.
+pub(crate) fn threads_watched(
+    count: usize,
+    time: Duration,
+    cpu_ns: impl Fn() -> u64,
+    body: impl Fn(usize, &Phase) -> Work + Sync,
+) -> Reached {
     let phase = Phase::default();
     let (borders, works) = std::thread::scope(|scope| {
         let (phase, body) = (&phase, &body);
         let start = |number| scope.spawn(move || body(number, phase));
         let running: Vec<_> = (0..count).map(start).collect();
-        let borders = walk(phase, time, machine::own_cpu_ns);
+        let borders = walk(phase, time, cpu_ns);
         let join = |thread: std::thread::ScopedJoinHandle<'_, Work>| {
             thread.join().expect("a thread of the load panicked: the figure would be wrong")
         };

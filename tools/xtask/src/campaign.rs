@@ -23,13 +23,19 @@ struct Campaign {
     needs: Option<&'static str>,
 }
 
-const CAMPAIGNS: [Campaign; 6] = [
+const CAMPAIGNS: [Campaign; 7] = [
     Campaign { name: "crash", about: "crash points and survivals", scale: 10, needs: None },
     Campaign { name: "corruption", about: "every flipped bit", scale: 1, needs: None },
     Campaign { name: "kill", about: "SIGKILL under load", scale: 10, needs: None },
     Campaign { name: "strace", about: "failing system calls", scale: 1, needs: Some("strace") },
     Campaign { name: "page", about: "the page in Chromium", scale: 1, needs: Some("chromedriver") },
     Campaign { name: "disk", about: "a disk filled and drained", scale: 1, needs: Some("mount") },
+    Campaign {
+        name: "interface",
+        about: "the document under SIGKILL",
+        scale: 10,
+        needs: Some("schemathesis"),
+    },
 ];
 
 /// Those that are not sets of ignored tests.
@@ -85,7 +91,7 @@ fn ignored_tests(root: &Path, campaign: &Campaign, seed: u64) -> Result<(), Stri
     if let Some(program) = campaign.needs {
         let there = Command::new(program).arg("--version").output().is_ok();
         if !there {
-            return Err(format!("{program} is missing; install it (.ci/run does)"));
+            return Err(format!("{program} is missing; install it (docs/testing.md)"));
         }
     }
     say!("campaign {}: {}", campaign.name, campaign.about);

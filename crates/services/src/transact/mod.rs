@@ -224,7 +224,8 @@ impl<'a> Operation<'a> {
     }
 
     /// Bytes that it brings.
-    fn bytes(&self) -> usize {
+    #[must_use]
+    pub fn bytes(&self) -> usize {
         match self {
             Self::Check { key, .. } => key.len(),
             Self::Write { write, .. } => match write {

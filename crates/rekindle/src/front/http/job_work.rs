@@ -9,8 +9,8 @@ use std::sync::atomic::Ordering;
 
 use rekindle_services::jobs::{ClaimRequest, Done, Failure, Heartbeat};
 use rekindle_services::limits::{
-    CLAIM_TYPES_MAX, DELAY_MS_MAX, OWNER_BYTES_MAX, REASON_BYTES_MAX, RECEIVE_MESSAGES_MAX,
-    VISIBILITY_MS_MAX,
+    CLAIM_TYPES_MAX, DELAY_MS_MAX, OWNER_BYTES_MAX, PROGRESS_BYTES_MAX, REASON_BYTES_MAX,
+    RECEIVE_MESSAGES_MAX, RESULT_BYTES_MAX, VISIBILITY_MS_MAX,
 };
 use rekindle_services::queues::Token;
 use schemars::JsonSchema;
@@ -21,6 +21,7 @@ use super::answers::serving;
 use super::job_view::{ChangedView, ClaimedView};
 use super::jobs::{ID, id};
 use super::operation::{Given, Operation, Taken, of};
+use super::payload::within;
 use super::problem::Code;
 use super::reply::{Answered, Refusal, ok};
 use super::request::{Asked, how_many_and_how_long};
@@ -158,6 +159,8 @@ pub(super) fn heartbeat(server: Arc<Server>, asked: Asked) -> Working {
     Box::pin(async move {
         let HeartbeatJob { token, by_ms, progress } = asked.json()?;
         let progress = progress.as_ref().map(|progress| progress.get().as_bytes());
+        let found = progress.map_or(0, <[u8]>::len);
+        within("bytes of the progress", found, PROGRESS_BYTES_MAX)?;
         act(&server, &asked, &token, Done::Heartbeat(Heartbeat { by_ms, progress })).await
     })
 }
@@ -193,6 +196,7 @@ pub(super) fn complete(server: Arc<Server>, asked: Asked) -> Working {
     Box::pin(async move {
         let CompleteJob { token, result } = asked.json()?;
         let result = result.as_ref().map_or("null", |result| result.get());
+        within("bytes of the result", result.len(), RESULT_BYTES_MAX)?;
         act(&server, &asked, &token, Done::Complete(result.as_bytes())).await
     })
 }

@@ -23,6 +23,7 @@ use super::job_view::{ChangedView, CountsView, DetailView, JobView, ResultView};
 use super::messages::RefusedItem;
 use super::object::Object;
 use super::operation::{Given, Kind, Operation, Parameter, Taken, of};
+use super::payload::within;
 use super::problem::Code;
 use super::queues::{DURABILITIES, FORM, Nothing};
 use super::reply::{Answered, Refusal, json, ok};
@@ -240,11 +241,7 @@ pub(super) fn new_job(job: &OneJob) -> Result<NewJob<'_>, Refusal> {
         (None, None) => Due::Now,
     };
     let payload = job.payload.as_ref().map_or("null", |payload| payload.get()).as_bytes();
-    if payload.len() > BODY_BYTES_MAX {
-        let found = payload.len();
-        let message = format!("bytes of the payload: {found} is above {BODY_BYTES_MAX}");
-        return Err(Refusal::of(Code::TooLarge, message));
-    }
+    within("bytes of the payload", payload.len(), BODY_BYTES_MAX)?;
     let unique = job.unique.as_ref().map(|Object(unique)| Unique {
         key: &unique.key,
         window_ms: unique.window_ms.unwrap_or(0),

@@ -181,11 +181,7 @@ pub(super) fn put(server: Arc<Server>, asked: Asked) -> Working {
         let PutValue { value, value_base64, if_version, if_absent } = asked.json()?;
         let value = payload::bytes("value", value, value_base64.as_deref())?
             .ok_or_else(|| Refusal::invalid("a value is missing: give value or value_base64"))?;
-        if value.len() > KV_VALUE_BYTES_MAX {
-            let len = value.len();
-            let message = format!("a value of {len} bytes; {KV_VALUE_BYTES_MAX} may be");
-            return Err(Refusal::of(Code::TooLarge, message));
-        }
+        payload::within("bytes of the value", value.len(), KV_VALUE_BYTES_MAX)?;
         let expect = expect(if_version, if_absent.unwrap_or(false))?;
         let kv = serving(&server)?.services.kv();
         let done = kv.submit_put(&scope, &key, &value, expect, asked.identity()).await?.await?;

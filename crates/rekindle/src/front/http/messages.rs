@@ -248,8 +248,8 @@ async fn submit(
     Ok(queues.submit_send(queue, &new_message(&parts, &headers), identity).await?)
 }
 
-/// Refuses a message that is too large. The service does so as well, as `full`.
-fn check_size(message: &NewMessage<'_>) -> Result<(), Refusal> {
+/// Refuses a message that is too large.
+pub(super) fn check_size(message: &NewMessage<'_>) -> Result<(), Refusal> {
     let header_bytes = message.headers.iter().map(|(name, value)| name.len() + value.len()).sum();
     for (what, found, limit) in [
         ("bytes of the body", message.body.len(), BODY_BYTES_MAX),
@@ -257,10 +257,7 @@ fn check_size(message: &NewMessage<'_>) -> Result<(), Refusal> {
         ("bytes of the headers", header_bytes, HEADER_BYTES_MAX),
         ("bytes of the fairness key", message.fairness_key.len(), FAIRNESS_KEY_BYTES_MAX),
     ] {
-        if found > limit {
-            let message = format!("{what}: {found} is above the limit of {limit}");
-            return Err(Refusal::of(Code::TooLarge, message));
-        }
+        payload::within(what, found, limit)?;
     }
     Ok(())
 }

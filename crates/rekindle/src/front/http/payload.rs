@@ -7,6 +7,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD};
 
 use super::operation::Parameter;
+use super::problem::Code;
 use super::reply::Refusal;
 use super::request::Asked;
 
@@ -35,6 +36,15 @@ pub(super) fn bytes(
         (None, Some(base64)) => decode(&format!("{name}_base64"), base64).map(Some),
         (None, None) => Ok(None),
     }
+}
+
+/// Refuses what is above its limit. The services do so as well, as `full`.
+pub(super) fn within(what: &str, found: usize, limit: usize) -> Result<(), Refusal> {
+    if found <= limit {
+        return Ok(());
+    }
+    let message = format!("{what}: {found} is above the limit of {limit}");
+    Err(Refusal::of(Code::TooLarge, message))
 }
 
 /// The bytes of base64.

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use axum::http::StatusCode;
-use rekindle_services::limits::{CRON_BYTES_MAX, LIST_QUEUES_MAX, NAME_BYTES_MAX};
+use rekindle_services::limits::{BODY_BYTES_MAX, CRON_BYTES_MAX, LIST_QUEUES_MAX, NAME_BYTES_MAX};
 use rekindle_services::schedules::{Missed, NewSchedule, ScheduleInfo};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -11,6 +11,7 @@ use serde_json::value::RawValue;
 
 use super::answers::serving;
 use super::operation::{Given, Kind, Operation, Parameter, Taken, of};
+use super::payload::within;
 use super::problem::Code;
 use super::queues::{DURABILITIES, FORM};
 use super::reply::{json, ok};
@@ -221,6 +222,7 @@ pub(super) fn create(server: Arc<Server>, asked: Asked) -> Working {
             priority: wanted.priority.unwrap_or(0),
             max_attempts: wanted.max_attempts,
         };
+        within("bytes of the payload", new.payload.len(), BODY_BYTES_MAX)?;
         let schedules = serving(&server)?.services.schedules();
         let (who, identity) = (asked.who(), asked.identity());
         let made = schedules.submit_create(&wanted.name, &new, &who, identity).await?.await?;

@@ -8,7 +8,9 @@ use std::sync::Arc;
 use rekindle_database::Namespace;
 use rekindle_services::jobs::{Done, Failure};
 use rekindle_services::kv::{Expect, Scope, Write};
-use rekindle_services::limits::TRANSACT_OPERATIONS_MAX;
+use rekindle_services::limits::{
+    KV_VALUE_BYTES_MAX, RESULT_BYTES_MAX, TRANSACT_BYTES_MAX, TRANSACT_OPERATIONS_MAX,
+};
 use rekindle_services::queues::{Nack, NewMessage, Settled};
 use rekindle_services::transact::{Effect, Operation as Does};
 use schemars::JsonSchema;
@@ -19,7 +21,7 @@ use super::answers::serving;
 use super::job_view::STATUSES;
 use super::jobs::{OneJob, new_job, type_of};
 use super::kv::{self, EXPECTED};
-use super::messages::{OneMessage, Parts};
+use super::messages::{OneMessage, Parts, check_size};
 use super::object::Object;
 use super::operation::{Given, Operation, Taken, of};
 use super::payload;
@@ -363,6 +365,22 @@ impl Ready {
     }
 }
 
+/// Refuses what carries more than it may.
+fn sized(operation: Does<'_>) -> Result<Does<'_>, Refusal> {
+    match &operation {
+        Does::Write { write: Write::Put { value, .. }, .. } => {
+            payload::within("bytes of the value", value.len(), KV_VALUE_BYTES_MAX)?;
+        }
+        Does::Send { message, .. } => check_size(message)?,
+        Does::Job(_, Done::Complete(result)) => {
+            payload::within("bytes of the result", result.len(), RESULT_BYTES_MAX)?;
+        }
+        // What is submitted was looked at; the rest has its limits in words.
+        _ => {}
+    }
+    Ok(operation)
+}
+
 /// A refusal of the operation at this place.
 fn at(place: usize, refusal: Refusal) -> Refusal {
     match refusal {
@@ -385,8 +403,11 @@ pub(super) fn run(server: Arc<Server>, asked: Asked) -> Working {
         let headers: Vec<Vec<(&str, &str)>> = ready.iter().map(Ready::headers).collect();
         let mut does = Vec::with_capacity(ready.len());
         for (place, (ready, headers)) in ready.iter().zip(&headers).enumerate() {
-            does.push(ready.does(headers).map_err(|refusal| at(place, refusal))?);
+            let operation = ready.does(headers).and_then(sized);
+            does.push(operation.map_err(|refusal| at(place, refusal))?);
         }
+        let bytes = does.iter().map(Does::bytes).sum();
+        payload::within("bytes of the transaction", bytes, TRANSACT_BYTES_MAX)?;
         let transactions = serving(&server)?.services.transactions();
         let done = transactions.submit_run(&does, asked.identity()).await?.await?;
         ok(&TransactionDone {

@@ -186,7 +186,7 @@ impl Pace {
     }
 }
 
-/// 50 ms x 1.5^n, at most 5 s.
+/// 50 ms x 1.5^n to 5 s.
 fn pause_ms(attempt: u32) -> u64 {
     let mut pause = BACKPRESSURE_MS;
     for _ in 0..attempt.min(16) {

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use rocksdb::{DB, Options, WriteOptions};
 
-use crate::{Peer, Setup, Store, text};
+use super::{Peer, Setup, Store, text};
 
 pub(crate) const PEER: Peer =
     Peer { name: "RocksDB", version: "11.8", replay_transactions: 1_000_000, open };

@@ -6,7 +6,7 @@ use std::sync::Mutex;
 use rusqlite::Connection;
 use rusqlite::config::DbConfig;
 
-use crate::{Peer, Setup, Store, text};
+use super::{Peer, Setup, Store, text};
 
 pub(crate) const PEER: Peer =
     Peer { name: "SQLite", version: "WAL", replay_transactions: 100_000, open };

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use fjall::{Database, Keyspace, KeyspaceCreateOptions, PersistMode};
 
-use crate::{Peer, Setup, Store, text};
+use super::{Peer, Setup, Store, text};
 
 pub(crate) const PEER: Peer =
     Peer { name: "fjall", version: "3.1", replay_transactions: 1_000_000, open };

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use redb::{Database, Durability, ReadableDatabase, TableDefinition};
 
-use crate::{Peer, Setup, Store, text};
+use super::{Peer, Setup, Store, text};
 
 pub(crate) const PEER: Peer = Peer { name: "redb", version: "4.4", replay_transactions: 0, open };
 
