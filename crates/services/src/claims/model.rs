@@ -1,5 +1,5 @@
-//! The protocol of claims, searched exhaustively: everything that can happen to one unit of work, in
-//! every order, up to a bound, with the pure functions that commands and recovery use.
+//! The protocol of claims, searched exhaustively: everything that can happen to one unit of work,
+//! in every order, up to a bound, with the pure functions that commands and recovery use.
 //!
 //! Breadth first over all states, as a model checker does it (Holzmann, *The SPIN Model Checker*,
 //! 2003); a state that was met is not looked at again.
