@@ -332,10 +332,12 @@ fn a_file_where_a_directory_should_be_is_never_an_empty_store() {
     write(&disk, "shards", b"");
     let (report, _) = refused(&disk);
     assert_eq!(situation(&report), "store-7");
-    let disk = SimulatedDisk::new(1);
-    make_directory(&disk, &at("loops")).unwrap();
-    write(&disk, "loops/transcript", b"x");
-    assert_eq!(situation(&refused(&disk).0), "store-7");
+    for (directory, file) in [("loops", "loops/transcript"), ("executions", "executions/x")] {
+        let disk = SimulatedDisk::new(1);
+        make_directory(&disk, &at(directory)).unwrap();
+        write(&disk, file, b"x");
+        assert_eq!(situation(&refused(&disk).0), "store-7");
+    }
 }
 
 #[test]

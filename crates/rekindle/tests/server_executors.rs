@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use super::executor_harness::{
     Works, causes, eventually, finished, hurry, show, submit, told, until,
 };
-use super::harness::{self, post, refused, wait};
+use super::harness::{self, ask, post, refused, wait};
 use super::shim_harness::{Fifo, Watched};
 
 /// A command that says its number, and goes on when it is told to.
@@ -74,15 +74,18 @@ output_bytes = "100KiB"
         ("slow", "ended by its time limit (signal 15)"),
         ("prints", "the command printed 200000 bytes, which is more than are kept"),
     ] {
+        let path = format!("/v1/job-types/{kind}");
+        let once = json!({ "max_attempts": 1 });
+        assert_eq!(ask(server.http, ("PUT", &path), &[], Some(&once)).status, 200);
         let id = submit(&server, kind, json!(null));
-        let job = until(&server, &id, |job| job["last_error"].is_string());
+        let job = until(&server, &id, |job| job["status"] == "failed");
         assert!(error(&job).starts_with(expected), "{kind}: {job}");
         assert_eq!(causes(&job), ["failed"], "{job}");
     }
     eventually(|| works.executions().is_empty().then_some(()));
-    let metrics = server.get("/metrics").body;
-    assert!(metrics.contains("rekindle_executions_running 0"), "{metrics}");
-    assert!(metrics.contains("rekindle_jobs_completed_total 8"), "{metrics}");
+    let shown = |figure: &str| server.get("/metrics").body.contains(figure);
+    eventually(|| shown("rekindle_executions_running 0").then_some(()));
+    assert!(shown("rekindle_jobs_completed_total 8") && shown("rekindle_jobs_failed_total 4"));
     assert_eq!(server.stop(), exit::CLEAN);
 }
 
@@ -129,6 +132,7 @@ fn a_command_that_runs_is_taken_over() {
     let plan = harness::run(&["recovery", "plan", "--data", works.data().to_str().unwrap()]);
     let plan = String::from_utf8(plan.stdout).unwrap();
     assert!(plan.contains("command-3") && plan.contains("claim-11"), "{plan}");
+    assert!(!plan.contains("store-14"), "its directory is known: {plan}");
     let server = works.start();
     let job = show(&server, &id);
     assert_eq!((&job["status"], &job["attempts"]), (&json!("processing"), &json!(1)), "{job}");
@@ -221,7 +225,7 @@ fn a_command_ends_when_its_claim_is_lost() {
     let (works, mut up, _down) = told_works();
     let server = works.start();
     let body = json!({ "lease_ms": 100 });
-    let answer = harness::ask(server.http, ("PUT", "/v1/job-types/t"), &[], Some(&body));
+    let answer = ask(server.http, ("PUT", "/v1/job-types/t"), &[], Some(&body));
     assert_eq!(answer.status, 200, "{answer:?}");
     let id = submit(&server, "t", json!(null));
     let command = Watched::named(&up.line());

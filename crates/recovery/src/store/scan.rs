@@ -17,7 +17,10 @@ use crate::identity::IDENTITY_LEN;
 
 /// Names at the top that belong to a store without being made at its creation, or to the file
 /// system itself (`lost+found` of a fresh volume must not make it "not empty").
-const TOLERATED: [&str; 2] = ["loops", "lost+found"];
+const TOLERATED: [&str; 3] = ["executions", "loops", "lost+found"];
+
+/// Those of them that are data of a store when something is in them.
+const BESIDE: [&str; 2] = ["executions", "loops"];
 
 /// The bytes of one copy.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -84,8 +87,10 @@ pub(super) fn scan(disk: &dyn ReadDisk, dir: &Path) -> Result<Pieces, Failure> {
             }
         }
     }
-    data |=
-        top.iter().any(|(name, _)| name == "loops") && !list(disk, &dir.join("loops"))?.is_empty();
+    for name in BESIDE {
+        let there = top.iter().any(|(found, _)| found == name);
+        data |= there && !list(disk, &dir.join(name))?.is_empty();
+    }
     let rest = match (data, unknown.is_empty()) {
         (true, _) => Rest::Data,
         (false, true) => Rest::Nothing,

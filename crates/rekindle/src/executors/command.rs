@@ -16,7 +16,7 @@ use rustix::io::Errno;
 use super::evidence::{How, Left};
 use super::held::{Context, Held, PAUSE, Phase};
 use super::settings::CommandSettings;
-use super::verdict::{self, LOST, STOPPED, Verdict};
+use super::verdict::{self, LOST, STOPPED, Server, Verdict};
 use crate::shim::{self, End, Evidence, Running};
 
 /// This program, whatever became of its file.
@@ -165,7 +165,7 @@ async fn readable(descriptor: OwnedFd) {
 /// Tells what became of the command, and removes its directory.
 async fn finish(held: Held, dir: PathBuf, evidence: Evidence, resumed: bool) {
     let verdict = match evidence {
-        Evidence::Finished(end) => of_end(&held.context, &dir, end).await,
+        Evidence::Finished(end) => of_end(&held.context, &dir, end, resumed).await,
         Evidence::Unknown { why } => verdict::of_unknown(&why, resumed),
         Evidence::NotStarted => Verdict::Release("its shim gave up before it began".to_owned()),
         // It was waited for.
@@ -183,7 +183,7 @@ async fn finish(held: Held, dir: PathBuf, evidence: Evidence, resumed: bool) {
 }
 
 /// What the end means; reads what the command printed.
-async fn of_end(context: &Context, dir: &Path, end: End) -> Verdict {
+async fn of_end(context: &Context, dir: &Path, end: End, resumed: bool) -> Verdict {
     if end.left > 0 {
         tracing::error!(dir = %dir.display(), left = end.left, "processes of a command do not die");
     }
@@ -191,8 +191,12 @@ async fn of_end(context: &Context, dir: &Path, end: End) -> Verdict {
         let (env, place, read) = (context.env.clone(), dir.to_path_buf(), end.clone());
         match blocking(move || shim::output(&env, &place, &read)).await {
             Ok(output) => {
-                let stopping = context.is(Phase::Draining);
-                return verdict::of_end(&end, output, stopping);
+                let server = match () {
+                    () if resumed => Server::Next,
+                    () if context.is(Phase::Draining) => Server::Ending,
+                    () => Server::Same,
+                };
+                return verdict::of_end(&end, output, server);
             }
             Err(error) if error.kind() == io::ErrorKind::InvalidData => {
                 return Verdict::Fail(format!("what it printed is damaged: {error}"), None);

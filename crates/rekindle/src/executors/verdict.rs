@@ -19,6 +19,18 @@ pub(super) const STOPPED: &str = "the server ends";
 /// Why a command was ended whose job is somebody else's.
 pub(super) const LOST: &str = "its claim was lost";
 
+/// The server while an end is told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Server {
+    /// It is the one that started the command.
+    Same,
+    /// The same, and it ends in order: whoever ends it may end its commands, too (a service manager
+    /// does).
+    Ending,
+    /// The one that started the command died before it told this.
+    Next,
+}
+
 /// What is said of a job.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Verdict {
@@ -52,15 +64,18 @@ impl Verdict {
     }
 }
 
-/// What this end means, with this output. `stopping`: the server ends in order, and whoever ends it
-/// may end its commands, too (a service manager does).
-pub(super) fn of_end(end: &End, output: Output, stopping: bool) -> Verdict {
+/// What this end means, with this output.
+pub(super) fn of_end(end: &End, output: Output, server: Server) -> Verdict {
     let killed = end.killed.as_deref();
-    if killed == Some(STOPPED) || (stopping && killed.is_some_and(|why| why != LOST)) {
+    let others = server == Server::Ending && killed.is_some_and(|why| why != LOST);
+    if killed == Some(STOPPED) || others {
         return Verdict::Stop;
     }
     let not_run = matches!(end.outcome, Outcome::NotRun(_));
-    let gone = end.server_gone_boot_ms.filter(|_| !not_run);
+    // A server tells an end at once. One that was there at the end and is another's to tell now
+    // died right after it: a process that is killed closes its files a while later.
+    let right_after = (server == Server::Next).then_some(end.ended_boot_ms);
+    let gone = end.server_gone_boot_ms.or(right_after).filter(|_| !not_run);
     let close = |gone: u64| end.ended_boot_ms.saturating_sub(gone) <= SUSPICIOUS_MS;
     match gone {
         Some(gone) if end.succeeded() && close(gone) => {
@@ -146,38 +161,41 @@ mod tests {
     #[test]
     fn an_end_says_what_became_of_the_job() {
         let good = end(Outcome::Exited(0));
-        assert_eq!(of_end(&good, output("7", "x"), false), Verdict::Complete(b"7".to_vec()));
+        assert_eq!(of_end(&good, output("7", "x"), Server::Same), Verdict::Complete(b"7".to_vec()));
         let more = Stream { kept: 3, dropped: 4, ..Stream::default() };
         let long = End { stdout: more, ..good.clone() };
         let told = "the command printed 7 bytes, which is more than are kept";
-        assert_eq!(of_end(&long, output("abc", ""), false), Verdict::Fail(told.into(), None));
+        assert_eq!(
+            of_end(&long, output("abc", ""), Server::Same),
+            Verdict::Fail(told.into(), None)
+        );
         let bad = end(Outcome::Exited(3));
         let failed = |text: &str| Verdict::Fail(text.into(), None);
         assert_eq!(
-            of_end(&bad, output("", "no such file\n"), false),
+            of_end(&bad, output("", "no such file\n"), Server::Same),
             failed("exit status 3: no such file")
         );
         assert_eq!(
-            of_end(&end(Outcome::Signaled(9)), Output::default(), false),
+            of_end(&end(Outcome::Signaled(9)), Output::default(), Server::Same),
             failed("signal 9")
         );
         let late = End { timed_out: true, ..end(Outcome::Signaled(15)) };
         assert_eq!(
-            of_end(&late, Output::default(), false),
+            of_end(&late, Output::default(), Server::Same),
             failed("ended by its time limit (signal 15)")
         );
         let missing = NotRun { code: 127, error: "convert: not found".into() };
         let missing = End { server_gone_boot_ms: Some(1), ..end(Outcome::NotRun(missing)) };
         assert_eq!(
-            of_end(&missing, Output::default(), false),
+            of_end(&missing, Output::default(), Server::Same),
             failed("it could not be started: convert: not found")
         );
         let stopped = End { killed: Some(STOPPED.into()), ..end(Outcome::Signaled(15)) };
-        assert_eq!(of_end(&stopped, Output::default(), false), Verdict::Stop);
+        assert_eq!(of_end(&stopped, Output::default(), Server::Same), Verdict::Stop);
         let other = End { killed: Some("its shim was sent SIGTERM".into()), ..stopped };
-        assert_eq!(of_end(&other, Output::default(), true), Verdict::Stop);
+        assert_eq!(of_end(&other, Output::default(), Server::Ending), Verdict::Stop);
         assert_eq!(
-            of_end(&other, Output::default(), false),
+            of_end(&other, Output::default(), Server::Same),
             failed("ended because its shim was sent SIGTERM (signal 15)")
         );
     }
@@ -192,7 +210,8 @@ mod tests {
             server_gone_boot_ms: Some(10_000 - ago_ms),
             ..end(outcome)
         };
-        let died = |end: &End| matches!(of_end(end, Output::default(), false), Verdict::Died(_));
+        let died =
+            |end: &End| matches!(of_end(end, Output::default(), Server::Same), Verdict::Died(_));
         assert!(died(&gone(0, Outcome::Exited(0))));
         assert!(died(&gone(SUSPICIOUS_MS, Outcome::Exited(0))));
         assert!(!died(&gone(SUSPICIOUS_MS + 1, Outcome::Exited(0))));
@@ -201,6 +220,11 @@ mod tests {
         // It was seen to be gone only after the command had ended.
         let after = End { server_gone_boot_ms: Some(10_001), ..end(Outcome::Exited(0)) };
         assert!(died(&after));
+        // It was not seen to be gone at all: its files were not closed yet when the shim ended.
+        for outcome in [Outcome::Exited(0), Outcome::Signaled(9)] {
+            let verdict = of_end(&end(outcome), Output::default(), Server::Next);
+            assert!(matches!(verdict, Verdict::Died(_)), "{verdict:?}");
+        }
     }
 
     #[test]
