@@ -180,8 +180,6 @@ pub async fn serve(server: &Arc<Server>) -> Result<(), Refused> {
     };
 
     let grpc_listener = grpc_bound.listen(config)?;
-    let serving = tokio::spawn(grpc::serve(grpc_listener, Arc::clone(server), recovered.clone()));
-    server.progress.enter(Stage::Ready);
     let executing = Executing::start(
         &server.env,
         &config.data,
@@ -190,6 +188,8 @@ pub async fn serve(server: &Arc<Server>) -> Result<(), Refused> {
         &recovered.left,
         &server.executions,
     );
+    let serving = tokio::spawn(grpc::serve(grpc_listener, Arc::clone(server), recovered.clone()));
+    server.progress.enter(Stage::Ready);
     tokio::spawn(announce_once_reported(Arc::clone(server), addresses));
     warn_when_insecure(server);
 
