@@ -95,6 +95,10 @@ pub(crate) async fn post(target: &Target, what: Post) -> Result<Answer, String> 
 async fn read(answer: Response<hyper::body::Incoming>, max: usize) -> Result<Answer, String> {
     let status = answer.status().as_u16();
     let retry_after_s = answer.headers().get(header::RETRY_AFTER).and_then(seconds);
+    if max == 0 {
+        // Nobody wants it, and it may never come.
+        return Ok(Answer { status, body: vec![], whole: false, retry_after_s });
+    }
     let mut body = Limited::new(answer.into_body(), max);
     let mut read = Vec::new();
     let mut whole = true;

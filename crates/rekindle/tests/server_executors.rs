@@ -137,11 +137,17 @@ fn a_command_that_runs_is_taken_over() {
     let job = show(&server, &id);
     assert_eq!((&job["status"], &job["attempts"]), (&json!("processing"), &json!(1)), "{job}");
     assert!(server.get("/metrics").body.contains("rekindle_executions_resumed_total 1"));
+    // It has the one place of its type: another job waits.
+    let other = submit(&server, "t", json!(null));
     // Whoever ends well within a second of the server's death is taken for its cause.
-    down.send("sleep 1.2; echo through");
+    down.send("sleep 3; echo through");
     let job = finished(&server, &id);
     assert_eq!((&job["status"], &job["attempts"]), (&json!("completed"), &json!(1)), "{job}");
     assert_eq!(job["result"], "through\n");
+    up.line();
+    down.send("exit 0");
+    let other = finished(&server, &other)["events"][1]["at_ms"].as_u64();
+    assert!(other >= job["finished_ms"].as_u64(), "it began after the first one had ended");
     eventually(|| works.executions().is_empty().then_some(()));
     assert_eq!(server.stop(), exit::CLEAN);
 }
@@ -157,7 +163,7 @@ fn an_end_that_nobody_saw_counts() {
     up.line();
     let shim = Watched::of(works.shims()[0]);
     server.kill();
-    down.send("sleep 1.2; echo through");
+    down.send("sleep 3; echo through");
     assert!(shim.ends());
     let server = works.start();
     let job = finished(&server, &id);

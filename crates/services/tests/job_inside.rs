@@ -174,3 +174,19 @@ fn words_of_executors_mean_nothing_from_outside() {
     let failed = Done::Fail(Failure { error: "no", ..Failure::default() });
     assert_eq!(act(&store, stop.token, failed).unwrap(), Status::Pending);
 }
+
+/// An executor that was late takes its job up again as what it is: the next crash is charged.
+///
+/// proves: J7
+#[test]
+fn a_late_executor_stays_one() {
+    let store = Store::new();
+    let id = submit(&store, 1)[0];
+    let claimed = inside(&store);
+    store.pass(claimed.lease_ms);
+    assert_eq!(show(&store, id).info.status, Status::Pending);
+    let hold = Done::Hold(claimed.lease_ms);
+    assert_eq!(act(&store, claimed.token, hold).unwrap(), Status::Processing);
+    let store = store.crash_with_traces(Traces::new());
+    assert_eq!(causes(&store, id), ["lease_expired", "server_crash"]);
+}

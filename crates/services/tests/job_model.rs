@@ -194,7 +194,7 @@ fn work(store: &Store, model: &mut Model, at: usize, done: Done<'_>) {
         Done::Release(_) if in_work => job.settle(false, 0, false, now_ms),
         // It is back already.
         Done::Fail(_) | Done::Release(_) => {}
-        Done::Stop(_) | Done::Died(_) | Done::WorkerDied(_) => {
+        Done::Hold(_) | Done::Stop(_) | Done::Died(_) | Done::WorkerDied(_) => {
             unreachable!("no executor of this model is inside")
         }
     }

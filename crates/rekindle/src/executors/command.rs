@@ -39,7 +39,7 @@ pub(super) async fn run(held: Held, settings: &CommandSettings, job: &Claimed) {
         started
     });
     match started.await {
-        Ok(running) => watch(held, dir, running, false).await,
+        Ok(running) => watch(held, dir, running, Server::Same).await,
         Err(error) if error.kind() == io::ErrorKind::InvalidInput => {
             held.tell(&Verdict::Fail(format!("it cannot be run: {error}"), None)).await;
         }
@@ -55,22 +55,28 @@ pub(super) async fn run(held: Held, settings: &CommandSettings, job: &Claimed) {
 pub(super) async fn resume(context: Context, left: Left) {
     let Left { token, how } = left;
     let dir = context.dir.join(token.to_string());
-    let Some(held) = context.resume(token) else {
+    let Some(held) = context.resume(token).await else {
         // Nobody knows the job any more.
         return discard(&context, dir, how).await;
     };
     match how {
-        How::Finished(end) => finish(held, dir, Evidence::Finished(end), true).await,
+        How::Finished(end) => finish(held, dir, Evidence::Finished(end), Server::Next).await,
         How::Running(identity) => {
-            let (env, place) = (context.env.clone(), dir.clone());
-            let adopted = blocking(move || shim::adopt(&env, &place, &identity)).await;
-            match adopted {
-                Ok(running) => watch(held, dir, running, true).await,
-                // Its claim runs out, and the next start looks again.
-                Err(error) => {
-                    tracing::error!(dir = %dir.display(), %error, "a command cannot be taken over");
+            let running = loop {
+                let (env, place, identity) = (context.env.clone(), dir.clone(), identity.clone());
+                match blocking(move || shim::adopt(&env, &place, &identity)).await {
+                    Ok(running) => break running,
+                    Err(error) => {
+                        tracing::error!(dir = %dir.display(), %error, "not taken over yet");
+                    }
                 }
-            }
+                // It runs: its claim is kept until it can be watched.
+                if let Err(error) = held.beat().await {
+                    tracing::warn!(%token, %error, "a heartbeat was not taken");
+                }
+                tokio::time::sleep(PAUSE).await;
+            };
+            watch(held, dir, running, Server::Adopted).await;
         }
     }
 }
@@ -91,8 +97,8 @@ async fn discard(context: &Context, dir: PathBuf, how: How) {
     }
 }
 
-/// Watches a command to its end. `resumed`: a server died since it began.
-async fn watch(held: Held, dir: PathBuf, running: Running, resumed: bool) {
+/// Watches a command to its end.
+async fn watch(held: Held, dir: PathBuf, running: Running, server: Server) {
     let running = Arc::new(Mutex::new(running));
     let ask = |reason: &'static str| {
         let running = Arc::clone(&running);
@@ -102,20 +108,26 @@ async fn watch(held: Held, dir: PathBuf, running: Running, resumed: bool) {
         let mut ended = std::pin::pin!(ended(&running));
         let mut lost = std::pin::pin!(held.lost());
         let mut stopping = std::pin::pin!(held.context.reached(Phase::Stopping));
-        let mut asked = false;
+        // Why it is to end, and whether it was told.
+        let (mut reason, mut asked) = (None, false);
         loop {
-            let reason = tokio::select! {
+            tokio::select! {
                 evidence = &mut ended => break evidence,
-                () = &mut lost, if !asked => LOST,
-                () = &mut stopping, if !asked => STOPPED,
-            };
-            asked = true;
-            if let Err(error) = ask(reason).await {
-                tracing::warn!(dir = %dir.display(), %error, "a command could not be told to end");
+                () = &mut lost, if reason.is_none() => reason = Some(LOST),
+                () = &mut stopping, if reason.is_none() => reason = Some(STOPPED),
+                () = tokio::time::sleep(PAUSE), if reason.is_some() && !asked => {}
+            }
+            if let Some(reason) = reason.filter(|_| !asked) {
+                match ask(reason).await {
+                    Ok(()) => asked = true,
+                    Err(error) => {
+                        tracing::warn!(dir = %dir.display(), %error, "it is told to end again");
+                    }
+                }
             }
         }
     };
-    finish(held, dir, evidence, resumed).await;
+    finish(held, dir, evidence, server).await;
 }
 
 /// Waits until the command is over; tells how.
@@ -163,10 +175,10 @@ async fn readable(descriptor: OwnedFd) {
 }
 
 /// Tells what became of the command, and removes its directory.
-async fn finish(held: Held, dir: PathBuf, evidence: Evidence, resumed: bool) {
+async fn finish(held: Held, dir: PathBuf, evidence: Evidence, server: Server) {
     let verdict = match evidence {
-        Evidence::Finished(end) => of_end(&held.context, &dir, end, resumed).await,
-        Evidence::Unknown { why } => verdict::of_unknown(&why, resumed),
+        Evidence::Finished(end) => of_end(&held.context, &dir, end, server).await,
+        Evidence::Unknown { why } => verdict::of_unknown(&why, server != Server::Same),
         Evidence::NotStarted => Verdict::Release("its shim gave up before it began".to_owned()),
         // It was waited for.
         Evidence::Running(_) => return,
@@ -183,7 +195,7 @@ async fn finish(held: Held, dir: PathBuf, evidence: Evidence, resumed: bool) {
 }
 
 /// What the end means; reads what the command printed.
-async fn of_end(context: &Context, dir: &Path, end: End, resumed: bool) -> Verdict {
+async fn of_end(context: &Context, dir: &Path, end: End, server: Server) -> Verdict {
     if end.left > 0 {
         tracing::error!(dir = %dir.display(), left = end.left, "processes of a command do not die");
     }
@@ -191,10 +203,10 @@ async fn of_end(context: &Context, dir: &Path, end: End, resumed: bool) -> Verdi
         let (env, place, read) = (context.env.clone(), dir.to_path_buf(), end.clone());
         match blocking(move || shim::output(&env, &place, &read)).await {
             Ok(output) => {
-                let server = match () {
-                    () if resumed => Server::Next,
-                    () if context.is(Phase::Draining) => Server::Ending,
-                    () => Server::Same,
+                let ending = context.is(Phase::Draining);
+                let server = match server {
+                    Server::Same if ending => Server::Ending,
+                    server => server,
                 };
                 return verdict::of_end(&end, output, server);
             }
@@ -211,8 +223,17 @@ async fn of_end(context: &Context, dir: &Path, end: End, resumed: bool) -> Verdi
 
 /// Makes sure that nothing begins in this directory, and removes it.
 fn give_up(env: &Env, dir: &Path) {
-    let given = shim::forbid(env, dir).and_then(|_| shim::remove(env, dir));
-    if let Err(error) = given {
+    let given = || {
+        if !shim::forbid(env, dir)?
+            && let Evidence::Running(identity) = shim::look(env, dir)?
+        {
+            let mut running = shim::adopt(env, dir, &identity)?;
+            running.kill(LOST)?;
+            running.wait()?;
+        }
+        shim::remove(env, dir)
+    };
+    if let Err(error) = given() {
         tracing::warn!(dir = %dir.display(), %error, "the directory of a command stays");
     }
 }

@@ -11,9 +11,10 @@ use std::io;
 use std::path::PathBuf;
 
 use rekindle_env::{EntryKind, Env};
-use rekindle_recovery::{Action, ActionKind, Failure, Finding, Label, Layer, Plan};
+use rekindle_recovery::{Acked, Action, ActionKind, Failure, Finding, Label, Layer, Place, Plan};
 use rekindle_services::claims::{Token, Trace, Traces};
 
+use super::DIRECTORY;
 use crate::shim::{self, End, Evidence, Identity};
 
 /// The layer of commands.
@@ -94,13 +95,28 @@ impl Layer for CommandLayer {
         Ok(found)
     }
 
-    /// Everything that can be found has its row in the table of the shim already.
+    /// Everything that can be found has its row in the table of the shim already; what is unknown
+    /// is told by its place, because its files go.
     fn validate(&self, pieces: Vec<Found>) -> (Vec<Found>, Vec<Finding>) {
-        (pieces, vec![])
+        let unknown = |found: &Found| {
+            let Evidence::Unknown { why } = &found.evidence else { return None };
+            let file = format!("{DIRECTORY}/{}", found.token);
+            Some(Finding {
+                label: found.label,
+                place: Place { file, ..Place::default() },
+                verdict: None,
+                acked: Acked::Unknown,
+                expected: "how the command ended".to_owned(),
+                found: why.text.clone(),
+            })
+        };
+        let findings = pieces.iter().filter_map(unknown).collect();
+        (pieces, findings)
     }
 
     fn plan(&self, trusted: &Vec<Found>, _: &[Finding]) -> Plan<Step> {
-        let mut counts: BTreeMap<&'static str, (ActionKind, Label, u64)> = BTreeMap::new();
+        let mut counts: BTreeMap<(&'static str, &'static str), (ActionKind, Label, u64)> =
+            BTreeMap::new();
         let mut steps = Vec::with_capacity(trusted.len());
         for Found { token, label, evidence } in trusted {
             let token = *token;
@@ -123,9 +139,9 @@ impl Layer for CommandLayer {
                 }
             };
             steps.push(step);
-            counts.entry(detail).or_insert((kind, *label, 0)).2 += 1;
+            counts.entry((label.0, detail)).or_insert((kind, *label, 0)).2 += 1;
         }
-        let actions = counts.into_iter().map(|(detail, (kind, label, count))| Action {
+        let actions = counts.into_iter().map(|((_, detail), (kind, label, count))| Action {
             kind,
             label,
             target: format!("{count} commands"),
@@ -222,9 +238,16 @@ impl CommandLayer {
     /// Removals that a crash interrupted.
     fn finish_removals(&self, env: &Env) -> Result<(), Failure> {
         for name in self.names(env)? {
-            let Some(token) = shim::removed(&name) else { continue };
-            let dir = self.dir.join(token);
-            shim::remove(env, &dir).map_err(|error| failed("remove", &dir, error))?;
+            let token = shim::removed(&name).and_then(|name| name.parse::<Token>().ok());
+            let Some(token) = token else { continue };
+            let dir = self.dir.join(token.to_string());
+            match shim::remove(env, &dir) {
+                Ok(()) => {}
+                Err(error) if is_left(&error) => {
+                    tracing::error!(dir = %dir.display(), %error, "left as it is: look into it");
+                }
+                Err(error) => return Err(failed("remove", &dir, error)),
+            }
         }
         Ok(())
     }

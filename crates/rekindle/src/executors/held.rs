@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use rekindle_env::Env;
 use rekindle_services::claims::Token;
-use rekindle_services::jobs::{Changed, Done, Heartbeat};
+use rekindle_services::jobs::{Changed, Done};
 use rekindle_services::{Error, Jobs, Kind};
 use tokio::sync::watch;
 
@@ -19,6 +19,10 @@ use super::verdict::Verdict;
 
 /// The pause before something that the store refused is tried again.
 pub(super) const PAUSE: Duration = Duration::from_secs(1);
+/// The same where a verdict waits: the claim must not run out meanwhile.
+const TELL_PAUSE: Duration = Duration::from_millis(100);
+/// The same where a person has to look first.
+const LONG_PAUSE: Duration = Duration::from_secs(10);
 /// The shortest time between two heartbeats.
 const BEAT_MIN: Duration = Duration::from_millis(10);
 
@@ -48,8 +52,10 @@ impl Context {
     /// Resolves when the server is that far.
     pub(super) async fn reached(&self, phase: Phase) {
         let mut watched = self.phase.clone();
-        // Whoever would change it is gone: nothing is to go on.
-        let _ = watched.wait_for(|now| *now >= phase).await;
+        if watched.wait_for(|now| *now >= phase).await.is_err() {
+            // The server ends otherwise than in order: that is a crash, and commands survive it.
+            std::future::pending::<()>().await;
+        }
     }
 
     pub(super) fn is(&self, phase: Phase) -> bool {
@@ -59,15 +65,33 @@ impl Context {
     /// A job that is worked on, counted for as long as it lives.
     pub(super) fn hold(&self, token: Token, lease: Duration) -> Held {
         self.figures.running.fetch_add(1, Ordering::Relaxed);
-        Held { context: self.clone(), token, every: (lease / 3).max(BEAT_MIN) }
+        Held { context: self.clone(), token, lease, fresh: true }
     }
 
     /// The same of a claim that an earlier server made; `None` where the job is gone.
-    pub(super) fn resume(&self, token: Token) -> Option<Held> {
-        let kind = self.jobs.glance(token.subject()).ok()?.kind;
-        let lease_ms = self.jobs.show_type(&kind).ok()?.settings.lease_ms;
-        self.figures.resumed.fetch_add(1, Ordering::Relaxed);
-        Some(self.hold(token, Duration::from_millis(lease_ms)))
+    pub(super) async fn resume(&self, token: Token) -> Option<Held> {
+        loop {
+            let job = self.jobs.glance(token.subject());
+            match job.and_then(|job| self.jobs.show_type(&job.kind)) {
+                Ok(kind) => {
+                    self.figures.resumed.fetch_add(1, Ordering::Relaxed);
+                    let lease = Duration::from_millis(kind.settings.lease_ms);
+                    let mut held = self.hold(token, lease);
+                    held.fresh = false;
+                    return Some(held);
+                }
+                Err(error) if error.kind() == Kind::NotFound => return None,
+                Err(error) => {
+                    tracing::error!(%token, %error, "a command is left alone: its job is unread");
+                }
+            }
+            tokio::time::sleep(LONG_PAUSE).await;
+        }
+    }
+
+    /// The type of the job of a claim.
+    pub(super) fn kind(&self, token: Token) -> Option<String> {
+        Some(self.jobs.glance(token.subject()).ok()?.kind)
     }
 }
 
@@ -85,22 +109,36 @@ pub(super) enum Told {
 pub(super) struct Held {
     pub(super) context: Context,
     pub(super) token: Token,
-    every: Duration,
+    /// How long the claim lasts from each heartbeat.
+    lease: Duration,
+    /// It was claimed a moment ago.
+    fresh: bool,
 }
 
 impl Held {
     /// Keeps the claim until it is lost; then resolves.
     pub(super) async fn lost(&self) {
+        let every = (self.lease / 3).max(BEAT_MIN);
+        if self.fresh {
+            tokio::time::sleep(every).await;
+        }
         loop {
-            match self.ask(Done::Heartbeat(Heartbeat::default())).await {
-                Ok(_) => {}
+            let pause = match self.beat().await {
+                Ok(()) => every,
                 Err(error) if is_lost(&error) => return,
                 Err(error) => {
                     tracing::warn!(token = %self.token, %error, "a heartbeat was not taken");
+                    every.min(PAUSE)
                 }
-            }
-            tokio::time::sleep(self.every).await;
+            };
+            tokio::time::sleep(pause).await;
         }
+    }
+
+    /// One heartbeat: the claim lasts as long as it did, whatever its type says by now.
+    pub(super) async fn beat(&self) -> Result<(), Error> {
+        let by_ms = u64::try_from(self.lease.as_millis()).unwrap_or(u64::MAX);
+        self.ask(Done::Hold(by_ms)).await.map(drop)
     }
 
     /// Tells what became of the job, until that is acknowledged.
@@ -115,7 +153,7 @@ impl Held {
                 Err(error) => error,
             };
             tracing::warn!(token = %self.token, %error, "the end of a job is told again");
-            tokio::time::sleep(PAUSE).await;
+            tokio::time::sleep(TELL_PAUSE).await;
         }
     }
 

@@ -1,5 +1,6 @@
 //! The pool: claims jobs of the configured types, and runs as many at once as is configured.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -19,18 +20,29 @@ use super::webhook;
 /// everything that ran has ended.
 pub(super) async fn all(context: Context, settings: Executors, left: Vec<Left>) {
     let mut tasks = JoinSet::new();
+    let room = |executor: &Executor| Arc::new(Semaphore::new(executor.concurrency));
+    let of_types = settings.of_types.into_iter();
+    let rooms: BTreeMap<_, _> =
+        of_types.map(|(kind, executor)| (kind, (room(&executor), executor))).collect();
     for left in left {
-        tasks.spawn(command::resume(context.clone(), left));
+        let context = context.clone();
+        // What goes on has its place among those that its type may have at once.
+        let kind = context.kind(left.token);
+        let room = kind.and_then(|kind| rooms.get(&kind)).map(|(room, _)| Arc::clone(room));
+        let place = room.and_then(|room| room.try_acquire_owned().ok());
+        tasks.spawn(async move {
+            command::resume(context, left).await;
+            drop(place);
+        });
     }
-    for (kind, executor) in settings.of_types {
-        tasks.spawn(serve(context.clone(), kind, Arc::new(executor)));
+    for (kind, (room, executor)) in rooms {
+        tasks.spawn(serve(context.clone(), kind, Arc::new(executor), room));
     }
     while tasks.join_next().await.is_some() {}
 }
 
 /// Serves one type.
-async fn serve(context: Context, kind: String, executor: Arc<Executor>) {
-    let room = Arc::new(Semaphore::new(executor.concurrency));
+async fn serve(context: Context, kind: String, executor: Arc<Executor>, room: Arc<Semaphore>) {
     let mut running = JoinSet::new();
     while !context.is(Phase::Draining) {
         while running.try_join_next().is_some() {}

@@ -1,8 +1,9 @@
 //! What the end of a command means for its job. Pure.
 //!
-//! A server may die *by* the command that it runs. So what ended badly while the server was gone,
-//! and what ended well within [`SUSPICIOUS_MS`] of its death, is charged as a crash of the server:
-//! three in a row wait for a person (J7). What ended well before or later has done its work.
+//! A server may die *by* the command that it runs. So what ended badly while no server was there
+//! or within [`BAD_MS`] of its death, and what ended well within [`SUSPICIOUS_MS`] of it, is a crash
+//! of the server: three in a row wait for a person (J7). What ended well before or later has done
+//! its work, and what went wrong later went wrong by itself.
 
 use rekindle_services::jobs::{Done, Failure};
 use rekindle_services::limits::RESULT_BYTES_MAX;
@@ -11,6 +12,9 @@ use crate::shim::{End, Outcome, Output, Why};
 
 /// How close an end may be to that of the server before it is taken for its cause, milliseconds.
 const SUSPICIOUS_MS: u64 = 1_000;
+/// The same of a bad end that came under the next server, milliseconds; one that came while there
+/// was none is always taken for it.
+const BAD_MS: u64 = 10_000;
 /// The most that is kept of what a command wrote to its standard error, from its end, bytes.
 const ERROR_BYTES_MAX: usize = 900;
 
@@ -27,6 +31,8 @@ pub(super) enum Server {
     /// The same, and it ends in order: whoever ends it may end its commands, too (a service manager
     /// does).
     Ending,
+    /// The one that started the command died, and the command ran on under this one.
+    Adopted,
     /// The one that started the command died before it told this.
     Next,
 }
@@ -67,7 +73,9 @@ impl Verdict {
 /// What this end means, with this output.
 pub(super) fn of_end(end: &End, output: Output, server: Server) -> Verdict {
     let killed = end.killed.as_deref();
-    let others = server == Server::Ending && killed.is_some_and(|why| why != LOST);
+    let well = end.outcome == Outcome::Exited(0) && !end.timed_out;
+    let others = server == Server::Ending && !well;
+    let others = others && killed.is_some_and(|why| why != LOST);
     if killed == Some(STOPPED) || others {
         return Verdict::Stop;
     }
@@ -76,12 +84,13 @@ pub(super) fn of_end(end: &End, output: Output, server: Server) -> Verdict {
     // died right after it: a process that is killed closes its files a while later.
     let right_after = (server == Server::Next).then_some(end.ended_boot_ms);
     let gone = end.server_gone_boot_ms.or(right_after).filter(|_| !not_run);
-    let close = |gone: u64| end.ended_boot_ms.saturating_sub(gone) <= SUSPICIOUS_MS;
+    let within = |gone: u64, ms| end.ended_boot_ms.saturating_sub(gone) <= ms;
+    let alone = |gone| server == Server::Next || within(gone, BAD_MS);
     match gone {
-        Some(gone) if end.succeeded() && close(gone) => {
+        Some(gone) if end.succeeded() && within(gone, SUSPICIOUS_MS) => {
             Verdict::Died(format!("{} within a second of the server's death", how(end)))
         }
-        Some(_) if !end.succeeded() => Verdict::Died(said(
+        Some(gone) if !end.succeeded() && alone(gone) => Verdict::Died(said(
             &format!("{}, and the server had died meanwhile", how(end)),
             &output,
         )),
@@ -216,6 +225,11 @@ mod tests {
         assert!(died(&gone(SUSPICIOUS_MS, Outcome::Exited(0))));
         assert!(!died(&gone(SUSPICIOUS_MS + 1, Outcome::Exited(0))));
         assert!(died(&gone(9_000, Outcome::Exited(1))));
+        let later = End { server_gone_boot_ms: Some(0), ..end(Outcome::Exited(1)) };
+        let later = End { ended_boot_ms: BAD_MS + 1, ..later };
+        let under = |server| of_end(&later, Output::default(), server);
+        assert!(matches!(under(Server::Next), Verdict::Died(_)), "no server was there");
+        assert!(matches!(under(Server::Adopted), Verdict::Fail(..)), "another one was");
         assert!(!died(&end(Outcome::Exited(1))), "the server was there to the end");
         // It was seen to be gone only after the command had ended.
         let after = End { server_gone_boot_ms: Some(10_001), ..end(Outcome::Exited(0)) };

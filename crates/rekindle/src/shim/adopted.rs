@@ -98,10 +98,12 @@ impl Running {
     /// then tells the reason, of which the first 1,024 bytes are kept. Does not wait.
     ///
     /// # Errors
-    /// The reason cannot be written, or the shim cannot be signaled.
+    /// The reason cannot be written (it is asked all the same), or the shim cannot be signaled.
     pub fn kill(&self, reason: &str) -> io::Result<()> {
-        Files::new(&self.env, &self.dir).write_kill(reason)?;
-        self.handle.signal(&self.env, Signal::TERM)
+        // It is ended even where the reason cannot be written down: a full disk keeps none alive.
+        let written = Files::new(&self.env, &self.dir).write_kill(reason);
+        self.handle.signal(&self.env, Signal::TERM)?;
+        written
     }
 
     fn settle(&mut self) -> io::Result<Evidence> {

@@ -218,6 +218,10 @@ impl<'a> Watch<'a> {
             self.wait()?;
         };
         let ended_boot_ms = self.env.clock.boot_ms();
+        if self.phase == Phase::Running && self.ears.signals.asked() {
+            // Whoever ends a whole group ends the command before we could.
+            self.killed = Some(self.kill_reason());
+        }
         let left = self.clear()?;
         for _ in 0..LAST_PIECES_MAX {
             let more = self.streams.stdout.take()? | self.streams.stderr.take()?;
@@ -291,8 +295,7 @@ impl<'a> Watch<'a> {
         let over = self.env.clock.boot_ns() >= self.until_boot_ns;
         match self.phase {
             Phase::Running if self.ears.signals.asked() => {
-                let reason = self.files.kill_reason();
-                self.killed = Some(reason.unwrap_or_else(|| "its shim was sent SIGTERM".into()));
+                self.killed = Some(self.kill_reason());
                 self.ask()
             }
             Phase::Running if over => {
@@ -308,6 +311,10 @@ impl<'a> Watch<'a> {
             }
             Phase::Running | Phase::Asked | Phase::Killed => Ok(()),
         }
+    }
+
+    fn kill_reason(&self) -> String {
+        self.files.kill_reason().unwrap_or_else(|| "its shim was sent SIGTERM".into())
     }
 
     fn ask(&mut self) -> io::Result<()> {

@@ -67,7 +67,7 @@ pub(crate) fn extended(lease: &Lease, now_ms: u64, by_ms: u64) -> Lease {
 }
 
 /// The lease of a late owner, taken up again: same grant, same attempt.
-pub(crate) fn resumed(attempts: &Attempts, now_ms: u64, by_ms: u64) -> Lease {
+pub(crate) fn resumed(attempts: &Attempts, now_ms: u64, by_ms: u64, holder: Owner) -> Lease {
     Lease {
         grant: attempts.grant,
         deadline_ms: now_ms.saturating_add(by_ms),
@@ -75,7 +75,7 @@ pub(crate) fn resumed(attempts: &Attempts, now_ms: u64, by_ms: u64) -> Lease {
         attempt: attempts.attempt,
         owner: String::new(),
         extended: true,
-        holder: Owner::External,
+        holder,
     }
 }
 
@@ -215,7 +215,7 @@ mod tests {
         assert_eq!((longer.attempt, longer.grant, longer.deadline_ms), (1, 5, 120));
         let attempts = returned(settle(&longer, None, &ending(Cause::Failed), of(0)));
         assert_eq!((attempts.attempt, attempts.charged), (1, 1));
-        assert_eq!(resumed(&attempts, 0, 1).attempt, 1);
+        assert_eq!(resumed(&attempts, 0, 1, Owner::External).attempt, 1);
         assert_eq!(grant(Some(&attempts), 60, 30, "", Owner::External).attempt, 2);
     }
 

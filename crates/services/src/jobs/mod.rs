@@ -72,6 +72,9 @@ pub enum Done<'a> {
     Release(&'a str),
     /// The work goes on.
     Heartbeat(Heartbeat<'a>),
+    /// The work goes on for so many milliseconds from now; only of an executor inside the server,
+    /// which stays one when it is late.
+    Hold(u64),
     /// The server ends before it is done; only of an executor inside the server.
     Stop(&'a str),
     /// A server died with it; only of an executor inside the server.
@@ -87,6 +90,7 @@ impl<'a> Done<'a> {
             Self::Fail(failure) => Action::Fail(failure),
             Self::Release(reason) => Action::Return(Event::Released, reason),
             Self::Heartbeat(heartbeat) => Action::Heartbeat(heartbeat),
+            Self::Hold(by_ms) => Action::Hold(by_ms),
             Self::Stop(reason) => Action::Return(Event::Stopping, reason),
             Self::Died(reason) => Action::Died(Event::ServerDied, reason),
             Self::WorkerDied(reason) => Action::Died(Event::WorkerDied, reason),

@@ -12,7 +12,7 @@ use crate::claims::grant::check_count;
 use crate::claims::lease::Lease;
 use crate::claims::settle::{Ended, fenced, hold, load_attempts, load_lease, remove_lease, settle};
 use crate::claims::state::{self as claim, Ending, Standing};
-use crate::claims::{self, Decision, Event, Line, Subject, Token};
+use crate::claims::{self, Decision, Event, Line, Owner, Subject, Token};
 use crate::error::{Error, Kind};
 use crate::exec::{Answer, Command, Core, Stop};
 use crate::identity::Identity;
@@ -37,6 +37,8 @@ pub(crate) enum Action<'a> {
     Return(Event, &'a str),
     /// The work goes on.
     Heartbeat(Heartbeat<'a>),
+    /// The work of an executor goes on, for so long.
+    Hold(u64),
     /// A server, or the worker itself, died with it.
     Died(Event, &'a str),
 }
@@ -57,7 +59,7 @@ impl Action<'_> {
                     "a retry in {ms} ms is above the limit of {DELAY_MS_MAX} ms (366 days)"
                 )))
             }
-            Self::Heartbeat(Heartbeat { by_ms: Some(ms), .. })
+            Self::Hold(ms) | Self::Heartbeat(Heartbeat { by_ms: Some(ms), .. })
                 if !(1..=VISIBILITY_MS_MAX).contains(ms) =>
             {
                 Err(Error::invalid(format!(
@@ -81,6 +83,7 @@ impl Action<'_> {
                 .number(retry_in_ms.unwrap_or(u64::MAX))
                 .number(u64::from(*last)),
             Self::Return(_, reason) => Fingerprint::of("release").bytes(reason.as_bytes()),
+            Self::Hold(by_ms) => Fingerprint::of("hold").number(*by_ms),
             Self::Died(_, reason) => Fingerprint::of("died").bytes(reason.as_bytes()),
             Self::Heartbeat(Heartbeat { by_ms, progress }) => Fingerprint::of("heartbeat")
                 .number(by_ms.unwrap_or(0))
@@ -225,7 +228,12 @@ pub(crate) fn act(
         }
         Action::Heartbeat(heartbeat) => {
             next(status, Change::Heartbeat).ok_or_else(|| fenced(id))?;
-            Ok(go_on(core, txn, token, &line, worker, heartbeat, now_ms))
+            Ok(go_on(core, txn, token, &line, (worker, Owner::External), heartbeat, now_ms))
+        }
+        Action::Hold(by_ms) => {
+            next(status, Change::Heartbeat).ok_or_else(|| fenced(id))?;
+            let heartbeat = Heartbeat { by_ms: Some(by_ms), progress: None };
+            Ok(go_on(core, txn, token, &line, (worker, core.run.inside()), heartbeat, now_ms))
         }
     }
 }
@@ -237,7 +245,14 @@ fn standing(core: &Core, txn: &mut Transaction, token: Token) -> Result<Worker, 
     let attempts = if lease.is_none() { load_attempts(core, txn, id)? } else { None };
     let standing = claim::standing(token.grant, lease.as_ref(), attempts.as_ref());
     match (standing, lease, attempts) {
-        (Standing::Current, Some(lease), _) => Ok(Worker::Current(lease)),
+        (Standing::Current, Some(lease), _) => {
+            // Of a dead executor whose work goes on here: a start that found no room left it so.
+            let situation = core.run.situation(id, &lease, Event::Lead, 0);
+            if claims::decide(situation) == Decision::Resume {
+                return Ok(Worker::Current(Lease { holder: core.run.inside(), ..lease }));
+            }
+            Ok(Worker::Current(lease))
+        }
         (Standing::Late, None, Some(attempts)) => {
             // The attempts of a finished job stay for those who look.
             if txn.get(core.keyspaces.job_outcomes, &key::encode(id))?.is_some() {
@@ -308,13 +323,13 @@ fn after(ended: Ended, now_ms: u64) -> (Change, Status) {
     }
 }
 
-/// The claim goes on from now.
+/// The claim goes on from now; one that is taken up again has this holder.
 fn go_on(
     core: &Core,
     txn: &mut Transaction,
     token: Token,
     line: &Line,
-    worker: Worker,
+    (worker, holder): (Worker, Owner),
     heartbeat: Heartbeat<'_>,
     now_ms: u64,
 ) -> Changed {
@@ -325,7 +340,7 @@ fn go_on(
             remove_lease(core, txn, id, &lease);
             claim::extended(&lease, now_ms, by_ms)
         }
-        Worker::Late(attempts) => claim::resumed(&attempts, now_ms, by_ms),
+        Worker::Late(attempts) => claim::resumed(&attempts, now_ms, by_ms, holder),
     };
     hold(core, txn, token, &lease);
     if let Some(progress) = heartbeat.progress {

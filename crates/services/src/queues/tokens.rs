@@ -12,7 +12,7 @@ use crate::claims::settle::{
     fenced, finish, hold, load_attempts, load_lease, remove_lease, settle,
 };
 use crate::claims::state::{self, Ending, Standing};
-use crate::claims::{self, Decision, Event, Situation};
+use crate::claims::{self, Decision, Event, Owner, Situation};
 use crate::error::Error;
 use crate::exec::{Answer, Command, Core, Stop};
 use crate::identity::Identity;
@@ -194,7 +194,7 @@ pub(crate) fn act(
         }
         (Action::Extend(by_ms), _, None, Some(attempts)) => {
             let by_ms = by_ms.unwrap_or(line.lease_ms());
-            hold(core, txn, token, &state::resumed(&attempts, now_ms, by_ms))
+            hold(core, txn, token, &state::resumed(&attempts, now_ms, by_ms, Owner::External))
         }
         (Action::Extend(_), _, None, None) => return Ok(Err(fenced(id))),
     };

@@ -116,7 +116,7 @@ async fn act(server: &Server, asked: &Asked, word: &str, done: Done<'_>) -> Answ
         Done::Fail(_) => Some(&server.counters.jobs_failed),
         Done::Release(_) | Done::Heartbeat(_) => None,
         // Nobody outside can say these.
-        Done::Stop(_) | Done::Died(_) | Done::WorkerDied(_) => None,
+        Done::Hold(_) | Done::Stop(_) | Done::Died(_) | Done::WorkerDied(_) => None,
     };
     if let Some(counter) = counter {
         Counters::add(counter, 1);
