@@ -1,9 +1,9 @@
 //! What the end of a command means for its job. Pure.
 //!
 //! A server may die *by* the command that it runs. So what ended badly while no server was there
-//! or within [`BAD_MS`] of its death, and what ended well within [`SUSPICIOUS_MS`] of it, is a crash
-//! of the server: three in a row wait for a person (J7). What ended well before or later has done
-//! its work, and what went wrong later went wrong by itself.
+//! or within [`BAD_MS`] of its death, and what ended well within [`SUSPICIOUS_MS`] of it, is taken
+//! for a crash of the server: three in a row wait for a person (J7). What ended well before or
+//! later has done its work, and what went wrong later went wrong by itself.
 
 use rekindle_services::jobs::{Done, Failure};
 use rekindle_services::limits::RESULT_BYTES_MAX;
