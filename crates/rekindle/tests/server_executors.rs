@@ -242,6 +242,72 @@ fn a_command_ends_when_its_claim_is_lost() {
     assert_eq!(show(&server, &id)["status"], "cancelled");
 }
 
+/// A job that is called off and asked for again waits until its first command is gone, which hears
+/// of it at once and not with the next heartbeat.
+#[test]
+fn a_job_has_one_command_at_a_time() {
+    let (works, mut up, mut down) = told_works();
+    let server = works.start();
+    let id = submit(&server, "t", json!(null));
+    let first = Watched::named(&up.line());
+    let ask = |verb: &str| post(server.http, &format!("/v1/jobs/{id}/{verb}"), &json!({}));
+    assert_eq!(ask("cancel").status, 200);
+    assert_eq!(ask("retry").status, 200);
+    up.line();
+    assert!(first.is_over());
+    assert_eq!(show(&server, &id)["attempts"], 2);
+    down.send("exit 0");
+    assert_eq!(finished(&server, &id)["status"], "completed");
+}
+
+/// A shim that was stopped goes on when its command is to end.
+#[test]
+fn a_stopped_shim_is_woken_to_end() {
+    let (works, mut up, _down) = told_works();
+    let server = works.start();
+    let id = submit(&server, "t", json!(null));
+    let command = Watched::named(&up.line());
+    let shim = Pid::from_raw(works.shims()[0].try_into().unwrap()).unwrap();
+    kill_process(shim, Signal::STOP).unwrap();
+    let answer = post(server.http, &format!("/v1/jobs/{id}/cancel"), &json!({}));
+    assert_eq!(answer.status, 200, "{answer:?}");
+    assert!(command.ends());
+    eventually(|| works.executions().is_empty().then_some(()));
+}
+
+/// Damage beside a command that runs is no reason to run it twice, and none not to start.
+///
+/// proves: J6
+#[test]
+fn a_damaged_directory_stops_nothing() {
+    let (works, mut up, mut down) = told_works();
+    let server = works.start();
+    hurry(&server, "t");
+    let id = submit(&server, "t", json!(null));
+    let command = Watched::named(&up.line());
+    server.kill();
+    let dir = works.data().join("executions").join(&works.executions()[0]);
+    std::fs::write(dir.join("end.json"), "garbage").unwrap();
+    let server = works.start();
+    assert!(!command.is_over());
+    assert_eq!(show(&server, &id)["attempts"], 1);
+    server.kill();
+    // Who runs it cannot be told any more: it is ended, and run again.
+    std::fs::remove_file(dir.join("identity.json")).unwrap();
+    std::fs::create_dir(dir.join("identity.json")).unwrap();
+    let server = works.start();
+    let again = Watched::named(&up.line());
+    assert!(command.is_over());
+    assert_eq!(causes(&show(&server, &id)), ["server_crash"]);
+    down.send("exit 0");
+    assert_eq!(finished(&server, &id)["status"], "completed");
+    assert!(again.ends());
+    // What is not a command's own stays, and is told.
+    eventually(|| (works.executions().len() == 1).then_some(()));
+    assert_eq!(server.stop(), exit::CLEAN);
+    assert_eq!(works.start().stop(), exit::CLEAN);
+}
+
 /// What cannot be meant is refused at the start, by its name.
 #[test]
 fn settings_of_executors_are_checked_at_the_start() {

@@ -272,6 +272,23 @@ fn damaged_files_are_never_guessed_at() {
     assert_eq!(damage_everything(&place, &nobody), ["command-9"]);
 }
 
+/// A shim that died before its command was made began nothing; output that nobody claims says that
+/// something began.
+///
+/// produces: command-10, command-11
+#[test]
+fn what_began_is_told_by_what_was_written() {
+    let place = Place::new();
+    place.run(&script("true"));
+    std::fs::remove_file(place.dir().join("end.json")).unwrap();
+    assert_eq!(place.unknown(), "command-6");
+    place.edit("identity.json", |claim| claim["shim"]["command"] = serde_json::Value::Null);
+    let (label, evidence) = shim::examine(&place.env, &place.dir()).unwrap();
+    assert_eq!((label.0, evidence), ("command-10", Evidence::NotStarted));
+    std::fs::remove_file(place.dir().join("identity.json")).unwrap();
+    assert_eq!(place.unknown(), "command-11");
+}
+
 /// What is whole and says something impossible, or belongs to another attempt, is damage.
 #[test]
 fn hostile_files_are_damage() {

@@ -322,3 +322,17 @@ fn a_producer_that_cannot_be_read_is_not_forgotten() {
     assert_eq!(store.queues().send("q", &message, id(5)).unwrap_err().kind(), Kind::Corrupt);
     assert_eq!(store.queues().show("q").unwrap().stats.ready, 1, "and nothing ran again");
 }
+
+/// Items of a request are counted up to the largest number and not beyond it, where several would
+/// be taken for one.
+#[test]
+fn no_two_items_share_the_last_sequence() {
+    let store = Store::new();
+    let job = rekindle_services::jobs::NewJob::default();
+    let jobs = [("t", job), ("t", job), ("t", job)];
+    let identity = Identity { producer: [9; 16], sequence: u64::MAX - 1 };
+    let submitted = store.services.jobs().submit_all(&jobs, Some(identity));
+    let kinds: Vec<_> =
+        submitted.into_iter().map(|one| one.map(|_| ()).map_err(|it| it.kind())).collect();
+    assert_eq!(kinds, [Ok(()), Err(Kind::Invalid), Err(Kind::Invalid)]);
+}

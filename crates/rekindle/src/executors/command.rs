@@ -6,7 +6,8 @@
 use std::io;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use rekindle_env::Env;
 use rekindle_services::jobs::Claimed;
@@ -25,9 +26,24 @@ const OWN_PROGRAM: &str = "/proc/self/exe";
 /// The stack of a thread that only waits.
 const STACK_BYTES: usize = 64 << 10;
 
+/// How long a shim that was asked to end its command may take, its grace included, before it is
+/// killed itself.
+const PATIENCE: Duration = Duration::from_secs(60);
+/// How often what a command printed is read before it is taken for damaged.
+const READS: usize = 5;
+
 /// Runs the command for a job.
 pub(super) async fn run(held: Held, settings: &CommandSettings, job: &Claimed) {
     let dir = held.context.dir.join(job.token.to_string());
+    // An earlier attempt may still be ending: its claim was lost, and it has its grace.
+    let turn = tokio::select! {
+        turn = held.context.turns.take(job.id) => turn,
+        () = held.lost() => return,
+        () = held.context.reached(Phase::Stopping) => {
+            held.tell(&Verdict::Stop).await;
+            return;
+        }
+    };
     let spec = settings.spec(job);
     let (env, place) = (held.context.env.clone(), dir.clone());
     let started = blocking(move || {
@@ -49,6 +65,7 @@ pub(super) async fn run(held: Held, settings: &CommandSettings, job: &Claimed) {
             tokio::time::sleep(PAUSE).await;
         }
     }
+    drop(turn);
 }
 
 /// Goes on with what an earlier server started.
@@ -59,7 +76,10 @@ pub(super) async fn resume(context: Context, left: Left) {
         // Nobody knows the job any more.
         return discard(&context, dir, how).await;
     };
+    let turn = held.context.turns.take(token.subject()).await;
     match how {
+        // Only an executor's claim is gone on with, whatever the directory says.
+        How::Finished(_) if held.is_over().await => discard(&context, dir, how).await,
         How::Finished(end) => finish(held, dir, Evidence::Finished(end), Server::Next).await,
         How::Running(identity) => {
             let running = loop {
@@ -79,6 +99,7 @@ pub(super) async fn resume(context: Context, left: Left) {
             watch(held, dir, running, Server::Adopted).await;
         }
     }
+    drop(turn);
 }
 
 /// Ends and forgets a command whose job is gone.
@@ -102,7 +123,7 @@ async fn watch(held: Held, dir: PathBuf, running: Running, server: Server) {
     let running = Arc::new(Mutex::new(running));
     let ask = |reason: &'static str| {
         let running = Arc::clone(&running);
-        blocking(move || running.lock().unwrap_or_else(PoisonError::into_inner).kill(reason))
+        blocking(move || lock(&running).kill(reason))
     };
     let evidence = {
         let mut ended = std::pin::pin!(ended(&running));
@@ -110,12 +131,24 @@ async fn watch(held: Held, dir: PathBuf, running: Running, server: Server) {
         let mut stopping = std::pin::pin!(held.context.reached(Phase::Stopping));
         // Why it is to end, and whether it was told.
         let (mut reason, mut asked) = (None, false);
+        let mut patience = PATIENCE;
         loop {
             tokio::select! {
                 evidence = &mut ended => break evidence,
                 () = &mut lost, if reason.is_none() => reason = Some(LOST),
                 () = &mut stopping, if reason.is_none() => reason = Some(STOPPED),
-                () = tokio::time::sleep(PAUSE), if reason.is_some() && !asked => {}
+                () = tokio::time::sleep(PAUSE), if reason.is_some() => {
+                    patience = patience.saturating_sub(PAUSE);
+                }
+            }
+            if patience.is_zero() {
+                // It does not do what it is asked to: it may be stopped.
+                patience = PATIENCE;
+                let running = Arc::clone(&running);
+                let killed = move || lock(&running).kill_shim();
+                if let Err(error) = blocking(killed).await {
+                    tracing::warn!(dir = %dir.display(), %error, "a shim could not be killed");
+                }
             }
             if let Some(reason) = reason.filter(|_| !asked) {
                 match ask(reason).await {
@@ -134,7 +167,7 @@ async fn watch(held: Held, dir: PathBuf, running: Running, server: Server) {
 async fn ended(running: &Arc<Mutex<Running>>) -> Evidence {
     loop {
         let descriptor = {
-            let running = running.lock().unwrap_or_else(PoisonError::into_inner);
+            let running = lock(running);
             running.descriptor().map(|fd| fd.try_clone_to_owned()).transpose()
         };
         let looked = match descriptor {
@@ -143,8 +176,7 @@ async fn ended(running: &Arc<Mutex<Running>>) -> Evidence {
                     readable(descriptor).await;
                 }
                 let running = Arc::clone(running);
-                blocking(move || running.lock().unwrap_or_else(PoisonError::into_inner).poll())
-                    .await
+                blocking(move || lock(&running).poll()).await
             }
             Err(error) => Err(error),
         };
@@ -179,6 +211,9 @@ async fn finish(held: Held, dir: PathBuf, evidence: Evidence, server: Server) {
     let verdict = match evidence {
         Evidence::Finished(end) => of_end(&held.context, &dir, end, server).await,
         Evidence::Unknown { why } => verdict::of_unknown(&why, server != Server::Same),
+        Evidence::NotStarted if is_gone(&held.context, &dir) => {
+            Verdict::WorkerDied("the directory of the command is gone".to_owned())
+        }
         Evidence::NotStarted => Verdict::Release("its shim gave up before it began".to_owned()),
         // It was waited for.
         Evidence::Running(_) => return,
@@ -199,7 +234,9 @@ async fn of_end(context: &Context, dir: &Path, end: End, server: Server) -> Verd
     if end.left > 0 {
         tracing::error!(dir = %dir.display(), left = end.left, "processes of a command do not die");
     }
+    let mut reads = 0;
     loop {
+        reads += 1;
         let (env, place, read) = (context.env.clone(), dir.to_path_buf(), end.clone());
         match blocking(move || shim::output(&env, &place, &read)).await {
             Ok(output) => {
@@ -210,7 +247,7 @@ async fn of_end(context: &Context, dir: &Path, end: End, server: Server) -> Verd
                 };
                 return verdict::of_end(&end, output, server);
             }
-            Err(error) if error.kind() == io::ErrorKind::InvalidData => {
+            Err(error) if reads == READS || error.kind() == io::ErrorKind::InvalidData => {
                 return Verdict::Fail(format!("what it printed is damaged: {error}"), None);
             }
             Err(error) => {
@@ -219,6 +256,15 @@ async fn of_end(context: &Context, dir: &Path, end: End, server: Server) -> Verd
         }
         tokio::time::sleep(PAUSE).await;
     }
+}
+
+fn lock(running: &Mutex<Running>) -> MutexGuard<'_, Running> {
+    running.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Whether a directory that was made is not there any more.
+fn is_gone(context: &Context, dir: &Path) -> bool {
+    matches!(context.env.disk.stat(dir), Ok(None))
 }
 
 /// Makes sure that nothing begins in this directory, and removes it.

@@ -15,7 +15,10 @@ use rekindle_recovery::{Acked, Action, ActionKind, Failure, Finding, Label, Laye
 use rekindle_services::claims::{Token, Trace, Traces};
 
 use super::DIRECTORY;
-use crate::shim::{self, End, Evidence, Identity};
+use crate::shim::{self, End, Evidence, Identity, Why};
+
+/// A directory that cannot be read at all: who runs it is damaged.
+const UNREAD: Label = Label("command-8");
 
 /// The layer of commands.
 #[derive(Clone, Debug)]
@@ -88,8 +91,11 @@ impl Layer for CommandLayer {
         let mut found = Vec::new();
         for token in self.tokens(source)? {
             let dir = self.dir.join(token.to_string());
-            let looked = shim::examine(source, &dir);
-            let (label, evidence) = looked.map_err(|error| failed("look at", &dir, error))?;
+            let (label, evidence) = shim::examine(source, &dir).unwrap_or_else(|error| {
+                // One directory that cannot be read keeps no store down.
+                let (label, text) = (UNREAD, format!("it cannot be looked at: {error}"));
+                (label, Evidence::Unknown { why: Why { label, text } })
+            });
             found.push(Found { token, label, evidence });
         }
         Ok(found)
@@ -198,8 +204,8 @@ impl CommandLayer {
     /// first look may have been first: then it runs, and goes on as a late worker does.
     fn forbid(&self, token: Token, env: &Env) -> Result<Option<Left>, Failure> {
         let dir = self.dir.join(token.to_string());
-        let forbidden = shim::forbid(env, &dir).map_err(|error| failed("give up", &dir, error))?;
-        if !forbidden {
+        // Where it cannot be forbidden it is looked at again: who is first decides.
+        if !shim::forbid(env, &dir).unwrap_or(false) {
             let evidence = shim::look(env, &dir).map_err(|error| failed("look at", &dir, error))?;
             match evidence {
                 Evidence::Running(identity) => {
@@ -227,11 +233,10 @@ impl CommandLayer {
         });
         match cleared {
             Ok(()) => Ok(()),
-            Err(error) if is_left(&error) => {
+            Err(error) => {
                 tracing::error!(dir = %dir.display(), %error, "what a command left is still there");
                 Ok(())
             }
-            Err(error) => Err(failed("clear", &dir, error)),
         }
     }
 
@@ -243,18 +248,11 @@ impl CommandLayer {
             let dir = self.dir.join(token.to_string());
             match shim::remove(env, &dir) {
                 Ok(()) => {}
-                Err(error) if is_left(&error) => {
+                Err(error) => {
                     tracing::error!(dir = %dir.display(), %error, "left as it is: look into it");
                 }
-                Err(error) => return Err(failed("remove", &dir, error)),
             }
         }
         Ok(())
     }
-}
-
-/// Whether this is no reason not to start.
-fn is_left(error: &io::Error) -> bool {
-    use io::ErrorKind::{DirectoryNotEmpty, InvalidData, ResourceBusy, TimedOut};
-    matches!(error.kind(), DirectoryNotEmpty | InvalidData | ResourceBusy | TimedOut)
 }

@@ -3,16 +3,17 @@
 //! Invariant: a verdict is told until it is acknowledged, or the job is known to be somebody
 //! else's; nothing else ends the telling but the end of the process.
 
+use std::collections::HashMap;
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use rekindle_env::Env;
 use rekindle_services::claims::Token;
-use rekindle_services::jobs::{Changed, Done};
+use rekindle_services::jobs::{Changed, Done, JobId};
 use rekindle_services::{Error, Jobs, Kind};
-use tokio::sync::watch;
+use tokio::sync::{Mutex as AsyncMutex, OwnedMutexGuard, watch};
 
 use super::Figures;
 use super::verdict::Verdict;
@@ -46,6 +47,44 @@ pub(super) struct Context {
     pub(super) dir: PathBuf,
     pub(super) phase: watch::Receiver<Phase>,
     pub(super) figures: Arc<Figures>,
+    pub(super) turns: Turns,
+}
+
+/// Whose turn it is with a job: what works on it in this server ends before the next begins.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Turns {
+    of_jobs: Arc<Mutex<HashMap<JobId, Arc<AsyncMutex<()>>>>>,
+}
+
+/// It is somebody's turn, until this is dropped.
+#[derive(Debug)]
+pub(super) struct Turn {
+    turns: Turns,
+    id: JobId,
+    mine: Option<OwnedMutexGuard<()>>,
+}
+
+impl Turns {
+    /// Waits for one's turn.
+    pub(super) async fn take(&self, id: JobId) -> Turn {
+        let turn = Arc::clone(self.lock().entry(id).or_default());
+        Turn { turns: self.clone(), id, mine: Some(turn.lock_owned().await) }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<JobId, Arc<AsyncMutex<()>>>> {
+        self.of_jobs.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        let mut turns = self.turns.lock();
+        self.mine = None;
+        // Nobody waits for it: the map has the last one.
+        if turns.get(&self.id).is_some_and(|turn| Arc::strong_count(turn) == 1) {
+            turns.remove(&self.id);
+        }
+    }
 }
 
 impl Context {
@@ -120,7 +159,7 @@ impl Held {
     pub(super) async fn lost(&self) {
         let every = (self.lease / 3).max(BEAT_MIN);
         if self.fresh {
-            tokio::time::sleep(every).await;
+            self.pause(every).await;
         }
         loop {
             let pause = match self.beat().await {
@@ -131,7 +170,20 @@ impl Held {
                     every.min(PAUSE)
                 }
             };
-            tokio::time::sleep(pause).await;
+            self.pause(pause).await;
+        }
+    }
+
+    /// Waits until the next heartbeat is due, or the job ends: it may have been called off.
+    async fn pause(&self, pause: Duration) {
+        tokio::select! {
+            () = tokio::time::sleep(pause) => {}
+            ended = self.context.jobs.end_of(self.token.subject()) => {
+                if ended.is_err() {
+                    // Too many listen already.
+                    tokio::time::sleep(pause).await;
+                }
+            }
         }
     }
 
@@ -155,6 +207,12 @@ impl Held {
             tracing::warn!(token = %self.token, %error, "the end of a job is told again");
             tokio::time::sleep(TELL_PAUSE).await;
         }
+    }
+
+    /// Whether the job is somebody else's, or was never an executor's; it is ours where nobody can
+    /// say.
+    pub(super) async fn is_over(&self) -> bool {
+        matches!(self.beat().await, Err(error) if is_lost(&error))
     }
 
     fn count(&self, verdict: &Verdict) {

@@ -122,6 +122,7 @@ impl Executing {
             dir: directory(data),
             phase: watched,
             figures: Arc::clone(figures),
+            turns: held::Turns::default(),
         };
         let all = tokio::spawn(pool::all(context, settings.clone(), left.to_vec()));
         Self { phase, all }

@@ -103,7 +103,18 @@ impl Running {
         // It is ended even where the reason cannot be written down: a full disk keeps none alive.
         let written = Files::new(&self.env, &self.dir).write_kill(reason);
         self.handle.signal(&self.env, Signal::TERM)?;
+        // One that was stopped hears nothing before it goes on.
+        self.handle.signal(&self.env, Signal::CONT)?;
         written
+    }
+
+    /// Ends the shim itself, for one that does not end when it is asked to: the command dies with
+    /// it, and how it ended is unknown.
+    ///
+    /// # Errors
+    /// The shim cannot be signaled.
+    pub fn kill_shim(&self) -> io::Result<()> {
+        self.handle.signal(&self.env, Signal::KILL)
     }
 
     fn settle(&mut self) -> io::Result<Evidence> {

@@ -85,6 +85,10 @@ struct Conditions {
     same_boot: bool,
     /// A process with the shim's number and start time lives; said of a shim only.
     alive: bool,
+    /// The command was made, and may have been let go; said of a shim only.
+    made: bool,
+    /// There are files that a shim writes.
+    output: bool,
     /// `end.json`.
     end: File,
 }
@@ -92,6 +96,11 @@ struct Conditions {
 impl Conditions {
     fn unended(&self, claim: Claimed) -> bool {
         self.end == File::Absent && self.claim == claim
+    }
+
+    /// Its shim lives.
+    fn runs(&self) -> bool {
+        self.claim == Claimed::AShims && self.same_boot && self.alive
     }
 }
 
@@ -107,7 +116,7 @@ const EVIDENCE: Table<Conditions, Then> = Table {
     rows: &[
         Row {
             label: Label("command-1"),
-            when: |c| c.unended(Claimed::Nobodys) && c.spec != File::Damaged,
+            when: |c| c.unended(Claimed::Nobodys) && c.spec != File::Damaged && !c.output,
             then: Then::NotStarted,
         },
         Row {
@@ -117,23 +126,23 @@ const EVIDENCE: Table<Conditions, Then> = Table {
         },
         Row {
             label: Label("command-3"),
-            when: |c| c.unended(Claimed::AShims) && c.same_boot && c.alive,
+            when: |c| c.end != File::Whole && c.runs(),
             then: Then::Running,
         },
         Row { label: Label("command-4"), when: |c| c.end == File::Whole, then: Then::Finished },
         Row {
             label: Label("command-5"),
-            when: |c| c.unended(Claimed::AShims) && !c.same_boot,
+            when: |c| c.unended(Claimed::AShims) && c.made && !c.same_boot,
             then: Then::Unknown("the machine was started anew while it ran"),
         },
         Row {
             label: Label("command-6"),
-            when: |c| c.unended(Claimed::AShims) && c.same_boot && !c.alive,
+            when: |c| c.unended(Claimed::AShims) && c.made && c.same_boot && !c.alive,
             then: Then::Unknown("its shim died before it could write down the end"),
         },
         Row {
             label: Label("command-7"),
-            when: |c| c.end == File::Damaged,
+            when: |c| c.end == File::Damaged && !c.runs(),
             then: Then::Unknown("it ended, and the file that says how is damaged"),
         },
         Row {
@@ -145,6 +154,16 @@ const EVIDENCE: Table<Conditions, Then> = Table {
             label: Label("command-9"),
             when: |c| c.unended(Claimed::Nobodys) && c.spec == File::Damaged,
             then: Then::Unknown("the file that says what it is is damaged"),
+        },
+        Row {
+            label: Label("command-10"),
+            when: |c| c.unended(Claimed::AShims) && !c.made && !c.runs(),
+            then: Then::NotStarted,
+        },
+        Row {
+            label: Label("command-11"),
+            when: |c| c.unended(Claimed::Nobodys) && c.spec != File::Damaged && c.output,
+            then: Then::Unknown("it began, and the file that says who runs it is gone"),
         },
     ],
 };
@@ -194,7 +213,11 @@ pub fn examine(env: &Env, dir: &Path) -> io::Result<(Label, Evidence)> {
         Found::Whole(Claim::Forbidden { .. }) => Claimed::Forbidden,
         Found::Whole(Claim::Shim(_)) => Claimed::AShims,
     };
+    let made = identity.is_some_and(|identity| identity.command.is_some());
+    let output = files.has_output()?;
     let conditions = Conditions {
+        made,
+        output,
         spec: File::from(&order),
         claim: claimed,
         same_boot,
@@ -249,13 +272,13 @@ mod tests {
         let mut all = Vec::new();
         for (spec, end) in files.into_iter().flat_map(|spec| files.map(|end| (spec, end))) {
             for claim in claims {
-                for bits in 0..4 {
-                    let [same_boot, alive] = [1, 2].map(|bit| bits & bit != 0);
-                    all.push(Conditions { spec, claim, same_boot, alive, end });
+                for bits in 0..16 {
+                    let [same_boot, alive, made, output] = [1, 2, 4, 8].map(|bit| bits & bit != 0);
+                    all.push(Conditions { spec, claim, same_boot, alive, made, output, end });
                 }
             }
         }
-        assert_eq!(all.len(), 144);
+        assert_eq!(all.len(), 576);
         assert_eq!(EVIDENCE.check(all), Vec::<String>::new());
     }
 }

@@ -75,6 +75,16 @@ impl<'a> Files<'a> {
         self.at(STDERR)
     }
 
+    /// Whether there are files that a shim writes before anything runs.
+    pub(super) fn has_output(&self) -> io::Result<bool> {
+        for path in [self.stdout(), self.stderr()] {
+            if self.disk.stat(&path)?.is_some() {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
     pub(super) fn order(&self) -> io::Result<Found<Order>> {
         sealed::read(self.disk, &self.at(SPEC), SPEC_BYTES_MAX)
     }
@@ -187,6 +197,11 @@ pub fn remove(env: &Env, dir: &Path) -> io::Result<()> {
 #[must_use]
 pub fn removed(name: &str) -> Option<&str> {
     name.strip_suffix(REMOVED_SUFFIX)
+}
+
+/// Removes the directory of a command for which no shim was ever made; needs no room.
+pub(super) fn discard(env: &Env, dir: &Path) -> io::Result<()> {
+    empty(env.disk.as_ref(), dir)
 }
 
 /// Removes a directory that was moved away, and its files.

@@ -10,7 +10,7 @@ use rekindle_env::{Env, durable, processes};
 
 use super::SUBCOMMAND;
 use super::adopted::Running;
-use super::files::Files;
+use super::files::{Files, discard};
 use super::records::ProcessId;
 use super::spec::{Order, Spec};
 
@@ -28,14 +28,21 @@ const TOKEN_BYTES: usize = 16;
 pub fn start(env: &Env, exe: &Path, dir: &Path, spec: &Spec) -> io::Result<Running> {
     spec.check().map_err(|what| io::Error::new(io::ErrorKind::InvalidInput, what))?;
     let token = token(env);
-    prepare(env, dir, spec, &token)?;
-    let mut child = Command::new(exe)
-        .args([SUBCOMMAND, "--token", &token, "--"])
-        .arg(dir)
-        .stdin(Stdio::piped())
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .spawn()?;
+    let made = prepare(env, dir, spec, &token).and_then(|()| {
+        let mut command = Command::new(exe);
+        command.args([SUBCOMMAND, "--token", &token, "--"]).arg(dir).stdin(Stdio::piped());
+        command.stdout(Stdio::null()).stderr(Stdio::null()).spawn()
+    });
+    let mut child = match made {
+        Ok(child) => child,
+        // It is another's, which may run.
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => return Err(error),
+        Err(error) => {
+            // Nothing was begun and nothing can: what is there takes room that others need.
+            let _ = discard(env, dir);
+            return Err(error);
+        }
+    };
     match identity_of(env, &child) {
         Ok(shim) => Running::started(env, dir, child, shim),
         Err(error) => {

@@ -322,6 +322,12 @@ impl Jobs {
         }
     }
 
+    /// Resolves when a job ends from now on, whoever ends it; for those who work on it.
+    pub async fn end_of(&self, id: JobId) -> Result<(), Error> {
+        self.core.index.listen_for(For::End(id))?.await;
+        Ok(())
+    }
+
     /// How many jobs stand where: of one type, or of all.
     pub fn counts(&self, kind: Option<&str>) -> Result<JobCounts, Error> {
         self.core.alive()?;

@@ -231,6 +231,10 @@ pub(crate) fn act(
             Ok(go_on(core, txn, token, &line, (worker, Owner::External), heartbeat, now_ms))
         }
         Action::Hold(by_ms) => {
+            if let Worker::Current(Lease { holder: Owner::External, .. }) = &worker {
+                // No executor's claim, whatever lies where executors leave their traces.
+                return Err(Stop::Refused(fenced(id)));
+            }
             next(status, Change::Heartbeat).ok_or_else(|| fenced(id))?;
             let heartbeat = Heartbeat { by_ms: Some(by_ms), progress: None };
             Ok(go_on(core, txn, token, &line, (worker, core.run.inside()), heartbeat, now_ms))

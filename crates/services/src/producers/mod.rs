@@ -94,6 +94,12 @@ impl<'a> Session<'a> {
         fingerprint: u32,
     ) -> Result<Option<Known>, Stop> {
         let Identity { producer, sequence } = identity;
+        if sequence == u64::MAX {
+            // Where items are counted up, several would end here and be taken for one.
+            return Err(Stop::Refused(Error::invalid(
+                "the sequence number of an item is above the largest, 2^64 - 2",
+            )));
+        }
         let (number, offset) = split(sequence);
         if self.loaded(producer, number).is_none() {
             self.load(txn, producer, number)?;
