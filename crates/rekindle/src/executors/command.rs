@@ -18,7 +18,7 @@ use super::evidence::{How, Left};
 use super::held::{Context, Held, PAUSE, Phase};
 use super::settings::CommandSettings;
 use super::verdict::{self, LOST, STOPPED, Server, Verdict};
-use crate::shim::{self, End, Evidence, Running};
+use crate::shim::{self, End, Evidence, Identity, Running};
 
 /// This program, whatever became of its file.
 const OWN_PROGRAM: &str = "/proc/self/exe";
@@ -105,13 +105,9 @@ pub(super) async fn resume(context: Context, left: Left) {
 /// Ends and forgets a command whose job is gone.
 async fn discard(context: &Context, dir: PathBuf, how: How) {
     let env = context.env.clone();
-    let done = blocking(move || {
-        if let How::Running(identity) = how {
-            let mut running = shim::adopt(&env, &dir, &identity)?;
-            running.kill(LOST)?;
-            running.wait()?;
-        }
-        shim::remove(&env, &dir)
+    let done = blocking(move || match how {
+        How::Running(identity) => end_and_remove(&env, &dir, &identity),
+        How::Finished(_) => shim::remove(&env, &dir),
     });
     if let Err(error) = done.await {
         tracing::error!(%error, "a command whose job is gone is left to the next start");
@@ -273,15 +269,21 @@ fn give_up(env: &Env, dir: &Path) {
         if !shim::forbid(env, dir)?
             && let Evidence::Running(identity) = shim::look(env, dir)?
         {
-            let mut running = shim::adopt(env, dir, &identity)?;
-            running.kill(LOST)?;
-            running.wait()?;
+            return end_and_remove(env, dir, &identity);
         }
         shim::remove(env, dir)
     };
     if let Err(error) = given() {
         tracing::warn!(dir = %dir.display(), %error, "the directory of a command stays");
     }
+}
+
+/// Ends a command that nobody wants, and removes its directory.
+fn end_and_remove(env: &Env, dir: &Path, identity: &Identity) -> io::Result<()> {
+    let mut running = shim::adopt(env, dir, identity)?;
+    running.kill(LOST)?;
+    running.wait()?;
+    shim::remove(env, dir)
 }
 
 /// Does what waits for the machine on a thread that may wait.

@@ -163,7 +163,7 @@ impl Layer for CommandLayer {
             match step {
                 Step::Resume(one) => left.push(*one),
                 Step::Forbid(token) => left.extend(self.forbid(token, sink)?),
-                Step::Clear(token) => self.clear(token, sink)?,
+                Step::Clear(token) => self.clear(token, sink),
             }
         }
         self.finish_removals(sink)?;
@@ -217,13 +217,13 @@ impl CommandLayer {
                 Evidence::NotStarted | Evidence::Unknown { .. } => {}
             }
         }
-        self.clear(token, env)?;
+        self.clear(token, env);
         Ok(None)
     }
 
     /// Ends what is left of a command and removes its directory. Something that does not die (it
     /// waits for a disk that hangs) keeps its directory, and the next start tries again.
-    fn clear(&self, token: Token, env: &Env) -> Result<(), Failure> {
+    fn clear(&self, token: Token, env: &Env) {
         let dir = self.dir.join(token.to_string());
         let cleared = shim::kill_orphans(env, &dir).and_then(|killed| {
             if killed > 0 {
@@ -231,12 +231,8 @@ impl CommandLayer {
             }
             shim::remove(env, &dir)
         });
-        match cleared {
-            Ok(()) => Ok(()),
-            Err(error) => {
-                tracing::error!(dir = %dir.display(), %error, "what a command left is still there");
-                Ok(())
-            }
+        if let Err(error) = cleared {
+            tracing::error!(dir = %dir.display(), %error, "what a command left is still there");
         }
     }
 
@@ -246,11 +242,8 @@ impl CommandLayer {
             let token = shim::removed(&name).and_then(|name| name.parse::<Token>().ok());
             let Some(token) = token else { continue };
             let dir = self.dir.join(token.to_string());
-            match shim::remove(env, &dir) {
-                Ok(()) => {}
-                Err(error) => {
-                    tracing::error!(dir = %dir.display(), %error, "left as it is: look into it");
-                }
+            if let Err(error) = shim::remove(env, &dir) {
+                tracing::error!(dir = %dir.display(), %error, "left as it is: look into it");
             }
         }
         Ok(())

@@ -134,15 +134,6 @@ impl Context {
     }
 }
 
-/// Whether a job is still ours.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Told {
-    /// It was acknowledged.
-    Done,
-    /// The job is somebody else's, or finished.
-    Lost,
-}
-
 /// A job that is worked on.
 #[derive(Debug)]
 pub(super) struct Held {
@@ -193,15 +184,12 @@ impl Held {
         self.ask(Done::Hold(by_ms)).await.map(drop)
     }
 
-    /// Tells what became of the job, until that is acknowledged.
-    pub(super) async fn tell(&self, verdict: &Verdict) -> Told {
+    /// Tells what became of the job, until that is acknowledged, or the job is somebody else's.
+    pub(super) async fn tell(&self, verdict: &Verdict) {
         loop {
             let error = match self.ask(verdict.done()).await {
-                Ok(_) => {
-                    self.count(verdict);
-                    return Told::Done;
-                }
-                Err(error) if is_lost(&error) => return Told::Lost,
+                Ok(_) => return self.count(verdict),
+                Err(error) if is_lost(&error) => return,
                 Err(error) => error,
             };
             tracing::warn!(token = %self.token, %error, "the end of a job is told again");
