@@ -30,6 +30,17 @@ pub struct Entry {
     pub len: u64,
 }
 
+/// Which directory one is: of all that exist at a time, no two have the same, so a copy of a
+/// directory has another, and one that is renamed keeps its own. The numbers of one that nobody
+/// uses may be given again once it was removed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Inode {
+    /// The file system.
+    pub device: u64,
+    /// Its number there.
+    pub number: u64,
+}
+
 /// An open file that can only be read.
 pub trait ReadFile: Send + Sync + Debug {
     /// Length in bytes.
@@ -102,6 +113,10 @@ pub trait ReadDisk: Send + Sync + Debug {
 
     /// The entry at `path`, `None` where nothing is there.
     fn stat(&self, path: &Path) -> io::Result<Option<Entry>>;
+
+    /// Which directory this is; `None` where nothing is there, or where directories have no such
+    /// numbers.
+    fn inode(&self, dir: &Path) -> io::Result<Option<Inode>>;
 }
 
 /// A whole disk. Nothing that it does is durable before the matching sync; `durable` has the

@@ -24,7 +24,9 @@ use std::sync::Arc;
 pub use background::in_background;
 pub use clock::{Clock, ManualClock, SystemClock};
 pub use delay::SlowSyncs;
-pub use disk::{DirectoryLock, Disk, Entry, EntryKind, LockMode, ReadDisk, ReadFile, WriteFile};
+pub use disk::{
+    DirectoryLock, Disk, Entry, EntryKind, Inode, LockMode, ReadDisk, ReadFile, WriteFile,
+};
 pub use overlay::OverlayDisk;
 pub use random::{OsRandom, Random, SeededRandom};
 pub use real::RealDisk;

@@ -17,7 +17,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use self::file::OverlayFile;
 use self::tree::Tree;
-use crate::disk::{DirectoryLock, Disk, Entry, LockMode, ReadDisk, ReadFile, WriteFile};
+use crate::disk::{DirectoryLock, Disk, Entry, Inode, LockMode, ReadDisk, ReadFile, WriteFile};
 
 /// What a dry run is told about free space, a pebibyte: changes cost memory, not disk.
 const AVAILABLE_BYTES: u64 = 1 << 50;
@@ -77,6 +77,10 @@ impl ReadDisk for OverlayDisk {
 
     fn stat(&self, path: &Path) -> io::Result<Option<Entry>> {
         self.tree().stat(path)
+    }
+
+    fn inode(&self, dir: &Path) -> io::Result<Option<Inode>> {
+        self.tree().inode(dir)
     }
 }
 

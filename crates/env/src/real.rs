@@ -14,13 +14,15 @@ use std::fs::{self, DirBuilder, File, Metadata, OpenOptions, TryLockError};
 use std::io;
 use std::num::NonZeroU64;
 use std::os::fd::AsFd;
-use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, OpenOptionsExt};
 use std::path::Path;
 
 use rustix::fs::{FallocateFlags, OFlags};
 use rustix::io::{Errno, retry_on_intr};
 
-use crate::disk::{DirectoryLock, Disk, Entry, EntryKind, LockMode, ReadDisk, ReadFile, WriteFile};
+use crate::disk::{
+    DirectoryLock, Disk, Entry, EntryKind, Inode, LockMode, ReadDisk, ReadFile, WriteFile,
+};
 
 /// The disk of this machine.
 #[derive(Clone, Copy, Debug, Default)]
@@ -166,6 +168,14 @@ impl ReadDisk for RealDisk {
             Ok(metadata) => {
                 Ok(Some(describe(path.file_name().unwrap_or(path.as_os_str()), &metadata)))
             }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn inode(&self, dir: &Path) -> io::Result<Option<Inode>> {
+        match fs::symlink_metadata(or_here(dir)) {
+            Ok(found) => Ok(Some(Inode { device: found.dev(), number: found.ino() })),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(error) => Err(error),
         }

@@ -9,7 +9,9 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use crate::disk::{DirectoryLock, Disk, Entry, EntryKind, LockMode, ReadDisk, ReadFile, WriteFile};
+use crate::disk::{
+    DirectoryLock, Disk, Entry, EntryKind, Inode, LockMode, ReadDisk, ReadFile, WriteFile,
+};
 
 /// What a name in a directory takes at most, where the directory has to grow for it.
 const NAME_BYTES: u64 = 1 << 16;
@@ -193,6 +195,10 @@ impl ReadDisk for ReservedDisk {
 
     fn stat(&self, path: &Path) -> io::Result<Option<Entry>> {
         self.inner.stat(path)
+    }
+
+    fn inode(&self, dir: &Path) -> io::Result<Option<Inode>> {
+        self.inner.inode(dir)
     }
 }
 

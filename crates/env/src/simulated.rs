@@ -32,7 +32,9 @@ use self::file::{SimulatedFile, SimulatedLock};
 use self::image::NodeId;
 use self::machine::Machine;
 use self::operation::Change;
-use crate::disk::{DirectoryLock, Disk, Entry, EntryKind, LockMode, ReadDisk, ReadFile, WriteFile};
+use crate::disk::{
+    DirectoryLock, Disk, Entry, EntryKind, Inode, LockMode, ReadDisk, ReadFile, WriteFile,
+};
 
 pub use self::fault::{Effect, Fault, FaultError, Times};
 pub use self::image::Image;
@@ -213,6 +215,11 @@ impl ReadDisk for SimulatedDisk {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(error) => Err(error),
         }
+    }
+
+    /// It has none: an image of it is the same disk.
+    fn inode(&self, _: &Path) -> io::Result<Option<Inode>> {
+        Ok(None)
     }
 }
 

@@ -9,7 +9,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use crate::disk::{DirectoryLock, Disk, Entry, LockMode, ReadDisk, ReadFile, WriteFile};
+use crate::disk::{DirectoryLock, Disk, Entry, Inode, LockMode, ReadDisk, ReadFile, WriteFile};
 
 /// A change that is about to pass.
 #[derive(Clone, Copy, Debug)]
@@ -160,6 +160,10 @@ impl ReadDisk for WatchedDisk {
 
     fn stat(&self, path: &Path) -> io::Result<Option<Entry>> {
         self.inner.stat(path)
+    }
+
+    fn inode(&self, dir: &Path) -> io::Result<Option<Inode>> {
+        self.inner.inode(dir)
     }
 }
 

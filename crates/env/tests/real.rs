@@ -6,8 +6,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rekindle_env::{
-    Clock, Disk, EntryKind, Env, LockMode, ManualClock, ReadDisk, RealDisk, SimulatedDisk,
-    SlowSyncs, SystemClock, WatchedDisk, durable,
+    Clock, Disk, EntryKind, Env, LockMode, ManualClock, OverlayDisk, ReadDisk, RealDisk,
+    SimulatedDisk, SlowSyncs, SystemClock, WatchedDisk, durable,
 };
 
 #[test]
@@ -41,6 +41,28 @@ fn only_regular_files_are_opened() {
     assert_eq!(opened.unwrap_err().kind(), ErrorKind::IsADirectory);
     assert_eq!(std::fs::read(at("target")).unwrap(), b"untouched");
     drop(socket);
+}
+
+/// A directory that is renamed is the same, and so it is through a dry run; a copy is another.
+#[test]
+fn a_directory_is_told_from_its_copy() {
+    let dir = tempfile::tempdir().unwrap();
+    let at = |name: &str| dir.path().join(name);
+    let inode = |name: &str| RealDisk.inode(&at(name)).unwrap();
+    std::fs::create_dir(at("first")).unwrap();
+    let first = inode("first").unwrap();
+    std::fs::rename(at("first"), at("renamed")).unwrap();
+    std::fs::create_dir(at("first")).unwrap();
+    assert_eq!(inode("renamed"), Some(first));
+    assert_ne!(inode("first"), Some(first));
+    assert_eq!(inode("missing"), None);
+    let overlay = OverlayDisk::new(Arc::new(RealDisk));
+    assert_eq!(overlay.inode(&at("renamed")).unwrap(), Some(first));
+    overlay.rename(&at("renamed"), &at("elsewhere")).unwrap();
+    assert_eq!(overlay.inode(&at("elsewhere")).unwrap(), Some(first));
+    overlay.create_dir(&at("new")).unwrap();
+    assert_eq!(overlay.inode(&at("new")).unwrap(), None, "it is nowhere else");
+    assert_eq!(overlay.inode(&at("missing")).unwrap(), None);
 }
 
 #[test]

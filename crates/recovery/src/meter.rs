@@ -9,7 +9,7 @@ use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use rekindle_env::{Entry, ReadDisk, ReadFile};
+use rekindle_env::{Entry, Inode, ReadDisk, ReadFile};
 
 use crate::report::Stage;
 
@@ -181,6 +181,10 @@ impl ReadDisk for MeteredDisk {
 
     fn stat(&self, path: &Path) -> io::Result<Option<Entry>> {
         self.inner.stat(path)
+    }
+
+    fn inode(&self, dir: &Path) -> io::Result<Option<Inode>> {
+        self.inner.inode(dir)
     }
 }
 

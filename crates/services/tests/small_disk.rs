@@ -5,7 +5,9 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
-use rekindle_env::{DirectoryLock, Disk, Entry, LockMode, ReadDisk, ReadFile, RealDisk, WriteFile};
+use rekindle_env::{
+    DirectoryLock, Disk, Entry, Inode, LockMode, ReadDisk, ReadFile, RealDisk, WriteFile,
+};
 
 #[derive(Debug, Default)]
 struct Book {
@@ -117,6 +119,10 @@ impl ReadDisk for SmallDisk {
 
     fn stat(&self, path: &Path) -> io::Result<Option<Entry>> {
         RealDisk.stat(path)
+    }
+
+    fn inode(&self, dir: &Path) -> io::Result<Option<Inode>> {
+        RealDisk.inode(dir)
     }
 }
 

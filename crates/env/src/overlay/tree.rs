@@ -12,7 +12,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use rustix::io::Errno;
 
 use super::file::FileState;
-use crate::disk::{Entry, EntryKind, LockMode, ReadDisk};
+use crate::disk::{Entry, EntryKind, Inode, LockMode, ReadDisk};
 use crate::locks::Locks;
 
 /// The number of a directory of one overlay.
@@ -170,6 +170,16 @@ impl Tree {
             Err(error) => return Err(error),
         };
         Ok(Some(Entry { name: found, kind: EntryKind::Directory, len: 0 }))
+    }
+
+    /// That of the directory underneath; one that is only here has none.
+    pub(super) fn inode(&mut self, dir: &Path) -> io::Result<Option<Inode>> {
+        let id = match self.walk(dir) {
+            Ok(stack) => top(&stack),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(error),
+        };
+        self.at(id).base.as_ref().map_or(Ok(None), |base| self.base.inode(base))
     }
 
     pub(super) fn lock(&mut self, dir: &Path, mode: LockMode) -> io::Result<Option<DirectoryId>> {
