@@ -11,6 +11,7 @@ use std::sync::Arc;
 
 use rekindle_database::{Database, Env, Options as DatabaseOptions};
 use rekindle_env::{Image, ManualClock, RealDisk, SeededRandom, SimulatedDisk};
+use rekindle_services::claims::Traces;
 use rekindle_services::kv::{Expect, Scope};
 use rekindle_services::queues::{Nack, NewMessage, QueueSettings, ReceiveRequest, Token};
 use rekindle_services::{Identity, Kind, Options, Services};
@@ -23,6 +24,15 @@ pub(crate) fn fixture(name: &str) -> PathBuf {
 }
 
 pub(crate) fn open(disk: &SimulatedDisk, wall_ms: u64) -> (Database, Services, Arc<ManualClock>) {
+    open_with(disk, wall_ms, Traces::new())
+}
+
+/// The same, where executors of an earlier run left something.
+pub(crate) fn open_with(
+    disk: &SimulatedDisk,
+    wall_ms: u64,
+    traces: Traces,
+) -> (Database, Services, Arc<ManualClock>) {
     let clock = Arc::new(ManualClock::new(wall_ms));
     let env = Env {
         disk: Arc::new(disk.clone()),
@@ -36,8 +46,8 @@ pub(crate) fn open(disk: &SimulatedDisk, wall_ms: u64) -> (Database, Services, A
         ..DatabaseOptions::default()
     };
     let database = Database::open_with("store", options, env).unwrap();
-    let (services, _) =
-        Services::lead(&database, Options { background: false, ..Options::default() }).unwrap();
+    let options = Options { background: false, traces, ..Options::default() };
+    let (services, _) = Services::lead(&database, options).unwrap();
     (database, services, clock)
 }
 

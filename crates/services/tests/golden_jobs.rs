@@ -45,7 +45,7 @@ fn claim(services: &Services, kind: &str) -> Claimed {
     services.jobs().claim(&request).unwrap().value.remove(0)
 }
 
-fn act(services: &Services, token: Token, done: Done<'_>) -> Result<Status, Kind> {
+pub(crate) fn act(services: &Services, token: Token, done: Done<'_>) -> Result<Status, Kind> {
     let mut results = services.jobs().done(&[(token, done)], None).unwrap().value;
     results.remove(0).map(|changed| changed.status).map_err(|error| error.kind())
 }
@@ -181,7 +181,7 @@ fn job(text: &mut String, it: &JobDetail) {
 }
 
 /// Everything that is known of jobs, types and schedules, as text.
-fn told(services: &Services) -> String {
+pub(crate) fn told(services: &Services) -> String {
     let mut text = String::new();
     for it in services.jobs().types("", 100).unwrap().0 {
         kind(&mut text, &it);

@@ -14,6 +14,7 @@ mod dead_letter;
 mod full;
 mod full_disk;
 mod golden;
+mod golden_executors;
 mod golden_jobs;
 mod identity;
 mod job_clock;

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll, Wake, Waker};
 
+use rekindle_database::Database;
 use rekindle_services::Kind;
 use rekindle_services::queues::ReceiveRequest;
 
@@ -25,14 +26,19 @@ fn poll<F: Future>(future: Pin<&mut F>, woken: &Arc<Woken>) -> Poll<F::Output> {
     future.poll(&mut Context::from_waker(&waker))
 }
 
-/// Polls to the end; without threads somebody must lead the journal meanwhile.
-pub(crate) fn finish<F: Future>(mut future: Pin<&mut F>, store: &Store) -> F::Output {
+/// Polls to the end.
+pub(crate) fn finish<F: Future>(future: Pin<&mut F>, store: &Store) -> F::Output {
+    finish_over(future, &store.database)
+}
+
+/// The same; without threads somebody must lead the journal meanwhile.
+pub(crate) fn finish_over<F: Future>(mut future: Pin<&mut F>, database: &Database) -> F::Output {
     let woken = Arc::default();
     loop {
         if let Poll::Ready(output) = poll(future.as_mut(), &woken) {
             return output;
         }
-        store.database.flush().unwrap();
+        database.flush().unwrap();
     }
 }
 
