@@ -330,7 +330,7 @@ fn settings_of_executors_are_checked_at_the_start() {
         ),
         (
             "[executors.webhook.t]\nurl = \"http://a/\"\nsecret_file = \"/dev/null\"",
-            "executors.webhook.t.secret_file: /dev/null holds no secret",
+            "executors.webhook.t.secret_file: /dev/null cannot be read: it is not a regular file",
         ),
     ] {
         let works = Works::new(text);
@@ -338,4 +338,16 @@ fn settings_of_executors_are_checked_at_the_start() {
         assert_eq!(code, exit::CONFIG, "{text}: {said}");
         assert!(said.contains(expected), "{text}: {said}");
     }
+}
+
+/// A pipe in the place of a secret, into which nobody writes, is refused and not waited for.
+#[test]
+fn a_pipe_is_no_secret() {
+    let works = Works::with(|place| {
+        let pipe = place.fifo("pipe").path();
+        format!("[executors.webhook.t]\nurl = \"http://a/\"\nsecret_file = \"{pipe}\"")
+    });
+    let (code, said) = refused(works.command());
+    assert_eq!(code, exit::CONFIG, "{said}");
+    assert!(said.contains("pipe cannot be read: it is not a regular file"), "{said}");
 }

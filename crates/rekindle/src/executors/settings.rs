@@ -5,7 +5,8 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::io::Read as _;
+use std::io::{self, Read as _};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -13,6 +14,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use rekindle_services::jobs::Claimed;
 use rekindle_services::limits::RESULT_BYTES_MAX;
+use rustix::fs::OFlags;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
@@ -227,16 +229,26 @@ fn concurrency(path: &str, value: Option<&toml::Value>) -> Result<usize, String>
     Ok(usize::try_from(count).unwrap_or(1))
 }
 
-/// The secret in a file: `whsec_` and base 64, as Standard Webhooks has it, or that without the
-/// prefix.
+/// The text of a regular file; links to one are followed (that is how secrets are mounted). Nothing
+/// else is read, because a pipe has no end as long as somebody holds it, nor does a device.
 // The file belongs to the user, not to a store, so it is not read through `env`.
 #[allow(clippy::disallowed_types, reason = "a user's file, not a part of any store")]
-fn secret(path: &Path) -> Result<Secret, String> {
+fn secret_text(path: &Path) -> io::Result<String> {
+    // Without this the open itself waits for somebody who writes into a pipe.
+    let flags = (OFlags::NONBLOCK | OFlags::NOCTTY).bits().cast_signed();
+    let file = std::fs::OpenOptions::new().read(true).custom_flags(flags).open(path)?;
+    if !file.metadata()?.is_file() {
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is not a regular file"));
+    }
     let mut text = String::new();
-    let opened = std::fs::File::open(path);
-    opened
-        .and_then(|file| file.take(SECRET_FILE_BYTES_MAX).read_to_string(&mut text))
-        .map_err(|error| format!("cannot be read: {error}"))?;
+    file.take(SECRET_FILE_BYTES_MAX).read_to_string(&mut text)?;
+    Ok(text)
+}
+
+/// The secret in a file: `whsec_` and base 64, as Standard Webhooks has it, or that without the
+/// prefix.
+fn secret(path: &Path) -> Result<Secret, String> {
+    let text = secret_text(path).map_err(|error| format!("cannot be read: {error}"))?;
     let text = text.trim();
     let coded = text.strip_prefix(SECRET_PREFIX).unwrap_or(text);
     let bytes = STANDARD.decode(coded).ok().filter(|bytes| SECRET_BYTES.contains(&bytes.len()));
@@ -244,4 +256,34 @@ fn secret(path: &Path) -> Result<Secret, String> {
         "holds no secret: it is whsec_ and 24 to 64 bytes in base 64 (openssl rand -base64 32)"
             .to_owned()
     })
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::disallowed_methods)]
+mod tests {
+    use std::os::unix::fs::symlink;
+
+    use rustix::fs::{CWD, Mode, mkfifoat};
+
+    use super::*;
+
+    #[test]
+    fn a_secret_is_read_from_a_regular_file_and_from_nothing_else() {
+        let dir = tempfile::tempdir().unwrap();
+        let at = |name: &str| dir.path().join(name);
+        let bytes = [7; 32];
+        std::fs::write(at("secret"), format!("whsec_{}\n", STANDARD.encode(bytes))).unwrap();
+        symlink(at("secret"), at("link")).unwrap();
+        for name in ["secret", "link"] {
+            assert_eq!(secret(&at(name)).unwrap().0, bytes, "{name}");
+        }
+        mkfifoat(CWD, at("pipe"), Mode::RWXU).unwrap();
+        for path in [at("pipe"), "/dev/zero".into(), dir.path().to_owned()] {
+            let error = secret(&path).unwrap_err();
+            assert_eq!(error, "cannot be read: it is not a regular file", "{}", path.display());
+        }
+        std::fs::write(at("short"), "whsec_AAAA").unwrap();
+        assert!(secret(&at("short")).unwrap_err().starts_with("holds no secret"));
+        assert!(secret(&at("missing")).unwrap_err().starts_with("cannot be read"));
+    }
 }
