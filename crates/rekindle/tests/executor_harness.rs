@@ -7,7 +7,27 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use super::harness::{self, DEADLINE, Server, ask, rekindle};
-use super::shim_harness::Place;
+use super::shim_harness::{Fifo, Place};
+
+/// A command that says its number, and goes on when it is told to.
+const TOLD: &str = r#"
+[executors.command.t]
+argv = ["sh", "-c", "echo $$ > '{up}'; read line < '{down}'; eval $line"]
+time_limit = "60s"
+"#;
+
+/// A server with it, and the pipes to talk to it.
+pub fn told_works() -> (Works, Fifo, Fifo) {
+    let mut fifos = None;
+    let works = Works::with(|place| {
+        let (up, down) = (place.fifo("up"), place.fifo("down"));
+        let text = TOLD.replace("{up}", &up.path()).replace("{down}", &down.path());
+        fifos = Some((up, down));
+        text
+    });
+    let (up, down) = fifos.unwrap();
+    (works, up, down)
+}
 
 /// A store, a configuration, and the server between them when there is one.
 pub struct Works {
@@ -38,6 +58,21 @@ impl Works {
     pub fn command(&self) -> Command {
         let config = self.place.at("rekindle.toml").display().to_string();
         harness::serve(&self.data(), &["--config", &config])
+    }
+
+    /// A copy of the store as it is now (`cp -a`), with other executors.
+    pub fn copied(&self, executors: &str) -> Self {
+        let copy = Self::new(executors);
+        harness::copy(&self.data(), &copy.data());
+        copy
+    }
+
+    /// The same store elsewhere, with the same executors; no server may be at it.
+    pub fn moved(&self) -> Self {
+        let executors = std::fs::read_to_string(self.place.at("rekindle.toml")).unwrap();
+        let there = Self::new(&executors);
+        std::fs::rename(self.data(), there.data()).unwrap();
+        there
     }
 
     pub fn start(&self) -> Server {

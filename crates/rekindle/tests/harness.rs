@@ -43,6 +43,12 @@ pub fn serve(data: &Path, more: &[&str]) -> Command {
     command
 }
 
+/// Copies a directory with everything in it, as an administrator does.
+pub fn copy(from: &Path, to: &Path) {
+    let copied = Command::new("cp").arg("-a").args([from, to]).status().unwrap();
+    assert!(copied.success());
+}
+
 /// Runs a start that must be refused; gives its exit code and what it said.
 pub fn refused(mut command: Command) -> (i32, String) {
     let child = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();

@@ -8,30 +8,10 @@ use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 
 use super::executor_harness::{
-    Works, causes, eventually, finished, hurry, show, submit, told, until,
+    Works, causes, eventually, finished, hurry, show, submit, told, told_works, until,
 };
 use super::harness::{self, ask, post, refused, wait};
-use super::shim_harness::{Fifo, Watched};
-
-/// A command that says its number, and goes on when it is told to.
-const TOLD: &str = r#"
-[executors.command.t]
-argv = ["sh", "-c", "echo $$ > '{up}'; read line < '{down}'; eval $line"]
-time_limit = "60s"
-"#;
-
-/// A server with it, and the pipes to talk to it.
-fn told_works() -> (Works, Fifo, Fifo) {
-    let mut fifos = None;
-    let works = Works::with(|place| {
-        let (up, down) = (place.fifo("up"), place.fifo("down"));
-        let text = TOLD.replace("{up}", &up.path()).replace("{down}", &down.path());
-        fifos = Some((up, down));
-        text
-    });
-    let (up, down) = fifos.unwrap();
-    (works, up, down)
-}
+use super::shim_harness::Watched;
 
 fn error(job: &Value) -> &str {
     job["last_error"].as_str().unwrap_or_else(|| panic!("{job}"))

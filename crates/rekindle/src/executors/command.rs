@@ -206,7 +206,9 @@ async fn readable(descriptor: OwnedFd) {
 async fn finish(held: Held, dir: PathBuf, evidence: Evidence, server: Server) {
     let verdict = match evidence {
         Evidence::Finished(end) => of_end(&held.context, &dir, end, server).await,
-        Evidence::Unknown { why } => verdict::of_unknown(&why, server != Server::Same),
+        Evidence::Unknown { why } | Evidence::Elsewhere { why } => {
+            verdict::of_unknown(&why, server != Server::Same)
+        }
         Evidence::NotStarted if is_gone(&held.context, &dir) => {
             Verdict::WorkerDied("the directory of the command is gone".to_owned())
         }

@@ -60,6 +60,8 @@ pub enum Step {
     Resume(Box<Left>),
     /// It never began, and never will.
     Forbid(Token),
+    /// It is another directory's: only this copy of its records goes.
+    Forget(Token),
     /// Nobody knows how it ended: what is left of it is ended.
     Clear(Token),
 }
@@ -71,7 +73,7 @@ pub fn traces(found: &[Found]) -> Traces {
         let trace = match found.evidence {
             Evidence::Running(_) | Evidence::Finished(_) => Trace::Survives,
             Evidence::NotStarted => Trace::Unbegun,
-            Evidence::Unknown { .. } => return None,
+            Evidence::Unknown { .. } | Evidence::Elsewhere { .. } => return None,
         };
         Some((found.token, trace))
     };
@@ -105,7 +107,9 @@ impl Layer for CommandLayer {
     /// is told by its place, because its files go.
     fn validate(&self, pieces: Vec<Found>) -> (Vec<Found>, Vec<Finding>) {
         let unknown = |found: &Found| {
-            let Evidence::Unknown { why } = &found.evidence else { return None };
+            let (Evidence::Unknown { why } | Evidence::Elsewhere { why }) = &found.evidence else {
+                return None;
+            };
             let file = format!("{DIRECTORY}/{}", found.token);
             Some(Finding {
                 label: found.label,
@@ -139,6 +143,10 @@ impl Layer for CommandLayer {
                     let detail = "they were not begun, and are given up";
                     (ActionKind::Reclaim, detail, Step::Forbid(token))
                 }
+                Evidence::Elsewhere { .. } => {
+                    let detail = "they may run elsewhere, and are left alone";
+                    (ActionKind::Reclaim, detail, Step::Forget(token))
+                }
                 Evidence::Unknown { .. } => {
                     let detail = "how far they came is unknown; what is left of them is ended";
                     (ActionKind::Reclaim, detail, Step::Clear(token))
@@ -163,6 +171,7 @@ impl Layer for CommandLayer {
             match step {
                 Step::Resume(one) => left.push(*one),
                 Step::Forbid(token) => left.extend(self.forbid(token, sink)?),
+                Step::Forget(token) => self.forget(token, sink),
                 Step::Clear(token) => self.clear(token, sink),
             }
         }
@@ -214,7 +223,7 @@ impl CommandLayer {
                 Evidence::Finished(end) => {
                     return Ok(Some(Left { token, how: How::Finished(end) }));
                 }
-                Evidence::NotStarted | Evidence::Unknown { .. } => {}
+                Evidence::NotStarted | Evidence::Elsewhere { .. } | Evidence::Unknown { .. } => {}
             }
         }
         self.clear(token, env);
@@ -233,6 +242,15 @@ impl CommandLayer {
         });
         if let Err(error) = cleared {
             tracing::error!(dir = %dir.display(), %error, "what a command left is still there");
+        }
+    }
+
+    /// Removes the copy of what another directory says of its command.
+    fn forget(&self, token: Token, env: &Env) {
+        let dir = self.dir.join(token.to_string());
+        tracing::warn!(dir = %dir.display(), "a copy of a command's records is removed");
+        if let Err(error) = shim::remove(env, &dir) {
+            tracing::error!(dir = %dir.display(), %error, "left as it is: look into it");
         }
     }
 

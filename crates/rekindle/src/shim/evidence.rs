@@ -12,6 +12,7 @@ use rekindle_env::Env;
 use rekindle_env::processes;
 use rekindle_recovery::{Label, Row, Table};
 
+use super::directory::is_copied;
 use super::files::Files;
 use super::records::{Claim, End, Identity, ProcessId};
 use super::sealed::Found;
@@ -25,6 +26,12 @@ pub enum Evidence {
     Running(Identity),
     /// It ended like this, and nothing of it runs.
     Finished(End),
+    /// It is another directory's, of which this one is a copy: it may run there, and is none of
+    /// ours. It is neither taken over nor ended.
+    Elsewhere {
+        /// What says so.
+        why: Why,
+    },
     /// It may have run, to an end or not.
     Unknown {
         /// Why nobody knows.
@@ -32,7 +39,7 @@ pub enum Evidence {
     },
 }
 
-/// Why the end of a command is unknown.
+/// Why nobody here knows the end of a command.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Why {
     /// The situation (docs/recovery.md).
@@ -89,18 +96,27 @@ struct Conditions {
     made: bool,
     /// There are files that a shim writes.
     output: bool,
+    /// Who runs it, or what it is, was written down in another directory.
+    copied: bool,
     /// `end.json`.
     end: File,
 }
 
 impl Conditions {
+    /// Nothing is known of its end, and it is this directory's.
     fn unended(&self, claim: Claimed) -> bool {
-        self.end == File::Absent && self.claim == claim
+        self.end == File::Absent && self.claim == claim && !self.is_elsewhere()
     }
 
     /// Its shim lives.
     fn runs(&self) -> bool {
         self.claim == Claimed::AShims && self.same_boot && self.alive
+    }
+
+    /// What became of it is another directory's to tell. An end is whose it may be, and nobody runs
+    /// what was given up.
+    fn is_elsewhere(&self) -> bool {
+        self.copied && self.end != File::Whole && self.claim != Claimed::Forbidden
     }
 }
 
@@ -110,6 +126,7 @@ enum Then {
     Running,
     Finished,
     Unknown(&'static str),
+    Elsewhere(&'static str),
 }
 
 const EVIDENCE: Table<Conditions, Then> = Table {
@@ -126,7 +143,7 @@ const EVIDENCE: Table<Conditions, Then> = Table {
         },
         Row {
             label: Label("command-3"),
-            when: |c| c.end != File::Whole && c.runs(),
+            when: |c| c.end != File::Whole && c.runs() && !c.is_elsewhere(),
             then: Then::Running,
         },
         Row { label: Label("command-4"), when: |c| c.end == File::Whole, then: Then::Finished },
@@ -142,7 +159,7 @@ const EVIDENCE: Table<Conditions, Then> = Table {
         },
         Row {
             label: Label("command-7"),
-            when: |c| c.end == File::Damaged && !c.runs(),
+            when: |c| c.end == File::Damaged && !c.runs() && !c.is_elsewhere(),
             then: Then::Unknown("it ended, and the file that says how is damaged"),
         },
         Row {
@@ -164,6 +181,11 @@ const EVIDENCE: Table<Conditions, Then> = Table {
             label: Label("command-11"),
             when: |c| c.unended(Claimed::Nobodys) && c.spec != File::Damaged && c.output,
             then: Then::Unknown("it began, and the file that says who runs it is gone"),
+        },
+        Row {
+            label: Label("command-12"),
+            when: Conditions::is_elsewhere,
+            then: Then::Elsewhere("this is a copy, and the command is that of another directory"),
         },
     ],
 };
@@ -214,10 +236,10 @@ pub fn examine(env: &Env, dir: &Path) -> io::Result<(Label, Evidence)> {
         Found::Whole(Claim::Shim(_)) => Claimed::AShims,
     };
     let made = identity.is_some_and(|identity| identity.command.is_some());
-    let output = files.has_output()?;
     let conditions = Conditions {
         made,
-        output,
+        output: files.has_output()?,
+        copied: is_copied(env, dir, &claim, &order)?,
         spec: File::from(&order),
         claim: claimed,
         same_boot,
@@ -229,6 +251,15 @@ pub fn examine(env: &Env, dir: &Path) -> io::Result<(Label, Evidence)> {
         (Then::NotStarted, ..) => Evidence::NotStarted,
         (Then::Finished, Found::Whole(end), _) => Evidence::Finished(end),
         (Then::Running, _, Found::Whole(Claim::Shim(identity))) => Evidence::Running(identity),
+        (Then::Elsewhere(text), _, claim) => {
+            let runner = match claim {
+                Found::Whole(Claim::Shim(identity)) if alive => {
+                    format!(", where it runs (its shim is process {})", identity.shim.pid)
+                }
+                _ => String::new(),
+            };
+            Evidence::Elsewhere { why: Why { label: row.label, text: format!("{text}{runner}") } }
+        }
         (Then::Unknown(text), end, claim) => {
             let details = [detail(&end), detail(&claim), detail(&order)].concat();
             Evidence::Unknown { why: Why { label: row.label, text: format!("{text}{details}") } }
@@ -252,11 +283,14 @@ pub(super) fn lives(env: &Env, id: ProcessId) -> io::Result<bool> {
     Ok(process.is_some_and(|process| ProcessId::from(process) == id && !process.ended))
 }
 
-/// Whether the shim of this directory lives, as far as the directory names one.
+/// Whether the shim of this directory lives, as far as the directory names one of its own.
 pub(super) fn shim_lives(env: &Env, dir: &Path) -> io::Result<bool> {
-    let Found::Whole(Claim::Shim(identity)) = Files::new(env, dir).claim()? else {
+    let files = Files::new(env, dir);
+    let claim = files.claim()?;
+    if is_copied(env, dir, &claim, &files.order()?)? {
         return Ok(false);
-    };
+    }
+    let Found::Whole(Claim::Shim(identity)) = claim else { return Ok(false) };
     let boot_id = processes::boot_id(env.disk.as_ref())?;
     Ok(boot_id == identity.boot_id && lives(env, identity.shim)?)
 }
@@ -272,13 +306,22 @@ mod tests {
         let mut all = Vec::new();
         for (spec, end) in files.into_iter().flat_map(|spec| files.map(|end| (spec, end))) {
             for claim in claims {
-                for bits in 0..16 {
-                    let [same_boot, alive, made, output] = [1, 2, 4, 8].map(|bit| bits & bit != 0);
-                    all.push(Conditions { spec, claim, same_boot, alive, made, output, end });
+                for bits in 0..32 {
+                    let is = |bit| bits & bit != 0;
+                    all.push(Conditions {
+                        spec,
+                        claim,
+                        same_boot: is(1),
+                        alive: is(2),
+                        made: is(4),
+                        output: is(8),
+                        copied: is(16),
+                        end,
+                    });
                 }
             }
         }
-        assert_eq!(all.len(), 576);
+        assert_eq!(all.len(), 1_152);
         assert_eq!(EVIDENCE.check(all), Vec::<String>::new());
     }
 }

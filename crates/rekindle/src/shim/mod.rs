@@ -16,6 +16,7 @@
 //! gain members.
 
 mod adopted;
+mod directory;
 mod evidence;
 mod files;
 mod handle;
@@ -30,6 +31,7 @@ mod supervisor;
 mod watch;
 
 pub use adopted::{Running, adopt};
+pub use directory::DirectoryId;
 pub use evidence::{Evidence, Why, examine, look};
 pub use files::{Output, forbid, output, remove, removed};
 pub use orphans::kill_orphans;

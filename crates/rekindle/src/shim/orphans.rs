@@ -1,9 +1,10 @@
 //! Ending what a command left behind, wherever it hides.
 //!
-//! Invariants: nothing is killed but a process that is proved to be of the command: it carries the
-//! command's word in its environment, or is in the shim's session while the shim's number is still
-//! its own, or descends from such a one, or descends from the shim that asks; this process is never
-//! among them; every search has a bound in time.
+//! Invariants: nothing is killed of a command that is another directory's, and nothing else but a
+//! process that is proved to be of the command: it carries the command's word in its environment,
+//! or is in the shim's session while the shim's number is still its own, or descends from such a
+//! one, or descends from the shim that asks; this process is never among them; every search has a
+//! bound in time.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
@@ -14,6 +15,7 @@ use rekindle_env::{Env, ReadDisk};
 use rustix::process::Signal;
 
 use super::TOKEN_VARIABLE;
+use super::directory::is_copied;
 use super::evidence::shim_lives;
 use super::files::Files;
 use super::handle::Handle;
@@ -66,13 +68,18 @@ pub fn kill_orphans(env: &Env, dir: &Path) -> io::Result<usize> {
     }
 }
 
-/// Whom to look for; nobody where nothing was started, or the machine was started anew since.
+/// Whom to look for; nobody where nothing was started, where the command is another directory's, or
+/// where the machine was started anew since.
 fn target(env: &Env, dir: &Path) -> io::Result<Option<Target>> {
     let disk = env.disk.as_ref();
     let files = Files::new(env, dir);
     let of =
         |token: &str, session| Some(Target { entry: format!("{TOKEN_VARIABLE}={token}"), session });
-    match (files.claim()?, files.order()?) {
+    let (claim, order) = (files.claim()?, files.order()?);
+    if is_copied(env, dir, &claim, &order)? {
+        return Ok(None);
+    }
+    match (claim, order) {
         (Found::Whole(Claim::Shim(identity)), _) => {
             if processes::boot_id(disk)? != identity.boot_id {
                 return Ok(None);

@@ -8,6 +8,8 @@ use serde::{Deserialize, Serialize};
 
 use rekindle_env::processes::Process;
 
+use super::directory::DirectoryId;
+
 /// A process, told apart from every other that has or had its number since the machine started.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ProcessId {
@@ -37,6 +39,9 @@ pub struct Identity {
     pub command: Option<ProcessId>,
     /// When the shim began.
     pub started_boot_ms: u64,
+    /// The directory that it writes into: the command is of this one, and of no copy.
+    #[serde(default)]
+    pub directory: Option<DirectoryId>,
 }
 
 /// What lies in `identity.json`: whoever is first decides whether the command runs.

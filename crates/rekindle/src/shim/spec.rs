@@ -9,6 +9,8 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::directory::DirectoryId;
+
 /// How long a command has after SIGTERM before SIGKILL, unless it is said otherwise.
 pub const GRACE: Duration = Duration::from_secs(5);
 
@@ -116,6 +118,9 @@ pub(super) struct Order {
     pub(super) token: String,
     /// The process that asked for it.
     pub(super) server_pid: u32,
+    /// The directory that this was written into: a copy of it asks for nothing.
+    #[serde(default)]
+    pub(super) directory: Option<DirectoryId>,
     /// What is asked for.
     pub(super) spec: Spec,
 }

@@ -10,6 +10,7 @@ use rekindle_env::{Env, durable, processes};
 
 use super::SUBCOMMAND;
 use super::adopted::Running;
+use super::directory::DirectoryId;
 use super::files::{Files, discard};
 use super::records::ProcessId;
 use super::spec::{Order, Spec};
@@ -67,6 +68,7 @@ fn prepare(env: &Env, dir: &Path, spec: &Spec, token: &str) -> io::Result<()> {
     let order = Order {
         token: token.to_owned(),
         server_pid: std::process::id(),
+        directory: DirectoryId::of(env, dir)?,
         spec: Spec { payload: Vec::new(), ..spec.clone() },
     };
     files.write_order(&order)

@@ -19,6 +19,7 @@ use rekindle_recovery::exit;
 use rustix::process::{getpid, set_child_subreaper, setsid};
 
 use super::SUBCOMMAND;
+use super::directory::DirectoryId;
 use super::files::Files;
 use super::orphans::kill_descendants;
 use super::pipes::{Capture, Feed};
@@ -29,6 +30,9 @@ use super::watch::{Ears, Ending, Server, Signals, Streams, Watch};
 
 /// This program, whatever became of its file.
 const OWN_PROGRAM: &str = "/proc/self/exe";
+
+/// The directory of the command, once the shim is in it.
+const HERE: &str = ".";
 
 /// Exit code of a command that the machine did not let the shim start.
 const NOT_STARTED: i32 = 126;
@@ -70,7 +74,7 @@ fn run(env: &Env, dir: &Path, token: &str) -> io::Result<()> {
     if ears.server.gone_boot_ms().is_some() {
         return Ok(());
     }
-    let identity = own_identity(env, token)?;
+    let identity = own_identity(env, dir, token)?;
     if !files.publish(&Claim::Shim(identity.clone()))? {
         return Ok(());
     }
@@ -78,24 +82,29 @@ fn run(env: &Env, dir: &Path, token: &str) -> io::Result<()> {
         let child = second_stage(dir, token)?;
         Ok((outputs, child))
     });
-    let end = match begun {
-        Err(error) => not_started(env, &order, &error, &ears.server),
-        Ok((outputs, child)) => {
-            let (stage, watch) = watch(env, &files, &order, child, outputs, ears)?;
-            files.write_claim(&Claim::Shim(Identity { command: Some(stage), ..identity }))?;
-            end(&files, &order, watch.run()?)?
+    let (outputs, child) = match begun {
+        Ok(begun) => begun,
+        Err(error) => {
+            return files.write_end(&not_started(env, &order, &error, &ears.server));
         }
     };
-    files.write_end(&end)
+    // From now on it is this directory, wherever it is moved to and whatever is put in its place.
+    // Not before: the command begins where the server is.
+    std::env::set_current_dir(dir)?;
+    let files = Files::new(env, Path::new(HERE));
+    let (stage, watch) = watch(env, &files, &order, child, outputs, ears)?;
+    files.write_claim(&Claim::Shim(Identity { command: Some(stage), ..identity }))?;
+    files.write_end(&end(&files, &order, watch.run()?)?)
 }
 
-fn own_identity(env: &Env, token: &str) -> io::Result<Identity> {
+fn own_identity(env: &Env, dir: &Path, token: &str) -> io::Result<Identity> {
     let disk = env.disk.as_ref();
     Ok(Identity {
         token: token.to_owned(),
         boot_id: processes::boot_id(disk)?,
         shim: identity_of(env, std::process::id())?,
         command: None,
+        directory: DirectoryId::of(env, dir)?,
         started_boot_ms: env.clock.boot_ms(),
     })
 }
