@@ -84,6 +84,14 @@ pub enum EngineError {
     /// The disk refused.
     #[error("{0}")]
     Io(String),
+    /// What lies on disk is not what was written.
+    #[error("{place} is damaged: {found}")]
+    Corrupt {
+        /// Which file or folder.
+        place: String,
+        /// What was found.
+        found: String,
+    },
 }
 
 /// Versioned, sorted keyspaces. Readers never wait for writers longer than one bounded batch.
@@ -103,9 +111,8 @@ pub trait Engine: Send + Sync {
     /// Where it stands.
     fn mark(&self) -> Mark;
 
-    /// The newest value of a key at or below version `at`; a deletion answers `value: None` with
-    /// its version while it is remembered: certainly while its version is above the floor. Deleting
-    /// what is not there need not be remembered.
+    /// The newest value of a key at or below version `at`. A deletion answers `value: None` with its
+    /// version where the engine remembers it, and `None` where it does not.
     fn get(
         &self,
         keyspace: KeyspaceId,
@@ -148,4 +155,10 @@ pub trait Engine: Send + Sync {
     /// A hash over keyspace, key, version and value of all live rows in order (XXH3, 128 bits, over
     /// the row encoding of docs/format.md). Equal states on any engine have equal hashes.
     fn state_hash(&self) -> u128;
+
+    /// Why nothing can be applied any more, if so: what was handed to [`Engine::apply`] since is
+    /// missing. The state stays as it was before.
+    fn failed(&self) -> Option<String> {
+        None
+    }
 }

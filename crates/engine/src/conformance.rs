@@ -238,8 +238,7 @@ impl Run<'_> {
             (Past::Deleted(version), Some((found, None))) if (version..=at).contains(&found) => {
                 Ok(())
             }
-            (Past::Deleted(version), None) if version <= self.model.floor => Ok(()),
-            (Past::Never, None) => Ok(()),
+            (Past::Deleted(_) | Past::Never, None) => Ok(()),
             (Past::Never, Some((found, None))) if found <= at => Ok(()),
             (expected, found) => Err(format!("{}: {expected:?}, not {found:?}", what())),
         }

@@ -1,4 +1,5 @@
-//! Sorted keyspaces at a position: the trait [`Engine`], the memory engine, its checkpoints.
+//! Sorted keyspaces at a position: the trait [`Engine`], the memory engine with its checkpoints, and
+//! the lsm engine for state larger than memory.
 //!
 //! Invariants: an engine holds only what the journal resolved; it flushes nothing above durable;
 //! applying a batch at or below the applied position changes nothing.
@@ -6,9 +7,11 @@
 mod api;
 pub mod checkpoint;
 pub mod conformance;
+pub mod lsm;
 mod memory;
 pub mod recovery;
 mod row;
 
 pub use api::{Engine, EngineError, KeyspaceId, Mark, Operation, Row, Versioned};
+pub use lsm::{LsmEngine, LsmOptions};
 pub use memory::{Frozen, MemoryEngine};

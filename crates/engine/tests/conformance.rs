@@ -10,7 +10,7 @@ fn the_memory_engine_conforms() {
     conformance::run(|| Box::new(MemoryEngine::new()));
 }
 
-fn keyspace() -> impl Strategy<Value = u16> {
+pub(crate) fn keyspace() -> impl Strategy<Value = u16> {
     prop_oneof![9 => Just(1_u16), 1 => Just(0_u16), 1 => Just(u16::MAX)]
 }
 
@@ -30,7 +30,7 @@ fn change() -> impl Strategy<Value = Change> {
     ]
 }
 
-fn step() -> impl Strategy<Value = Step> {
+pub(crate) fn step() -> impl Strategy<Value = Step> {
     let changes = || proptest::collection::vec(change(), 0..5);
     prop_oneof![
         10 => (changes(), any::<bool>())

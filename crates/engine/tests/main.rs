@@ -12,6 +12,7 @@ mod conformance;
 mod crash;
 mod damage;
 mod golden;
+mod lsm;
 mod memory;
 mod recovery;
 mod support;

@@ -1,0 +1,331 @@
+//! The lsm engine: state larger than memory, on the crate `lsm-tree`, which has no log of its own.
+//!
+//! Our journal is its log and our version makes its sequence numbers. All keyspaces lie in one tree; a key
+//! is the keyspace, 2 bytes big-endian, and the key; a value is the version that wrote it, 8 bytes
+//! little-endian, and the bytes (the crate sets the sequence numbers of old rows to zero). One more
+//! row, under a key that no keyspace has, says where the engine stands ([`row`]).
+//!
+//! Writes go to a memtable. [`LsmEngine::seal`] closes it between two records and puts the mark into
+//! it; [`LsmEngine::flush`] writes it out with one change of the crate's manifest. So a start finds
+//! exactly the state at one mark, and the journal behind the mark is replayed into a new memtable.
+//!
+//! What the crate promises, and what it does not, is in docs/decisions/0029. Invariants: nothing is
+//! sealed above the durable position (the caller syncs first); an error after which the manifest on
+//! disk may not be the one in memory ends all writing ([`Engine::failed`]).
+
+mod flush;
+mod past;
+mod read;
+mod row;
+mod tables;
+
+use std::collections::VecDeque;
+use std::ops::Bound;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+
+use lsm_tree::{
+    AbstractTree, AnyTree, Cache, Config, DescriptorTable, Guard, Memtable, SequenceNumberCounter,
+};
+use rekindle_env::ReadDisk;
+
+use crate::api::{Engine, EngineError, KeyspaceId, Mark, Operation, Row, Versioned};
+use past::Past;
+use row::Stand;
+
+/// The folder of an engine with files of its own, inside the shard.
+pub const FOLDER: &str = "engine";
+
+/// What a row of a memtable costs beside its bytes, about.
+const ROW_OVERHEAD: u64 = 96;
+
+/// Files that are kept open.
+const OPEN_FILES: usize = 512;
+
+/// How large the parts of it may be in memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LsmOptions {
+    /// A memtable of this size is due to be flushed, bytes.
+    pub memtable_bytes: u64,
+    /// Blocks of files that are kept, bytes.
+    pub cache_bytes: u64,
+}
+
+impl Default for LsmOptions {
+    fn default() -> Self {
+        Self { memtable_bytes: 64 << 20, cache_bytes: 256 << 20 }
+    }
+}
+
+/// Sorted keyspaces in files.
+pub struct LsmEngine {
+    tree: AnyTree,
+    dir: PathBuf,
+    disk: Arc<dyn ReadDisk>,
+    options: LsmOptions,
+    /// The crate tags its manifests with numbers from here ([`row::number`]).
+    tags: SequenceNumberCounter,
+    /// Where it stands; also: one writer at a time.
+    writer: Mutex<Mark>,
+    mark: Mutex<Mark>,
+    visible: AtomicU64,
+    past: Mutex<Past>,
+    sealed: Mutex<VecDeque<Sealed>>,
+    /// Held by whoever flushes.
+    flushing: Mutex<()>,
+    /// The last stand that was sealed and the last that lasts.
+    stands: Mutex<Stands>,
+    memtable_bytes: AtomicU64,
+    sealed_bytes: AtomicU64,
+    disk_bytes: AtomicU64,
+    flushed_bytes: AtomicU64,
+    failed: OnceLock<String>,
+}
+
+/// A memtable that takes no more rows.
+struct Sealed {
+    memtable: Arc<Memtable>,
+    stand: Stand,
+    bytes: u64,
+}
+
+#[derive(Clone, Copy, Default)]
+struct Stands {
+    sealed: Stand,
+    flushed: Stand,
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl std::fmt::Debug for LsmEngine {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("LsmEngine").field("dir", &self.dir).finish_non_exhaustive()
+    }
+}
+
+impl LsmEngine {
+    /// Opens the engine in this folder, which is made where it is missing; files that the crate's
+    /// manifest does not name are removed. `disk` reads the same folder.
+    ///
+    /// # Errors
+    /// `Io` when the disk refused, `Corrupt` when the manifest, or what it names, is not what was
+    /// written.
+    pub fn open(
+        dir: impl Into<PathBuf>,
+        disk: Arc<dyn ReadDisk>,
+        options: LsmOptions,
+    ) -> Result<Self, EngineError> {
+        let dir = dir.into();
+        tables::check_manifest(&*disk, &dir)?;
+        let tags = SequenceNumberCounter::default();
+        let config = Config::new(&dir, tags.clone(), SequenceNumberCounter::default())
+            .use_cache(Arc::new(Cache::with_capacity_bytes(options.cache_bytes)))
+            .use_descriptor_table(Some(Arc::new(DescriptorTable::new(OPEN_FILES))));
+        let tree = config.open().map_err(|error| tables::refused(&dir, "open", error))?;
+        let stand = match tree.get(row::STAND_KEY, u64::MAX) {
+            Ok(Some(value)) => Stand::decode(&value).ok_or_else(|| EngineError::Corrupt {
+                place: dir.display().to_string(),
+                found: "a mark that is none".to_owned(),
+            })?,
+            Ok(None) => Stand::default(),
+            Err(error) => return Err(tables::refused(&dir, "read the mark", error)),
+        };
+        let engine = Self {
+            disk_bytes: AtomicU64::new(tree.disk_space()),
+            tree,
+            dir,
+            disk,
+            options,
+            tags,
+            writer: Mutex::new(stand.mark),
+            mark: Mutex::new(stand.mark),
+            visible: AtomicU64::new(stand.mark.version),
+            past: Mutex::new(Past::new(stand.mark.version)),
+            sealed: Mutex::default(),
+            flushing: Mutex::default(),
+            stands: Mutex::new(Stands { sealed: stand, flushed: stand }),
+            memtable_bytes: AtomicU64::new(0),
+            sealed_bytes: AtomicU64::new(0),
+            flushed_bytes: AtomicU64::new(0),
+            failed: OnceLock::new(),
+        };
+        Ok(engine)
+    }
+
+    /// The state that lasts: where it stands, and where replay on top of it begins (0: nothing was
+    /// ever flushed, replay begins at 1).
+    #[must_use]
+    pub fn flushed(&self) -> (Mark, u64) {
+        let flushed = lock(&self.stands).flushed;
+        (flushed.mark, flushed.replay_from)
+    }
+
+    /// Bytes in memory that are not yet flushed, about.
+    #[must_use]
+    pub fn unflushed_bytes(&self) -> u64 {
+        self.memtable_bytes.load(Ordering::Relaxed) + self.sealed_bytes.load(Ordering::Relaxed)
+    }
+
+    /// Whether the memtable is as large as it should become.
+    #[must_use]
+    pub fn is_flush_due(&self) -> bool {
+        self.memtable_bytes.load(Ordering::Relaxed) >= self.options.memtable_bytes
+    }
+
+    /// Bytes of its files.
+    #[must_use]
+    pub fn disk_bytes(&self) -> u64 {
+        self.disk_bytes.load(Ordering::Relaxed)
+    }
+
+    /// Bytes of rows that were written out since it was opened, without what compaction wrote.
+    #[must_use]
+    pub fn flushed_bytes(&self) -> u64 {
+        self.flushed_bytes.load(Ordering::Relaxed)
+    }
+
+    /// Notes that writing is over.
+    fn fail(&self, reason: String) -> EngineError {
+        let reason = self.failed.get_or_init(|| reason).clone();
+        EngineError::Io(reason)
+    }
+
+    fn put(&self, keyspace: KeyspaceId, key: &[u8], value: &[u8], version: u64) -> u64 {
+        let key = row::key(keyspace, key);
+        self.tree.insert(key, row::value(version, value), row::number(version)).0 + ROW_OVERHEAD
+    }
+
+    fn delete(&self, keyspace: KeyspaceId, key: &[u8], version: u64) -> u64 {
+        self.tree.remove(row::key(keyspace, key), row::number(version)).0 + ROW_OVERHEAD
+    }
+
+    fn delete_range(
+        &self,
+        keyspace: KeyspaceId,
+        range: (&[u8], &[u8]),
+        version: u64,
+    ) -> Result<u64, EngineError> {
+        let mut bytes = 0;
+        let range = row::removed(keyspace, range);
+        for found in self.tree.range(range, row::below(version), None) {
+            let key = found.key().map_err(|error| self.unreadable(&error))?;
+            bytes += self.tree.remove(key, row::number(version)).0 + ROW_OVERHEAD;
+        }
+        Ok(bytes)
+    }
+
+    fn change(&self, operation: Operation<'_>, version: u64) -> Result<u64, EngineError> {
+        Ok(match operation {
+            Operation::Put { keyspace, key, value } => self.put(keyspace, key, value, version),
+            Operation::Delete { keyspace, key } => self.delete(keyspace, key, version),
+            Operation::DeleteRange { keyspace, start, end } => {
+                self.delete_range(keyspace, (start, end), version)?
+            }
+        })
+    }
+
+    /// Shows what was applied.
+    fn publish(&self, mark: Mark) {
+        *lock(&self.mark) = mark;
+        self.visible.store(mark.version, Ordering::Release);
+    }
+}
+
+impl Engine for LsmEngine {
+    fn apply(&self, mark: Mark, operations: &mut dyn Iterator<Item = Operation<'_>>) {
+        let mut writer = lock(&self.writer);
+        if mark.version <= writer.version || self.failed.get().is_some() {
+            return;
+        }
+        assert!(mark.position >= writer.position, "positions rise");
+        let mut bytes = 0;
+        for operation in operations {
+            match self.change(operation, mark.version) {
+                Ok(added) => bytes += added,
+                Err(error) => {
+                    // A part of it lies in the memtable, above everything that can be read; the
+                    // memtable goes with the process.
+                    self.fail(format!("applying version {}: {error}", mark.version));
+                    return;
+                }
+            }
+        }
+        self.memtable_bytes.fetch_add(bytes, Ordering::Relaxed);
+        *writer = mark;
+        self.publish(mark);
+    }
+
+    fn advance(&self, mark: Mark) {
+        let mut writer = lock(&self.writer);
+        if mark.position <= writer.position || self.failed.get().is_some() {
+            return;
+        }
+        let next = Mark {
+            version: mark.version.max(writer.version),
+            log_time_ms: mark.log_time_ms.max(writer.log_time_ms),
+            ..mark
+        };
+        *writer = next;
+        self.publish(next);
+    }
+
+    fn mark(&self) -> Mark {
+        *lock(&self.mark)
+    }
+
+    fn get(
+        &self,
+        keyspace: KeyspaceId,
+        key: &[u8],
+        at: u64,
+    ) -> Result<Option<Versioned>, EngineError> {
+        self.read_row(keyspace, key, at)
+    }
+
+    fn scan(
+        &self,
+        keyspace: KeyspaceId,
+        range: (Bound<&[u8]>, Bound<&[u8]>),
+        at: u64,
+        limit: usize,
+        reverse: bool,
+    ) -> Result<Vec<Row>, EngineError> {
+        self.read_rows(keyspace, range, at, limit, reverse)
+    }
+
+    fn pin(&self, at: u64) -> Result<(), EngineError> {
+        lock(&self.past).pin(at)
+    }
+
+    fn unpin(&self, at: u64) {
+        lock(&self.past).unpin(at);
+    }
+
+    fn set_floor(&self, floor: u64) {
+        let floor = floor.min(self.visible.load(Ordering::Acquire));
+        lock(&self.past).raise(floor);
+    }
+
+    fn floor(&self) -> u64 {
+        lock(&self.past).floor()
+    }
+
+    fn state_bytes(&self) -> (u64, u64) {
+        (self.disk_bytes() + self.unflushed_bytes(), 0)
+    }
+
+    fn len(&self, keyspace: KeyspaceId) -> u64 {
+        self.count_rows(keyspace)
+    }
+
+    fn state_hash(&self) -> u128 {
+        self.hash_rows()
+    }
+
+    fn failed(&self) -> Option<String> {
+        self.failed.get().cloned()
+    }
+}

@@ -1,0 +1,182 @@
+//! Sealing a memtable, writing it out, and merging files.
+//!
+//! The crate's own flush keeps every deletion. Ours writes of each key only the newest version, and
+//! nothing at all of a key that came and went within the memtable and that no file has: work that
+//! is done within seconds costs no writes beyond the journal. Readers of older versions do not miss
+//! what is left out: they see the manifest before, which still holds the memtable.
+//!
+//! Invariants: memtables are flushed in the order in which they were sealed; a memtable leaves
+//! memory in the same change of the manifest that names its files.
+
+use std::iter::Peekable;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use lsm_tree::compaction::Leveled;
+use lsm_tree::{AbstractTree, InternalValue, Memtable};
+
+use super::row::{self, STAND_KEY, Stand};
+use super::tables::{self, Tables};
+use super::{LsmEngine, Sealed, lock};
+use crate::api::{EngineError, Mark};
+
+/// What a flush wrote.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Flush {
+    /// Where the state on disk stands now.
+    pub mark: Mark,
+    /// Where replay on top of it begins.
+    pub replay_from: u64,
+    /// Bytes of the rows that were written.
+    pub bytes: u64,
+}
+
+impl LsmEngine {
+    /// Closes the memtable; what is applied from here on goes to a new one. Call it between two
+    /// records, when everything that was applied is durable; `replay_from` is where replay on top
+    /// of the state would begin. Answers where the state stands; `None` when no version was applied
+    /// since the last call.
+    ///
+    /// # Panics
+    /// When `replay_from` lies behind the state.
+    pub fn seal(&self, replay_from: u64) -> Option<Mark> {
+        let writer = lock(&self.writer);
+        let mut stands = lock(&self.stands);
+        if writer.version <= stands.sealed.mark.version || self.failed.get().is_some() {
+            return None;
+        }
+        assert!((1..=writer.position + 1).contains(&replay_from), "replay begins in front");
+        let stand = Stand { mark: *writer, replay_from };
+        self.tree.insert(STAND_KEY, stand.encode(), row::number(stand.mark.version));
+        let memtable = self.tree.rotate_memtable().expect("the stand is in it");
+        let bytes = self.memtable_bytes.swap(0, Ordering::Relaxed);
+        self.sealed_bytes.fetch_add(bytes, Ordering::Relaxed);
+        lock(&self.sealed).push_back(Sealed { memtable, stand, bytes });
+        stands.sealed = stand;
+        Some(stand.mark)
+    }
+
+    /// Writes out what is sealed; `None` when nothing is. Writers and readers go on meanwhile.
+    ///
+    /// # Errors
+    /// `Io` when the disk refused. It may be tried again, unless [`crate::Engine::failed`] says
+    /// that writing is over.
+    pub fn flush(&self) -> Result<Option<Flush>, EngineError> {
+        let _alone = lock(&self.flushing);
+        let mut last = None;
+        loop {
+            let next = lock(&self.sealed)
+                .front()
+                .map(|sealed| (Arc::clone(&sealed.memtable), sealed.stand, sealed.bytes));
+            let Some((memtable, stand, freed)) = next else { return Ok(last) };
+            let bytes = self.flush_one(&memtable)?;
+            lock(&self.sealed).pop_front();
+            lock(&self.stands).flushed = stand;
+            self.sealed_bytes.fetch_sub(freed, Ordering::Relaxed);
+            self.disk_bytes.store(self.tree.disk_space(), Ordering::Relaxed);
+            self.flushed_bytes.fetch_add(bytes, Ordering::Relaxed);
+            last = Some(Flush { mark: stand.mark, replay_from: stand.replay_from, bytes });
+        }
+    }
+
+    fn flush_one(&self, memtable: &Memtable) -> Result<u64, EngineError> {
+        self.check_failed()?;
+        let _flush = self.tree.get_flush_lock();
+        let tables = Tables::of(&self.tree);
+        let mut written = 0;
+        let rows = Newest { rows: memtable.iter().peekable(), tables: &tables };
+        let rows = rows.inspect(|row| {
+            if let Ok(row) = row {
+                written += bytes_of(row);
+            }
+        });
+        let flushed = self.tree.flush_to_tables(rows);
+        let flushed = flushed.map_err(|error| tables::refused(&self.dir, "flush", error))?;
+        let (files, blobs) = flushed.expect("the stand is written at least");
+        assert!(blobs.is_none(), "values lie with their keys");
+        let needed = self.tag()?;
+        let named = self.tree.register_tables(&files, None, None, &[memtable.id()], needed);
+        named.map_err(|error| self.doubt("name flushed files", &error))?;
+        Ok(written)
+    }
+
+    /// Merges files where that is due; whether it did something.
+    ///
+    /// # Errors
+    /// As [`LsmEngine::flush`].
+    pub fn compact(&self) -> Result<bool, EngineError> {
+        self.check_failed()?;
+        let before = self.tree.current_version().id();
+        let needed = self.tag()?;
+        let merged = self.tree.compact(Arc::new(Leveled::default()), needed);
+        merged.map_err(|error| self.doubt("merge files", &error))?;
+        self.disk_bytes.store(self.tree.disk_space(), Ordering::Relaxed);
+        Ok(self.tree.current_version().id() != before)
+    }
+
+    /// Sees to it that the next manifest belongs to the newest version. Answers below which number
+    /// the oldest reader is.
+    fn tag(&self) -> Result<u64, EngineError> {
+        let first = row::number(self.visible.load(Ordering::Acquire));
+        self.tags.fetch_max(first);
+        if self.tags.get() >= first + row::MANIFESTS_MAX {
+            let text = "as many manifests as one version has numbers for; they wait for the next";
+            return Err(EngineError::Io(text.to_owned()));
+        }
+        Ok(row::below(lock(&self.past).oldest()))
+    }
+
+    /// How many runs of files wait to be merged: readers look into each.
+    #[must_use]
+    pub fn runs_to_merge(&self) -> usize {
+        self.tree.l0_run_count()
+    }
+
+    fn check_failed(&self) -> Result<(), EngineError> {
+        match self.failed.get() {
+            Some(reason) => Err(EngineError::Io(reason.clone())),
+            None => Ok(()),
+        }
+    }
+
+    /// An error after which another attempt is safe only where the manifest on disk is the one in
+    /// memory: the crate would write the next one over the file that the disk may already name.
+    fn doubt(&self, what: &str, error: &lsm_tree::Error) -> EngineError {
+        let refused = tables::refused_by(&self.dir, what, error);
+        let held = self.tree.current_version().id();
+        match tables::named_manifest(&*self.disk, &self.dir) {
+            Ok(Some(named)) if named == held => refused,
+            _ => self.fail(format!("{refused}; the manifest on disk may be another one")),
+        }
+    }
+}
+
+fn bytes_of(row: &InternalValue) -> u64 {
+    u64::try_from(row.key.user_key.len() + row.value.len()).unwrap_or(u64::MAX)
+}
+
+/// Of each key the newest version, and of a key that is gone only what hides something.
+struct Newest<'a, I: Iterator<Item = InternalValue>> {
+    rows: Peekable<I>,
+    tables: &'a Tables,
+}
+
+impl<I: Iterator<Item = InternalValue>> Iterator for Newest<'_, I> {
+    type Item = lsm_tree::Result<InternalValue>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        loop {
+            let newest = self.rows.next()?;
+            let same = |row: &InternalValue| row.key.user_key == newest.key.user_key;
+            while self.rows.next_if(same).is_some() {}
+            if !newest.is_tombstone() {
+                return Some(Ok(newest));
+            }
+            match self.tables.may_have(&newest.key.user_key) {
+                Ok(false) => {}
+                Ok(true) => return Some(Ok(newest)),
+                Err(error) => return Some(Err(error)),
+            }
+        }
+    }
+}
