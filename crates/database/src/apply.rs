@@ -258,6 +258,9 @@ impl Apply for State {
                 finding.label, record.position, finding.expected, finding.found
             ));
         }
+        if let Some(reason) = self.engine.failed() {
+            return Err(format!("record {}: {reason}", record.position));
+        }
         self.publish();
         Ok(())
     }

@@ -13,14 +13,15 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
-use rekindle_engine::MemoryEngine;
 use rekindle_engine::checkpoint::{self, Policy, Since, Stamp, WriteError, Written};
+use rekindle_engine::{LsmEngine, MemoryEngine};
 use rekindle_journal::{Journal, LocalJournal};
 use rekindle_recovery::Identity;
 
 use crate::apply::{State, lock};
 use crate::classify::FEATURE_LEVEL;
 use crate::core::Core;
+use crate::engines::Held;
 use crate::error::Error;
 pub(crate) use rotten::Rotten;
 
@@ -126,7 +127,8 @@ pub(crate) struct Checkpoints {
     pub(crate) folder: PathBuf,
     /// The store.
     pub(crate) identity: Identity,
-    engine: Arc<MemoryEngine>,
+    /// What is written out.
+    pub(crate) engine: Held,
     /// The local journal behind the database's: its meta names the checkpoints.
     pub(crate) journal: Arc<LocalJournal>,
     known: Mutex<Known>,
@@ -149,7 +151,7 @@ pub(crate) struct Checkpoints {
 
 impl Checkpoints {
     /// The checkpoints that recovery found.
-    pub(crate) fn new(found: Found, engine: Arc<MemoryEngine>, journal: Arc<LocalJournal>) -> Self {
+    pub(crate) fn new(found: Found, engine: Held, journal: Arc<LocalJournal>) -> Self {
         let journal_bytes = journal.counters().bytes.load(Ordering::Relaxed);
         Self {
             store: found.store,
@@ -247,7 +249,8 @@ impl Checkpoints {
         let known = lock(&self.known);
         let [newest, _] = known.named;
         let history = state.engine.state_bytes().1;
-        now_ms >= known.retry_at_ms && known.policy.is_due(since, newest.bytes, history)
+        let full = self.engine.lsm().is_some_and(LsmEngine::is_flush_due);
+        now_ms >= known.retry_at_ms && (full || known.policy.is_due(since, newest.bytes, history))
     }
 
     /// Whether one would give segments back: of this much of the journal, or, where `any`, of
@@ -270,7 +273,11 @@ impl Checkpoints {
     pub(crate) fn is_worth_at_close(&self, state: &State) -> bool {
         let since = self.since(state);
         let rate = self.rate.load(Ordering::Relaxed).max(1);
-        let write = state.engine.state_bytes().0.saturating_mul(1_000) / rate;
+        let bytes = match self.engine.lsm() {
+            Some(lsm) => lsm.unflushed_bytes(),
+            None => state.engine.state_bytes().0,
+        };
+        let write = bytes.saturating_mul(1_000) / rate;
         if Duration::from_millis(write) > CLEAN_WRITE {
             return false;
         }
@@ -327,8 +334,50 @@ impl Checkpoints {
     }
 
     fn write_one(&self, core: &Core, again: bool) -> Result<(), Error> {
+        match &self.engine {
+            Held::Memory(engine) => self.write_rows(core, engine, again),
+            Held::Lsm(engine) => self.write_files(core, engine, again),
+        }
+    }
+
+    /// Has the engine write out its files, then says where they stand.
+    fn write_files(&self, core: &Core, engine: &LsmEngine, again: bool) -> Result<(), Error> {
+        core.state.between_records(|replay| engine.seal(replay.replay_from()));
+        let journal_bytes = self.journal.counters().bytes.load(Ordering::Relaxed);
+        // What is applied may be only written in the lazy modes.
+        let durable = self.journal.sync()?;
+        core.make_room_for_checkpoint(self);
+        engine.flush()?;
+        core.room.wake_all();
+        let (mark, replay_from) = engine.flushed();
+        let [newest, _] = lock(&self.known).named;
+        if mark.position == 0 || (mark.position == newest.position && !again) {
+            return Ok(());
+        }
+        let stamp = self.stamp(replay_from);
+        let disk = &*core.env.disk;
+        let written = checkpoint::write_anchor(disk, &self.folder, mark, &stamp, durable.position)
+            .map_err(failed)?;
+        self.publish(core, &written, journal_bytes)?;
+        // A start begins with these files, whichever checkpoint it finds.
+        core.state.history_floor.fetch_max(mark.version, Ordering::Relaxed);
+        core.state.keep_past();
+        Ok(())
+    }
+
+    fn stamp(&self, replay_from: u64) -> Stamp {
+        Stamp {
+            id: self.take_id(),
+            store_id: self.identity.store_id,
+            replay_from,
+            feature_level: FEATURE_LEVEL,
+            membership: Vec::new(),
+        }
+    }
+
+    fn write_rows(&self, core: &Core, engine: &MemoryEngine, again: bool) -> Result<(), Error> {
         let (frozen, replay_from) =
-            core.state.between_records(|replay| (self.engine.freeze(), replay.replay_from()));
+            core.state.between_records(|replay| (engine.freeze(), replay.replay_from()));
         let mark = frozen.mark();
         let journal_bytes = self.journal.counters().bytes.load(Ordering::Relaxed);
         let [newest, _] = lock(&self.known).named;
@@ -338,14 +387,7 @@ impl Checkpoints {
         // What is applied may be only written in the lazy modes.
         let durable = self.journal.sync()?;
         assert!(mark.position <= durable.position, "a sync covers everything applied before it");
-        let id = self.take_id();
-        let stamp = Stamp {
-            id,
-            store_id: self.identity.store_id,
-            replay_from,
-            feature_level: FEATURE_LEVEL,
-            membership: Vec::new(),
-        };
+        let stamp = self.stamp(replay_from);
         core.make_room_for_checkpoint(self);
         let disk = &*core.env.disk;
         let mut go_on = |_| !self.stop.load(Ordering::Relaxed);
@@ -353,8 +395,15 @@ impl Checkpoints {
             checkpoint::write(disk, &self.folder, &frozen, &stamp, durable.position, &mut go_on)
                 .map_err(failed)?;
         drop(frozen);
-        self.name(&written, journal_bytes)?;
+        self.publish(core, &written, journal_bytes)
+    }
+
+    /// Names what was written, and lets go of what nothing needs any more.
+    fn publish(&self, core: &Core, written: &Written, journal_bytes: u64) -> Result<(), Error> {
+        self.name(written, journal_bytes)?;
+        let disk = &*core.env.disk;
         let [newest, older] = lock(&self.known).named;
+        let (id, version) = (written.header.id, written.header.mark.version);
         assert_eq!(newest.id, id, "what was written is named before anything is removed");
         let aside = self.unnamed_rotten(&[newest.id, older.id]);
         let kept = lock(&self.known).kept.clone();
@@ -370,7 +419,7 @@ impl Checkpoints {
         }
         core.state.keep_past();
         self.written.fetch_add(1, Ordering::Relaxed);
-        let (version, rows) = (mark.version, written.footer.rows);
+        let rows = written.footer.rows;
         tracing::info!(id, version, rows, bytes = written.footer.file_len, "checkpoint written");
         Ok(())
     }
@@ -415,6 +464,7 @@ impl Checkpoints {
 pub(crate) fn failed(error: WriteError) -> Error {
     match error {
         WriteError::Io { context, source } => Error::Io { context, source },
+        WriteError::Rows(error) => error.into(),
         WriteError::Stopped => Error::Invalid(error.to_string()),
     }
 }
@@ -463,6 +513,26 @@ impl Core {
         if checkpoints.is_due(&self.state, now_ms) || self.needs_space(checkpoints, now_ms) {
             checkpoints.write(self)?;
         }
+        if !self.options.background {
+            self.merge_files()?;
+        }
         Ok(())
+    }
+
+    /// Merges files of the engine where that is due; whether it did something.
+    pub(crate) fn merge_files(&self) -> Result<bool, Error> {
+        let engine = self.checkpoints.as_ref().and_then(|checkpoints| checkpoints.engine.lsm());
+        let Some(engine) = engine else { return Ok(false) };
+        let merged = engine.compact()?;
+        if merged {
+            self.room.wake_all();
+        }
+        Ok(merged)
+    }
+
+    /// Whether the engine is so far behind that writers should wait.
+    pub(crate) fn is_behind(&self) -> bool {
+        let engine = self.checkpoints.as_ref().and_then(|checkpoints| checkpoints.engine.lsm());
+        engine.is_some_and(LsmEngine::is_behind)
     }
 }

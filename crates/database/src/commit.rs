@@ -57,6 +57,9 @@ impl Handle {
             if self.is_exhausted() && !self.wait_space(self.room_until_ns(&mut until_ns)) {
                 return Err(exhausted());
             }
+            if self.is_behind() && !self.wait_engine(self.room_until_ns(&mut until_ns)) {
+                return Err(self.no_room());
+            }
             match self.try_order(transaction, &mut encoded) {
                 Ok(ordered) => return Ok((ordered.version, Some(ordered.ticket))),
                 Err(NotOrdered::Refused(error)) => return Err(error),
@@ -84,6 +87,9 @@ impl Handle {
         loop {
             if self.is_exhausted() && !self.await_space(self.room_until_ns(&mut until_ns)).await {
                 return Err(exhausted());
+            }
+            if self.is_behind() && !self.await_engine(self.room_until_ns(&mut until_ns)).await {
+                return Err(self.no_room());
             }
             match self.try_order(transaction, &mut encoded) {
                 Ok(ordered) => {
@@ -117,6 +123,33 @@ impl Handle {
             }
         })
         .await
+    }
+
+    /// Awaits that the engine has written out what is in memory; false when the time is over.
+    async fn await_engine(&self, until_ns: u64) -> bool {
+        let wait = Wait::new(&self.room, until_ns);
+        poll_fn(|context| self.poll_engine(&wait, until_ns, context.waker())).await
+    }
+
+    /// The same on a thread that may block.
+    fn wait_engine(&self, until_ns: u64) -> bool {
+        let (wait, waker) = (Wait::new(&self.room, until_ns), Waker::from(Unpark::current()));
+        loop {
+            match self.poll_engine(&wait, until_ns, &waker) {
+                Poll::Ready(there) => return there,
+                Poll::Pending => std::thread::park_timeout(self.time_left(until_ns)),
+            }
+        }
+    }
+
+    fn poll_engine(&self, wait: &Wait, until_ns: u64, waker: &Waker) -> Poll<bool> {
+        // Before it looks, so that a flush that ends meanwhile wakes it.
+        wait.leave(waker);
+        match self.is_behind() && self.poisoned().is_none() {
+            false => Poll::Ready(true),
+            true if self.time_left(until_ns).is_zero() => Poll::Ready(false),
+            true => Poll::Pending,
+        }
     }
 
     /// Awaits space on disk; false when none comes, or the time is over.

@@ -116,8 +116,10 @@ impl Core {
             )));
         }
         let highest_keyspace = keyspaces::highest(&*assembly.state.engine)?;
+        let lsm = assembly.checkpoints.as_ref().and_then(|checkpoints| checkpoints.engine.lsm());
+        let in_files = lsm.is_some();
         let max_state_bytes =
-            growth::max_state_bytes(assembly.options.max_state_bytes, &assembly.env);
+            growth::max_state_bytes(assembly.options.max_state_bytes, in_files, &assembly.env);
         let untold = Untold::new(!assembly.losses.is_empty(), assembly.env.clock.boot_ms());
         Ok(Self {
             state: assembly.state,
@@ -259,7 +261,7 @@ impl Core {
 
     /// Why it does not work any more.
     pub(crate) fn poisoned(&self) -> Option<String> {
-        self.journal.poisoned()
+        self.journal.poisoned().or_else(|| self.state.engine.failed())
     }
 
     /// How it stands.

@@ -135,7 +135,7 @@ impl Database {
         let Recovered { engine, replayed, journal, found, report } = recovered;
         let incarnation = report.incarnation;
         let losses = replayed.replay.losses().to_vec();
-        let state = new_state(&engine, replayed.replay, &options, &env);
+        let state = new_state(engine.engine(), replayed.replay, &options, &env);
         let local = LocalOptions {
             durability: options.durability,
             sync_interval: options.sync_interval,
@@ -171,7 +171,8 @@ impl Database {
         let Parts { engine, incarnation, env, options } = parts;
         options.validate()?;
         let final_version = engine.mark().version;
-        let state = new_state(&engine, Replay::new(engine.mark()), &options, &env);
+        let replay = Replay::new(engine.mark());
+        let state = new_state(engine, replay, &options, &env);
         let journal = start(Arc::clone(&state) as Arc<dyn Apply>)?;
         Self::assemble(Assembly {
             state,
@@ -419,15 +420,9 @@ impl Database {
 }
 
 /// What is behind the journal, at the engine's mark.
-fn new_state(
-    engine: &Arc<MemoryEngine>,
-    replay: Replay,
-    options: &Options,
-    env: &Env,
-) -> Arc<State> {
+fn new_state(engine: Arc<dyn Engine>, replay: Replay, options: &Options, env: &Env) -> Arc<State> {
     let mark = engine.mark();
     let clock = LogClock::new(Arc::clone(&env.clock), mark.log_time_ms);
     let sequencer = Sequencer::new(mark.version, env.random.next_u64(), clock);
-    let engine = Arc::clone(engine) as Arc<dyn Engine>;
     Arc::new(State::new(engine, sequencer, replay, options.max_history_bytes))
 }

@@ -189,6 +189,9 @@ impl From<EngineError> for Error {
         match error {
             EngineError::Compacted { asked, oldest } => Self::Compacted { asked, oldest },
             EngineError::Io(message) => Self::io("engine", io::Error::other(message)),
+            EngineError::Corrupt { .. } => {
+                Self::Refused { message: error.to_string(), report: Box::new(Report::default()) }
+            }
         }
     }
 }

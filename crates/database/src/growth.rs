@@ -25,12 +25,18 @@ const RESERVE_DIVISOR: u64 = 16;
 /// The share of memory that the state may use when nothing else is configured, in percent.
 const MEMORY_PERCENT: u64 = 60;
 
+/// The limit where the state is in files: the space on disk is what counts.
+const DISK_STATE_BYTES: u64 = 1 << 50;
+
 /// The limit where the memory of the machine cannot be told.
 const FALLBACK_STATE_BYTES: u64 = 4 << 30;
 
 /// The limit that is in force.
-pub(crate) fn max_state_bytes(configured: Option<u64>, env: &Env) -> u64 {
+pub(crate) fn max_state_bytes(configured: Option<u64>, in_files: bool, env: &Env) -> u64 {
     configured.unwrap_or_else(|| {
+        if in_files {
+            return DISK_STATE_BYTES;
+        }
         let memory = memory::available(&*env.disk);
         memory.map_or(FALLBACK_STATE_BYTES, |bytes| bytes / 100 * MEMORY_PERCENT)
     })

@@ -1,6 +1,6 @@
 //! The keeper: the background threads of a database. One does what is due by the clock and may have
 //! to wait for the disk in it; one only wakes whose time is over, and waits for nothing; one reads
-//! what lies on disk, slowly.
+//! what lies on disk, slowly; one merges files, where the engine has some.
 //!
 //! Invariant: the last handle stops them, and waits until they have, before the database goes away.
 
@@ -39,6 +39,12 @@ impl Keeper {
             .and_then(|()| {
                 let wake = |core: &Core| core.wake_overdue();
                 keeper.spawn(core, "deadlines", move |stop, core| every_interval(stop, core, wake))
+            })
+            .and_then(|()| match core.checkpoints.as_ref().and_then(|it| it.engine.lsm()) {
+                None => Ok(()),
+                Some(_) => keeper.spawn(core, "merges", |stop, core| {
+                    every_interval(stop, core, |core| merge(stop, core));
+                }),
             })
             .and_then(|()| match core.options.scrub_every.filter(|_| core.checkpoints.is_some()) {
                 None => Ok(()),
@@ -118,6 +124,20 @@ fn scrub_at_times(stop: &Stop, core: &Core, every: Duration) {
         }
         wait = again.min(every);
         again = again.saturating_mul(2);
+    }
+}
+
+/// Merges files of the engine until none have to be, or it is time to end.
+fn merge(stop: &Stop, core: &Core) {
+    loop {
+        match core.merge_files() {
+            Ok(true) if !*lock(&stop.0) => {}
+            Ok(_) => return,
+            Err(error) => {
+                tracing::warn!("merging files: {error}");
+                return;
+            }
+        }
     }
 }
 

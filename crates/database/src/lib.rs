@@ -19,6 +19,7 @@ mod core;
 mod database;
 mod dump;
 mod encode;
+mod engines;
 mod error;
 mod explain;
 mod growth;
@@ -62,6 +63,7 @@ pub use backup::{
 pub use classify::FEATURE_LEVEL;
 pub use database::{Database, Parts};
 pub use dump::{DumpLine, DumpSink, dump};
+pub use engines::EngineKind;
 pub use error::{Error, Kind};
 pub use info::{
     CheckpointHolds, CheckpointInfo, CopyInfo, CopyState, Files, RunningInfo, SegmentsInfo,

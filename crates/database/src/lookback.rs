@@ -10,6 +10,7 @@ use rekindle_journal::{JournalLayer, Layout, MetaLayer, TrustedJournal, WriterCo
 use rekindle_recovery::store::StoreLayer;
 use rekindle_recovery::{Examined, Identity, Meter, Report, examine, identity, perform};
 
+use crate::engines::EngineKind;
 use crate::error::Error;
 use crate::layer::{Beneath, DatabaseLayer, Only};
 use crate::options::Options;
@@ -28,7 +29,8 @@ impl Base {
     fn look(dir: &Path, env: &Env) -> Result<Self, Error> {
         let (clock, disk) = (&*env.clock, &*env.disk);
         let candidate = Identity::generate(&*env.random, identity::ENGINE_MEMORY);
-        let store = StoreLayer { dir: dir.to_owned(), create: false, candidate };
+        let engines = EngineKind::accepted(None);
+        let store = StoreLayer { dir: dir.to_owned(), create: false, candidate, engines };
         let seen = examine(&store, disk, clock)?;
         let who = seen.trusted.identity().cloned();
         let Some(who) = who.filter(|_| seen.refusal().is_none()) else {

@@ -2,13 +2,15 @@
 
 use std::time::Duration;
 
+use crate::engines::EngineKind;
 use crate::error::Error;
 
 /// What an acknowledgement promises; a mode of the whole store.
 pub use rekindle_journal::Durability as DurabilityMode;
 
 /// Longest key in bytes. Long enough for any name, short enough that an index stays small.
-pub const KEY_BYTES_MAX: usize = 65_536;
+/// With the number of its keyspace it is a key of the lsm engine, which takes 65,535.
+pub const KEY_BYTES_MAX: usize = 65_533;
 
 /// Largest encoded transaction in bytes; a larger one would have to be streamed.
 pub const TRANSACTION_BYTES_MAX: usize = 4 * 1024 * 1024;
@@ -52,6 +54,13 @@ pub struct Options {
     pub scrub_every: Option<Duration>,
     /// How fast, bytes in a second, at least 1 (default: 16 MiB).
     pub scrub_bytes_per_second: u64,
+    /// The engine of a new store; a store on another one is refused. `None`: whatever the store
+    /// has, memory for a new one (default: `None`).
+    pub engine: Option<EngineKind>,
+    /// What the lsm engine collects in memory before it writes it out, bytes (default: 64 MiB).
+    pub memtable_bytes: u64,
+    /// What the lsm engine keeps of its files in memory, bytes (default: 256 MiB).
+    pub cache_bytes: u64,
     /// Whether a missing or empty directory becomes a new store (default: true).
     pub create: bool,
     /// Whether threads work in the background. Without them the owner calls
@@ -90,6 +99,9 @@ impl Default for Options {
             max_room_wait: ROOM_WAIT_MAX,
             scrub_every: Some(Duration::from_secs(24 * 60 * 60)),
             scrub_bytes_per_second: 16 * 1024 * 1024,
+            engine: None,
+            memtable_bytes: 64 * 1024 * 1024,
+            cache_bytes: 256 * 1024 * 1024,
             create: true,
             background: true,
         }

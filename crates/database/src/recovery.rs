@@ -6,23 +6,23 @@
 //! read.
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::time::Duration;
 
 use rekindle_engine::checkpoint::{Policy, Since};
+use rekindle_engine::lsm;
 use rekindle_engine::recovery::{self as engine_recovery, EngineLayer, Usable};
-use rekindle_engine::{Engine, MemoryEngine};
-use rekindle_env::{DirectoryLock, Env, LockMode, ReadDisk, durable};
+use rekindle_env::{DirectoryLock, Env, LockMode, NativeMode, ReadDisk, durable};
 use rekindle_journal::codec::segment::{HEADER_LEN, SegmentHeader, SegmentHeaderRead};
 use rekindle_journal::{self as journal, JournalLayer, Layout, MetaLayer, WriterConfig};
 use rekindle_recovery::store::{self, StoreLayer};
 use rekindle_recovery::{
-    Examined, Failure, Identity, LayerReport, Meter, Report, Stage, examine_metered as examine,
-    identity, perform_metered as perform,
+    Acked, Action, ActionKind, Examined, Failure, Finding, Identity, Label, LayerReport, Meter,
+    Place, Report, Stage, Verdict, examine_metered as examine, perform_metered as perform,
 };
 
 use crate::before::{before, engine_figures, journal_figures};
 use crate::checkpoint::{Found, Named};
+use crate::engines::{EngineKind, Held};
 use crate::error::Error;
 use crate::layer::{Beneath, DatabaseLayer, Replayed};
 use crate::options::Options;
@@ -79,7 +79,9 @@ pub(crate) struct Examination<'a> {
 /// All layers of an examination in which none refused.
 struct Layers {
     below: Below,
-    memory: Arc<MemoryEngine>,
+    held: Held,
+    /// It is a view: there was no store yet.
+    fresh: bool,
     /// Time of loading it, without what the engine's scan had loaded on its way.
     load_nanos: u64,
     replayed: Replayed,
@@ -109,7 +111,7 @@ impl Below {
 /// A recovered store whose journal is ready to start.
 pub(crate) struct Recovered {
     /// The state.
-    pub(crate) engine: Arc<MemoryEngine>,
+    pub(crate) engine: Held,
     /// What replay left.
     pub(crate) replayed: Replayed,
     /// The journal behind it.
@@ -203,11 +205,22 @@ impl<'a> Examination<'a> {
         let (clock, meter) = (&*self.env.clock, &self.meter.clone());
         let replay_from = below.engine.1.trusted.replay_from();
         let began_ns = clock.boot_ns();
-        let memory = Arc::new(below.engine.1.trusted.load(disk)?);
+        let fresh = below.store.1.trusted.identity().is_none();
+        let in_place = depth == Depth::Start && !fresh;
+        let mode = if in_place { NativeMode::InPlace } else { NativeMode::View };
+        let (layer, trusted) = (&below.engine.0, &below.engine.1.trusted);
+        let held = match Held::load(layer, trusted, disk, (self.env, options), mode) {
+            Ok(held) => held,
+            Err(Failure::Refused(found)) => {
+                self.add_all(unusable(below, &found).reports());
+                return Ok(None);
+            }
+            Err(other) => return Err(other.into()),
+        };
         let load_nanos = clock.boot_ns().saturating_sub(began_ns);
         let layer = DatabaseLayer {
             journal: &below.journal.1.trusted,
-            engine: &*memory,
+            engine: &*held.engine(),
             beneath: Beneath::of(&below.engine.1.trusted),
             replay_from,
             clock,
@@ -231,8 +244,9 @@ impl<'a> Examination<'a> {
         if let Some(before) = &mut self.report.before {
             before.newest_version = replayed.stats.final_version;
         }
-        assert_eq!(memory.mark().version, replayed.stats.final_version, "replay reached its end");
-        Ok(Some(Layers { below, memory, load_nanos, replayed, database }))
+        let reached = held.engine().mark().version;
+        assert_eq!(reached, replayed.stats.final_version, "replay reached its end");
+        Ok(Some(Layers { below, held, fresh, load_nanos, replayed, database }))
     }
 
     /// Examines the layers below the database; `None` when there is no store to look into.
@@ -243,8 +257,11 @@ impl<'a> Examination<'a> {
         depth: Depth,
     ) -> Result<Option<Below>, Error> {
         let (clock, meter) = (&*self.env.clock, &self.meter.clone());
-        let candidate = Identity::generate(&*self.env.random, identity::ENGINE_MEMORY);
-        let store = StoreLayer { dir: self.dir.clone(), create: options.create, candidate };
+        let engine = options.engine.unwrap_or(EngineKind::Memory).number();
+        let candidate = Identity::generate(&*self.env.random, engine);
+        let engines = EngineKind::accepted(options.engine);
+        let store =
+            StoreLayer { dir: self.dir.clone(), create: options.create, candidate, engines };
         let store_seen = examine(&store, disk, clock, meter)?;
         if store_seen.refusal().is_some() {
             self.report.add(store_seen.report);
@@ -352,9 +369,36 @@ impl<'a> Examination<'a> {
             replayed_bytes,
             replay_ns,
         };
-        let (engine, replayed) = (layers.memory, layers.replayed);
+        let (held, replayed) = (layers.held, layers.replayed);
+        let engine = match layers.fresh {
+            true => held.settle(&engine_layer, self.env, options)?,
+            false => held,
+        };
         Ok(Recovered { engine, replayed, journal, found, report: self.report })
     }
+}
+
+/// The files of an engine that cannot be used although its manifest is whole: the start is refused,
+/// as it is without a checkpoint (`engine-6`).
+fn unusable(mut below: Below, found: &str) -> Below {
+    let label = Label("engine-6");
+    let file = format!("{SHARD_DIR}/{}", lsm::FOLDER);
+    let report = &mut below.engine.1.report;
+    report.findings.push(Finding {
+        label,
+        place: Place { file: file.clone(), ..Place::default() },
+        verdict: Some(Verdict::Corrupt),
+        acked: Acked::Yes,
+        expected: "the state that the newest checkpoint stands for".to_owned(),
+        found: found.to_owned(),
+    });
+    report.actions.push(Action {
+        kind: ActionKind::Refuse,
+        label,
+        target: file,
+        detail: format!("{found}; see 'rekindle verify', or restore a copy of the store"),
+    });
+    below
 }
 
 /// What replay counted, as the report has it.
@@ -384,7 +428,7 @@ pub(crate) fn engine_layer(
     named: [u64; 2],
     depth: Depth,
 ) -> EngineLayer {
-    engine_layer_of(dir, who.store_id, named, depth)
+    engine_layer_of(dir, who.store_id, named, depth).of_kind(EngineKind::rows(who.engine))
 }
 
 /// The same, for a store of which only the id is known.

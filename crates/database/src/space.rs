@@ -244,6 +244,10 @@ impl Core {
     /// What the next checkpoint takes, at most.
     fn next_checkpoint_bytes(&self, checkpoints: &Checkpoints) -> u64 {
         let [newest, _] = checkpoints.named_bytes();
-        newest.max(self.state.state_bytes())
+        let next = match checkpoints.engine.lsm() {
+            Some(lsm) => lsm.next_bytes(),
+            None => self.state.state_bytes(),
+        };
+        newest.max(next)
     }
 }

@@ -20,6 +20,7 @@ mod limits;
 mod log_phrases;
 mod looking;
 mod lost;
+mod lsm;
 mod not_files;
 mod not_folders;
 mod only_segment;

@@ -9,7 +9,8 @@
 //!    0  magic 8          "RKDLCKPT"
 //!    8  format 2         1
 //!   10  min_reader 2     1: the oldest format a reader must know
-//!   12  features 4       0: bits that a reader must understand
+//!   12  features 4       bits that a reader must understand; bit 0: the rows are in the files of the
+//!                        engine (`shards/0/engine`), no block follows
 //!   16  header_len 4     512 .. 1 MiB
 //!   20  feature_level 4  of the records that led here
 //!   24  store_id 16
@@ -70,4 +71,4 @@ pub use format::{Footer, Header, MEMBERSHIP_BYTES_MAX};
 pub use policy::{Policy, Prediction, Since};
 pub(crate) use read::surface;
 pub use read::{Damage, ReadError, Summary, check, load};
-pub use write::{Stamp, WriteError, Written, write};
+pub use write::{RowStream, Stamp, WriteError, Written, write, write_anchor, write_rows};

@@ -21,24 +21,32 @@ mod tables;
 
 use std::collections::VecDeque;
 use std::ops::Bound;
-use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use lsm_tree::{
     AbstractTree, AnyTree, Cache, Config, DescriptorTable, Guard, Memtable, SequenceNumberCounter,
 };
-use rekindle_env::ReadDisk;
+use rekindle_env::{NativeFolder, ReadDisk};
 
 use crate::api::{Engine, EngineError, KeyspaceId, Mark, Operation, Row, Versioned};
 use past::Past;
 use row::Stand;
+
+pub use flush::Flush;
+pub use tables::{Files, look};
 
 /// The folder of an engine with files of its own, inside the shard.
 pub const FOLDER: &str = "engine";
 
 /// What a row of a memtable costs beside its bytes, about.
 const ROW_OVERHEAD: u64 = 96;
+
+/// Memtables in memory before writers wait.
+const MEMTABLES_MAX: u64 = 4;
+
+/// Runs of files that wait to be merged before writers wait.
+const RUNS_MAX: u64 = 32;
 
 /// Files that are kept open.
 const OPEN_FILES: usize = 512;
@@ -61,7 +69,8 @@ impl Default for LsmOptions {
 /// Sorted keyspaces in files.
 pub struct LsmEngine {
     tree: AnyTree,
-    dir: PathBuf,
+    /// The folder; a view ends with the engine.
+    folder: NativeFolder,
     disk: Arc<dyn ReadDisk>,
     options: LsmOptions,
     /// The crate tags its manifests with numbers from here ([`row::number`]).
@@ -80,6 +89,8 @@ pub struct LsmEngine {
     sealed_bytes: AtomicU64,
     disk_bytes: AtomicU64,
     flushed_bytes: AtomicU64,
+    /// Runs of files that readers look into one by one.
+    runs: AtomicU64,
     failed: OnceLock<String>,
 }
 
@@ -102,7 +113,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 impl std::fmt::Debug for LsmEngine {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("LsmEngine").field("dir", &self.dir).finish_non_exhaustive()
+        f.debug_struct("LsmEngine").field("folder", &self.folder.path).finish_non_exhaustive()
     }
 }
 
@@ -114,29 +125,29 @@ impl LsmEngine {
     /// `Io` when the disk refused, `Corrupt` when the manifest, or what it names, is not what was
     /// written.
     pub fn open(
-        dir: impl Into<PathBuf>,
+        folder: NativeFolder,
         disk: Arc<dyn ReadDisk>,
         options: LsmOptions,
     ) -> Result<Self, EngineError> {
-        let dir = dir.into();
-        tables::check_manifest(&*disk, &dir)?;
+        let dir = &folder.path;
+        tables::look(&*disk, dir)?;
         let tags = SequenceNumberCounter::default();
-        let config = Config::new(&dir, tags.clone(), SequenceNumberCounter::default())
+        let config = Config::new(dir, tags.clone(), SequenceNumberCounter::default())
             .use_cache(Arc::new(Cache::with_capacity_bytes(options.cache_bytes)))
             .use_descriptor_table(Some(Arc::new(DescriptorTable::new(OPEN_FILES))));
-        let tree = config.open().map_err(|error| tables::refused(&dir, "open", error))?;
+        let tree = config.open().map_err(|error| tables::refused(dir, "open", error))?;
         let stand = match tree.get(row::STAND_KEY, u64::MAX) {
             Ok(Some(value)) => Stand::decode(&value).ok_or_else(|| EngineError::Corrupt {
                 place: dir.display().to_string(),
                 found: "a mark that is none".to_owned(),
             })?,
             Ok(None) => Stand::default(),
-            Err(error) => return Err(tables::refused(&dir, "read the mark", error)),
+            Err(error) => return Err(tables::refused(dir, "read the mark", error)),
         };
         let engine = Self {
             disk_bytes: AtomicU64::new(tree.disk_space()),
             tree,
-            dir,
+            folder,
             disk,
             options,
             tags,
@@ -150,6 +161,7 @@ impl LsmEngine {
             memtable_bytes: AtomicU64::new(0),
             sealed_bytes: AtomicU64::new(0),
             flushed_bytes: AtomicU64::new(0),
+            runs: AtomicU64::new(0),
             failed: OnceLock::new(),
         };
         Ok(engine)
@@ -173,6 +185,19 @@ impl LsmEngine {
     #[must_use]
     pub fn is_flush_due(&self) -> bool {
         self.memtable_bytes.load(Ordering::Relaxed) >= self.options.memtable_bytes
+    }
+
+    /// Whether writers are so far ahead of the disk that they should wait.
+    #[must_use]
+    pub fn is_behind(&self) -> bool {
+        self.unflushed_bytes() > MEMTABLES_MAX * self.options.memtable_bytes
+            || self.runs.load(Ordering::Relaxed) > RUNS_MAX
+    }
+
+    /// What a flush may take on disk before it gives something back, bytes.
+    #[must_use]
+    pub fn next_bytes(&self) -> u64 {
+        self.unflushed_bytes() + 2 * self.options.memtable_bytes
     }
 
     /// Bytes of its files.

@@ -22,6 +22,7 @@ use rekindle_recovery::{Action, ActionKind, Failure, Finding, Label, Layer, Plan
 
 use crate::api::{Engine, Mark};
 use crate::checkpoint::{self, FileName, file_name, parse_name};
+use crate::lsm;
 use crate::memory::MemoryEngine;
 pub use scan::{Piece, Pieces};
 use table::{Leftover, LeftoverThen, Named, Owner, Reach, Situation, Then};
@@ -48,6 +49,17 @@ pub struct EngineLayer {
     named: [u64; 2],
     journal_from: Option<u64>,
     depth: Depth,
+    kind: Kind,
+}
+
+/// Where the rows of a state are.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Kind {
+    /// In memory, and in checkpoints.
+    #[default]
+    Memory,
+    /// In the files of the lsm engine; a checkpoint says where they stand.
+    Lsm,
 }
 
 impl EngineLayer {
@@ -67,7 +79,7 @@ impl EngineLayer {
             other => other,
         };
         let (dir, shard) = (dir.into(), shard.into());
-        Self { dir, shard, store_id, named, journal_from: None, depth }
+        Self { dir, shard, store_id, named, journal_from: None, depth, kind: Kind::Memory }
     }
 
     /// Tells the first position that the journal still holds (1: all of them). With it a checkpoint
@@ -77,6 +89,25 @@ impl EngineLayer {
     pub fn with_journal_from(mut self, position: u64) -> Self {
         self.journal_from = Some(position);
         self
+    }
+
+    /// The state is of this kind (otherwise: in memory).
+    #[must_use]
+    pub fn of_kind(mut self, kind: Kind) -> Self {
+        self.kind = kind;
+        self
+    }
+
+    /// Where the rows are.
+    #[must_use]
+    pub fn kind(&self) -> Kind {
+        self.kind
+    }
+
+    /// The folder of an engine with files of its own.
+    #[must_use]
+    pub fn files(&self) -> PathBuf {
+        self.dir.join(&self.shard).join(lsm::FOLDER)
     }
 
     /// The folder of the checkpoints.
@@ -99,7 +130,9 @@ impl EngineLayer {
     fn reach(&self) -> Reach {
         match self.journal_from {
             None => Reach::Unknown,
-            Some(0 | 1) => Reach::Whole,
+            // Files that are damaged would have to go before everything can be replayed.
+            Some(0 | 1) if self.kind == Kind::Memory || self.named == [0, 0] => Reach::Whole,
+            Some(0 | 1) => Reach::Unknown,
             Some(_) => Reach::Cut,
         }
     }
@@ -136,6 +169,8 @@ pub struct Trusted {
     names: [u64; 2],
     next_id: u64,
     folder: PathBuf,
+    files: PathBuf,
+    kind: Kind,
     store_id: [u8; 16],
     loaded: Mutex<Loaded>,
 }
@@ -185,6 +220,12 @@ impl Trusted {
         if decision.then.refuses() {
             return Err(Failure::Refused(format!("no state to load ({})", decision.label)));
         }
+        if self.kind != Kind::Memory {
+            let files = self.files.display();
+            return Err(Failure::Config(format!(
+                "the state is in the files of the engine, {files}"
+            )));
+        }
         let mut loaded = self.loaded.lock().unwrap_or_else(PoisonError::into_inner);
         if let Loaded::Ready(engine) = std::mem::replace(&mut *loaded, Loaded::HandedOut) {
             assert_eq!(engine.mark(), self.mark(), "it stands where its checkpoint does");
@@ -220,7 +261,8 @@ pub enum Step {
 /// What the layer hands on.
 #[derive(Debug)]
 pub struct Recovered {
-    /// The engine before replay; `None` when [`Trusted::load`] handed it out before.
+    /// The engine before replay; `None` when [`Trusted::load`] handed it out before, and where the
+    /// state has files of its own.
     pub engine: Option<MemoryEngine>,
     /// The usable checkpoints, newest first; the state was loaded from the first. The journal must
     /// keep everything from the last one's `replay_from` (from 1 when there is none).
@@ -290,6 +332,8 @@ impl Layer for EngineLayer {
             names,
             next_id: self.next_id(&pieces.entries),
             folder: self.folder(),
+            files: self.files(),
+            kind: self.kind,
             store_id: self.store_id,
             loaded: Mutex::new(loaded),
         };
@@ -342,7 +386,8 @@ impl Layer for EngineLayer {
             trusted.replay_from() <= trusted.mark().position.saturating_add(1),
             "no record lies between the state and its replay"
         );
-        let engine = if handed_out { None } else { Some(trusted.load(sink)?) };
+        let here = trusted.kind == Kind::Memory && !handed_out;
+        let engine = if here { Some(trusted.load(sink)?) } else { None };
         let mut removed = false;
         for step in steps {
             match step {

@@ -6,7 +6,9 @@
 
 use std::fmt::Debug;
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+
+use crate::view::View;
 
 /// What a directory entry is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -103,6 +105,25 @@ pub enum LockMode {
 /// A lock on a directory; dropping it, or the death of the process, releases it.
 pub trait DirectoryLock: Send + Sync + Debug {}
 
+/// A folder that a library reads and writes by itself; dropping it ends a view.
+#[derive(Debug)]
+pub struct NativeFolder {
+    /// Where the library finds it.
+    pub path: PathBuf,
+    /// Removes a view when it is dropped.
+    #[allow(dead_code)]
+    pub(crate) view: Option<View>,
+}
+
+/// How a library is to find a folder.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NativeMode {
+    /// The folder itself.
+    InPlace,
+    /// Another one that looks the same: what happens there changes nothing here.
+    View,
+}
+
 /// The half of a disk that only reads.
 pub trait ReadDisk: Send + Sync + Debug {
     /// Opens an existing regular file for reading; links are not followed.
@@ -117,6 +138,15 @@ pub trait ReadDisk: Send + Sync + Debug {
     /// Which directory this is; `None` where nothing is there, or where directories have no such
     /// numbers.
     fn inode(&self, dir: &Path) -> io::Result<Option<Inode>>;
+
+    /// The folder `dir` for a library that does its own input and output. A disk that is none of
+    /// the machine's answers [`io::ErrorKind::Unsupported`]; one that must not be changed gives a
+    /// view, whatever the mode.
+    fn native(&self, dir: &Path, mode: NativeMode) -> io::Result<NativeFolder> {
+        let _ = mode;
+        let text = format!("{} is not on a disk of this machine", dir.display());
+        Err(io::Error::new(io::ErrorKind::Unsupported, text))
+    }
 }
 
 /// A whole disk. Nothing that it does is durable before the matching sync; `durable` has the

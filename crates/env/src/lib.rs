@@ -17,6 +17,7 @@ mod random;
 mod real;
 mod reserve;
 mod simulated;
+mod view;
 mod watched;
 
 use std::sync::Arc;
@@ -25,7 +26,8 @@ pub use background::in_background;
 pub use clock::{Clock, ManualClock, SystemClock};
 pub use delay::SlowSyncs;
 pub use disk::{
-    DirectoryLock, Disk, Entry, EntryKind, Inode, LockMode, ReadDisk, ReadFile, WriteFile,
+    DirectoryLock, Disk, Entry, EntryKind, Inode, LockMode, NativeFolder, NativeMode, ReadDisk,
+    ReadFile, WriteFile,
 };
 pub use overlay::OverlayDisk;
 pub use random::{OsRandom, Random, SeededRandom};

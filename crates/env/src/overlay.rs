@@ -17,7 +17,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use self::file::OverlayFile;
 use self::tree::Tree;
-use crate::disk::{DirectoryLock, Disk, Entry, Inode, LockMode, ReadDisk, ReadFile, WriteFile};
+use crate::disk::{
+    DirectoryLock, Disk, Entry, Inode, LockMode, NativeFolder, NativeMode, ReadDisk, ReadFile,
+    WriteFile,
+};
 
 /// What a dry run is told about free space, a pebibyte: changes cost memory, not disk.
 const AVAILABLE_BYTES: u64 = 1 << 50;
@@ -26,13 +29,14 @@ const AVAILABLE_BYTES: u64 = 1 << 50;
 #[derive(Clone)]
 pub struct OverlayDisk {
     tree: Arc<Mutex<Tree>>,
+    base: Arc<dyn ReadDisk>,
 }
 
 impl OverlayDisk {
     /// A view of `base` without changes.
     #[must_use]
     pub fn new(base: Arc<dyn ReadDisk>) -> Self {
-        Self { tree: Arc::new(Mutex::new(Tree::new(base))) }
+        Self { tree: Arc::new(Mutex::new(Tree::new(Arc::clone(&base)))), base }
     }
 
     fn tree(&self) -> MutexGuard<'_, Tree> {
@@ -81,6 +85,11 @@ impl ReadDisk for OverlayDisk {
 
     fn inode(&self, dir: &Path) -> io::Result<Option<Inode>> {
         self.tree().inode(dir)
+    }
+
+    fn native(&self, dir: &Path, _: NativeMode) -> io::Result<NativeFolder> {
+        // As it was before anything was changed here: no layer of ours writes into such a folder.
+        self.base.native(dir, NativeMode::View)
     }
 }
 

@@ -21,8 +21,10 @@ use rustix::fs::{FallocateFlags, OFlags};
 use rustix::io::{Errno, retry_on_intr};
 
 use crate::disk::{
-    DirectoryLock, Disk, Entry, EntryKind, Inode, LockMode, ReadDisk, ReadFile, WriteFile,
+    DirectoryLock, Disk, Entry, EntryKind, Inode, LockMode, NativeFolder, NativeMode, ReadDisk,
+    ReadFile, WriteFile,
 };
+use crate::view::View;
 
 /// The disk of this machine.
 #[derive(Clone, Copy, Debug, Default)]
@@ -178,6 +180,13 @@ impl ReadDisk for RealDisk {
             Ok(found) => Ok(Some(Inode { device: found.dev(), number: found.ino() })),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(error) => Err(error),
+        }
+    }
+
+    fn native(&self, dir: &Path, mode: NativeMode) -> io::Result<NativeFolder> {
+        match mode {
+            NativeMode::InPlace => Ok(NativeFolder { path: dir.to_owned(), view: None }),
+            NativeMode::View => View::of(dir),
         }
     }
 }

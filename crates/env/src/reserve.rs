@@ -10,7 +10,8 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::disk::{
-    DirectoryLock, Disk, Entry, EntryKind, Inode, LockMode, ReadDisk, ReadFile, WriteFile,
+    DirectoryLock, Disk, Entry, EntryKind, Inode, LockMode, NativeFolder, NativeMode, ReadDisk,
+    ReadFile, WriteFile,
 };
 
 /// What a name in a directory takes at most, where the directory has to grow for it.
@@ -199,6 +200,10 @@ impl ReadDisk for ReservedDisk {
 
     fn inode(&self, dir: &Path) -> io::Result<Option<Inode>> {
         self.inner.inode(dir)
+    }
+
+    fn native(&self, dir: &Path, mode: NativeMode) -> io::Result<NativeFolder> {
+        self.inner.native(dir, mode)
     }
 }
 

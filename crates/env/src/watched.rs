@@ -9,7 +9,10 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use crate::disk::{DirectoryLock, Disk, Entry, Inode, LockMode, ReadDisk, ReadFile, WriteFile};
+use crate::disk::{
+    DirectoryLock, Disk, Entry, Inode, LockMode, NativeFolder, NativeMode, ReadDisk, ReadFile,
+    WriteFile,
+};
 
 /// A change that is about to pass.
 #[derive(Clone, Copy, Debug)]
@@ -164,6 +167,10 @@ impl ReadDisk for WatchedDisk {
 
     fn inode(&self, dir: &Path) -> io::Result<Option<Inode>> {
         self.inner.inode(dir)
+    }
+
+    fn native(&self, dir: &Path, mode: NativeMode) -> io::Result<NativeFolder> {
+        self.inner.native(dir, mode)
     }
 }
 

@@ -9,7 +9,7 @@ use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use rekindle_env::{Entry, Inode, ReadDisk, ReadFile};
+use rekindle_env::{Entry, Inode, NativeFolder, NativeMode, ReadDisk, ReadFile};
 
 use crate::report::Stage;
 
@@ -185,6 +185,10 @@ impl ReadDisk for MeteredDisk {
 
     fn inode(&self, dir: &Path) -> io::Result<Option<Inode>> {
         self.inner.inode(dir)
+    }
+
+    fn native(&self, dir: &Path, mode: NativeMode) -> io::Result<NativeFolder> {
+        self.inner.native(dir, mode)
     }
 }
 

@@ -42,8 +42,10 @@ pub struct StoreLayer {
     pub dir: PathBuf,
     /// Whether an absent or empty directory becomes a store; dry runs and `verify` say no.
     pub create: bool,
-    /// The identity of a store that is created; its engine is the one asked for.
+    /// The identity of a store that is created.
     pub candidate: Identity,
+    /// The engines that will do; a store on another one is refused.
+    pub engines: Vec<u8>,
 }
 
 /// A store that may be used.
@@ -143,7 +145,7 @@ impl Layer for StoreLayer {
             Then::Contradict => vec![findings::contradiction(row.label, &a, &b)],
             Then::OtherEngine => {
                 let found = trusted.newest.as_ref().map_or(0, |copy| copy.identity.engine);
-                vec![findings::other_engine(row.label, self.candidate.engine, found)]
+                vec![findings::other_engine(row.label, &self.engines, found)]
             }
             Then::NoJournal => vec![findings::no_journal(row.label)],
         };
@@ -234,7 +236,7 @@ impl StoreLayer {
             rest: pieces.rest,
             begun: newest.is_some_and(|copy| copy.sequence > 1),
             journal: !pieces.missing.contains(&JOURNAL_DIR),
-            engine: newest.is_none_or(|copy| copy.identity.engine == self.candidate.engine),
+            engine: newest.is_none_or(|copy| self.engines.contains(&copy.identity.engine)),
             create: self.create,
         };
         Trusted {

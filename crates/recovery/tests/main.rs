@@ -27,7 +27,7 @@ pub(crate) const DIR: &str = "/srv/data";
 /// A layer that may create a store; equal seeds, equal identities.
 pub(crate) fn layer(seed: u64) -> StoreLayer {
     let candidate = Identity::generate(&SeededRandom::new(seed), ENGINE_MEMORY);
-    StoreLayer { dir: DIR.into(), create: true, candidate }
+    StoreLayer { dir: DIR.into(), create: true, candidate, engines: vec![ENGINE_MEMORY] }
 }
 
 /// All stages.

@@ -274,7 +274,7 @@ fn a_newer_format_is_refused_with_both_versions() {
 fn another_engine_is_refused_by_name() {
     let (disk, _) = begun();
     let mut other = layer(1);
-    other.candidate.engine = 2;
+    other.engines = vec![2];
     let report = look(&disk, &other).unwrap();
     assert_eq!(situation(&report), "store-11");
     let failure = open(&disk, &other).unwrap_err();

@@ -164,7 +164,8 @@ fn append(
 fn open_journal(machine: &Machine) -> Result<LocalJournal, Failure> {
     let env = machine.env();
     let candidate = Identity::generate(&*env.random, identity::ENGINE_MEMORY);
-    let store = StoreLayer { dir: DIR.into(), create: false, candidate };
+    let store =
+        StoreLayer { dir: DIR.into(), create: false, engines: vec![candidate.engine], candidate };
     let seen = examine(&store, &*env.disk, &*env.clock)?;
     let who = seen.trusted.identity().cloned();
     let who = who.ok_or_else(|| Failure::Config("a store without an identity".to_owned()))?;

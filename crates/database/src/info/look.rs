@@ -18,6 +18,7 @@ use rekindle_recovery::store::{COPIES, Pieces as StorePieces, RawCopy, StoreLaye
 use rekindle_recovery::{Examined, Layer, Report, examine, identity, quarantine};
 
 use super::{CheckpointHolds, CheckpointInfo, CopyInfo, CopyState, Files, SegmentsInfo, StoreInfo};
+use crate::engines::EngineKind;
 use crate::error::Error;
 use crate::options::Options;
 use crate::recovery::{Depth, SHARD, engine_layer, journal_begin};
@@ -34,7 +35,8 @@ pub(super) fn look(dir: &Path, env: &Env) -> Result<StoreInfo, Error> {
     let mut report = Report { started_wall_ms: clock.wall_ms(), ..Report::default() };
     let began_ns = clock.boot_ns();
     let candidate = Identity::generate(&*env.random, identity::ENGINE_MEMORY);
-    let store = StoreLayer { dir: dir.to_owned(), create: false, candidate };
+    let engines = EngineKind::accepted(None);
+    let store = StoreLayer { dir: dir.to_owned(), create: false, candidate, engines };
     let pieces = store.scan(disk)?;
     let seen = examine(&store, disk, clock)?;
     let identity = seen.trusted.identity().cloned();
@@ -119,7 +121,7 @@ impl Shard {
             lineage: identity.map_or([0; 16], |who| who.lineage),
             node: identity.map(|who| who.node).or(newest.map(|meta| meta.node)).unwrap_or(1),
             feature_level: identity::FEATURE_LEVEL,
-            engine: identity::ENGINE_MEMORY,
+            engine: identity.map_or(identity::ENGINE_MEMORY, |who| who.engine),
         };
         let layer = MetaLayer { layout: layout.clone(), store_id };
         let meta = examine(&layer, disk, clock)?;

@@ -117,7 +117,12 @@ impl RawJournal {
         store::make_directory(disk, dir).unwrap();
         let lock = store::lock(disk, dir, rekindle_env::LockMode::Exclusive).unwrap();
         let candidate = Identity::generate(&*env.random, identity::ENGINE_MEMORY);
-        let layer = StoreLayer { dir: dir.to_owned(), create: true, candidate };
+        let layer = StoreLayer {
+            dir: dir.to_owned(),
+            create: true,
+            engines: vec![candidate.engine],
+            candidate,
+        };
         let seen = examine(&layer, disk, clock).unwrap();
         let (store, _) = perform(&layer, seen, disk, clock).unwrap();
         let layout = Layout::new(dir, 0);

@@ -10,6 +10,9 @@ use crate::row::{field, put};
 
 pub(super) const MAGIC: [u8; 8] = *b"RKDLCKPT";
 pub(super) const FORMAT: u16 = 1;
+/// The bit of the features that says: the rows are in the files of the engine, none are here.
+const FEATURE_ELSEWHERE: u32 = 1;
+
 pub(super) const HEADER_BYTES_MIN: usize = 512;
 pub(super) const HEADER_BYTES_MAX: usize = 1 << 20;
 
@@ -47,6 +50,9 @@ pub struct Header {
     pub feature_level: u32,
     /// Cluster membership; empty on a single node.
     pub membership: Vec<u8>,
+    /// Whether the rows lie in the files of an engine that has its own: none are here, and the
+    /// state there stands at the mark or above it.
+    pub elsewhere: bool,
 }
 
 /// What the footer of a checkpoint says.
@@ -101,6 +107,7 @@ impl Header {
         put(&mut out, 0, &MAGIC);
         put(&mut out, 8, &FORMAT.to_le_bytes());
         put(&mut out, 10, &FORMAT.to_le_bytes());
+        put(&mut out, 12, &if self.elsewhere { FEATURE_ELSEWHERE } else { 0 }.to_le_bytes());
         put(&mut out, 16, &number(len));
         put(&mut out, 20, &self.feature_level.to_le_bytes());
         put(&mut out, 24, &self.store_id);
@@ -147,8 +154,8 @@ impl Header {
         let u32_at = |at| field(content, at).map(u32::from_le_bytes).ok_or_else(cut);
         let u64_at = |at| field(content, at).map(u64::from_le_bytes).ok_or_else(cut);
         let (format, min_reader, features) = (u16_at(8)?, u16_at(10)?, u32_at(12)?);
-        if format == 0 || min_reader > FORMAT || features != 0 {
-            let expected = format!("format {FORMAT}, which this program reads, features 0");
+        if format == 0 || min_reader > FORMAT || features & !FEATURE_ELSEWHERE != 0 {
+            let expected = format!("format {FORMAT}, which this program reads, features 0 or 1");
             let found =
                 format!("format {format} for readers from {min_reader}, features {features}");
             return Err(Mismatch { expected, found, newer: true });
@@ -172,6 +179,7 @@ impl Header {
                     mismatch("membership inside the header", membership_len.to_string())
                 })?
                 .to_vec(),
+            elsewhere: features & FEATURE_ELSEWHERE != 0,
         };
         header.check_order(u64_at(88)?)?;
         Ok(header)
@@ -253,6 +261,7 @@ mod tests {
             replay_from: 8,
             feature_level: 1,
             membership: vec![0xEE; membership],
+            elsewhere: membership % 2 == 1,
         }
     }
 

@@ -76,7 +76,7 @@ pub fn check(file: &dyn ReadFile, store_id: &[u8; 16], id: u64) -> Result<Summar
     Ok(summary)
 }
 
-/// The same, and builds the engine on the way.
+/// The same, and builds the engine on the way; a checkpoint whose rows are elsewhere is refused.
 pub fn load(
     file: &dyn ReadFile,
     store_id: &[u8; 16],
@@ -91,6 +91,13 @@ pub fn load(
         read_ahead(file, store_id, id, |block| order.visit(&block, |row| bulk.push(row)))?
     };
     order.check_versions(&summary)?;
+    if summary.header.elsewhere {
+        return Err(ReadError::Damaged(Damage {
+            offset: 12,
+            expected: "rows".to_owned(),
+            found: "that they are in the files of the engine".to_owned(),
+        }));
+    }
     let engine = bulk.finish(summary.header.mark, summary.footer.rows);
     Ok((summary, engine))
 }

@@ -14,6 +14,7 @@ use super::format::{
     BLOCK_BYTES, BLOCK_BYTES_MAX, BLOCK_HEADER, BLOCK_MAGIC, FOOTER_BYTES, Footer,
     HEADER_BYTES_MIN, Header, part_crc, seed,
 };
+use crate::api::{EngineError, Mark};
 use crate::memory::{Frozen, RowCursor};
 use crate::row::{ROW_HEADER, StateHash, put};
 
@@ -56,9 +57,49 @@ pub enum WriteError {
         #[source]
         source: io::Error,
     },
+    /// The engine could not read its rows.
+    #[error("reading the state: {0}")]
+    Rows(#[from] EngineError),
     /// The caller stopped it.
     #[error("the checkpoint was stopped before it was complete")]
     Stopped,
+}
+
+/// Rows at one mark, ascending, in the encoding of a block.
+pub trait RowStream {
+    /// Where the state that they are of stands.
+    fn mark(&self) -> Mark;
+
+    /// Appends rows until `out` grew by `bytes` or more, or no row is left; 0 only at the end.
+    fn fill(&mut self, out: &mut Vec<u8>, bytes: usize) -> Result<u32, EngineError>;
+}
+
+struct FrozenRows<'a> {
+    frozen: &'a Frozen<'a>,
+    cursor: RowCursor,
+}
+
+impl RowStream for FrozenRows<'_> {
+    fn mark(&self) -> Mark {
+        self.frozen.mark()
+    }
+
+    fn fill(&mut self, out: &mut Vec<u8>, bytes: usize) -> Result<u32, EngineError> {
+        Ok(self.frozen.fill(&mut self.cursor, out, bytes))
+    }
+}
+
+/// The rows of a state that lies elsewhere.
+struct NoRows(Mark);
+
+impl RowStream for NoRows {
+    fn mark(&self) -> Mark {
+        self.0
+    }
+
+    fn fill(&mut self, _: &mut Vec<u8>, _: usize) -> Result<u32, EngineError> {
+        Ok(0)
+    }
 }
 
 /// Writes the frozen view as checkpoint `stamp.id` into the folder `dir`, which is made where it is
@@ -75,14 +116,54 @@ pub fn write(
     durable_position: u64,
     go_on: &mut dyn FnMut(u64) -> bool,
 ) -> Result<Written, WriteError> {
-    let mark = frozen.mark();
+    let mut rows = FrozenRows { frozen, cursor: RowCursor::new() };
+    write_rows(disk, dir, &mut rows, stamp, durable_position, go_on)
+}
+
+/// Writes a checkpoint without rows, for an engine with files of its own whose state on disk stands
+/// at `mark` or above it: it says where replay begins.
+///
+/// # Panics
+/// As [`write`].
+pub fn write_anchor(
+    disk: &dyn Disk,
+    dir: &Path,
+    mark: Mark,
+    stamp: &Stamp,
+    durable_position: u64,
+) -> Result<Written, WriteError> {
+    let header = Header { elsewhere: true, ..header(stamp, mark) };
+    write_file(disk, dir, header, &mut NoRows(mark), durable_position, &mut |_| true)
+}
+
+/// As [`write`], of rows from anywhere.
+pub fn write_rows(
+    disk: &dyn Disk,
+    dir: &Path,
+    rows: &mut dyn RowStream,
+    stamp: &Stamp,
+    durable_position: u64,
+    go_on: &mut dyn FnMut(u64) -> bool,
+) -> Result<Written, WriteError> {
+    write_file(disk, dir, header(stamp, rows.mark()), rows, durable_position, go_on)
+}
+
+fn write_file(
+    disk: &dyn Disk,
+    dir: &Path,
+    header: Header,
+    rows: &mut dyn RowStream,
+    durable_position: u64,
+    go_on: &mut dyn FnMut(u64) -> bool,
+) -> Result<Written, WriteError> {
+    let mark = header.mark;
     assert!(mark.position <= durable_position, "a checkpoint above the durable position");
     assert!(
-        (1..=mark.position + 1).contains(&stamp.replay_from),
+        (1..=mark.position + 1).contains(&header.replay_from),
         "replay begins at an open transaction or right behind the checkpoint"
     );
-    let temporary = dir.join(temporary_name(stamp.id));
-    let finished = dir.join(file_name(stamp.id));
+    let temporary = dir.join(temporary_name(header.id));
+    let finished = dir.join(file_name(header.id));
     let failed = |what: &str, source| WriteError::Io {
         context: format!("{what} {}", temporary.display()),
         source,
@@ -95,8 +176,9 @@ pub fn write(
         _ => {}
     }
     let file = disk.create(&temporary).map_err(|source| failed("creating", source))?;
-    let mut output = Output::new(&*file, header(stamp, frozen));
-    let written = output.run(frozen, go_on).map_err(|stop| match stop {
+    let mut output = Output::new(&*file, header);
+    let written = output.run(rows, go_on).map_err(|stop| match stop {
+        Stop::Rows(error) => WriteError::Rows(error),
         Stop::Io(source) => failed("writing", source),
         Stop::Asked => WriteError::Stopped,
     });
@@ -111,19 +193,21 @@ pub fn write(
     Ok(Written { header, footer })
 }
 
-fn header(stamp: &Stamp, frozen: &Frozen<'_>) -> Header {
+fn header(stamp: &Stamp, mark: Mark) -> Header {
     Header {
         store_id: stamp.store_id,
         id: stamp.id,
-        mark: frozen.mark(),
+        mark,
         replay_from: stamp.replay_from,
         feature_level: stamp.feature_level,
         membership: stamp.membership.clone(),
+        elsewhere: false,
     }
 }
 
 enum Stop {
     Io(io::Error),
+    Rows(EngineError),
     Asked,
 }
 
@@ -153,9 +237,12 @@ impl<'a> Output<'a> {
         Self { file, header, footer, seed, hash: StateHash::default(), buffer, offset: 0 }
     }
 
-    fn run(&mut self, frozen: &Frozen<'_>, go_on: &mut dyn FnMut(u64) -> bool) -> Result<(), Stop> {
-        let mut cursor = RowCursor::new();
-        while self.block(frozen, &mut cursor) {
+    fn run(
+        &mut self,
+        rows: &mut dyn RowStream,
+        go_on: &mut dyn FnMut(u64) -> bool,
+    ) -> Result<(), Stop> {
+        while self.block(rows).map_err(Stop::Rows)? {
             if self.buffer.len() >= WRITE_BYTES {
                 self.flush().map_err(Stop::Io)?;
                 if !go_on(self.offset) {
@@ -167,13 +254,13 @@ impl<'a> Output<'a> {
     }
 
     /// Adds the next block; false when no row is left.
-    fn block(&mut self, frozen: &Frozen<'_>, cursor: &mut RowCursor) -> bool {
+    fn block(&mut self, stream: &mut dyn RowStream) -> Result<bool, EngineError> {
         let start = self.buffer.len();
         self.buffer.resize(start + BLOCK_HEADER, 0);
-        let rows = frozen.fill(cursor, &mut self.buffer, BLOCK_BYTES);
+        let rows = stream.fill(&mut self.buffer, BLOCK_BYTES)?;
         if rows == 0 {
             self.buffer.truncate(start);
-            return false;
+            return Ok(false);
         }
         let (_, block) = self.buffer.split_at_mut(start);
         let (header, content) = block.split_at_mut(BLOCK_HEADER);
@@ -189,7 +276,7 @@ impl<'a> Output<'a> {
         self.footer.blocks += 1;
         self.footer.rows += u64::from(rows);
         self.footer.content_bytes += u64::from(content_len);
-        true
+        Ok(true)
     }
 
     fn flush(&mut self) -> io::Result<()> {

@@ -73,7 +73,7 @@ impl LsmEngine {
             lock(&self.sealed).pop_front();
             lock(&self.stands).flushed = stand;
             self.sealed_bytes.fetch_sub(freed, Ordering::Relaxed);
-            self.disk_bytes.store(self.tree.disk_space(), Ordering::Relaxed);
+            self.note_files();
             self.flushed_bytes.fetch_add(bytes, Ordering::Relaxed);
             last = Some(Flush { mark: stand.mark, replay_from: stand.replay_from, bytes });
         }
@@ -91,7 +91,8 @@ impl LsmEngine {
             }
         });
         let flushed = self.tree.flush_to_tables(rows);
-        let flushed = flushed.map_err(|error| tables::refused(&self.dir, "flush", error))?;
+        let flushed =
+            flushed.map_err(|error| tables::refused(&self.folder.path, "flush", error))?;
         let (files, blobs) = flushed.expect("the stand is written at least");
         assert!(blobs.is_none(), "values lie with their keys");
         let needed = self.tag()?;
@@ -110,7 +111,7 @@ impl LsmEngine {
         let needed = self.tag()?;
         let merged = self.tree.compact(Arc::new(Leveled::default()), needed);
         merged.map_err(|error| self.doubt("merge files", &error))?;
-        self.disk_bytes.store(self.tree.disk_space(), Ordering::Relaxed);
+        self.note_files();
         Ok(self.tree.current_version().id() != before)
     }
 
@@ -126,10 +127,10 @@ impl LsmEngine {
         Ok(row::below(lock(&self.past).oldest()))
     }
 
-    /// How many runs of files wait to be merged: readers look into each.
-    #[must_use]
-    pub fn runs_to_merge(&self) -> usize {
-        self.tree.l0_run_count()
+    fn note_files(&self) {
+        self.disk_bytes.store(self.tree.disk_space(), Ordering::Relaxed);
+        let runs = u64::try_from(self.tree.l0_run_count()).unwrap_or(u64::MAX);
+        self.runs.store(runs, Ordering::Relaxed);
     }
 
     fn check_failed(&self) -> Result<(), EngineError> {
@@ -142,9 +143,9 @@ impl LsmEngine {
     /// An error after which another attempt is safe only where the manifest on disk is the one in
     /// memory: the crate would write the next one over the file that the disk may already name.
     fn doubt(&self, what: &str, error: &lsm_tree::Error) -> EngineError {
-        let refused = tables::refused_by(&self.dir, what, error);
+        let refused = tables::refused_by(&self.folder.path, what, error);
         let held = self.tree.current_version().id();
-        match tables::named_manifest(&*self.disk, &self.dir) {
+        match tables::named_manifest(&*self.disk, &self.folder.path) {
             Ok(Some(named)) if named == held => refused,
             _ => self.fail(format!("{refused}; the manifest on disk may be another one")),
         }

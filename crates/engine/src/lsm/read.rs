@@ -37,11 +37,11 @@ impl LsmEngine {
     }
 
     pub(super) fn unreadable(&self, error: &lsm_tree::Error) -> EngineError {
-        super::tables::refused_by(&self.dir, "read", error)
+        super::tables::refused_by(&self.folder.path, "read", error)
     }
 
     fn no_value(&self) -> EngineError {
-        let place = self.dir.display().to_string();
+        let place = self.folder.path.display().to_string();
         EngineError::Corrupt { place, found: "a row without a version".to_owned() }
     }
 

@@ -71,9 +71,21 @@ pub(super) fn named_manifest(disk: &dyn ReadDisk, dir: &Path) -> Result<Option<u
     Ok(named(disk, dir)?.map(|(manifest, _)| manifest))
 }
 
-/// Refuses a manifest that is not what was written.
-pub(super) fn check_manifest(disk: &dyn ReadDisk, dir: &Path) -> Result<(), EngineError> {
-    let Some((manifest, checksum)) = named(disk, dir)? else { return Ok(()) };
+/// What a folder holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Files {
+    /// No engine was ever there.
+    None,
+    /// An engine with a whole manifest.
+    There,
+}
+
+/// Looks at the folder of an engine without opening it; its rows are checked when they are read.
+///
+/// # Errors
+/// `Corrupt` for a manifest that is not what was written, `Io`.
+pub fn look(disk: &dyn ReadDisk, dir: &Path) -> Result<Files, EngineError> {
+    let Some((manifest, checksum)) = named(disk, dir)? else { return Ok(Files::None) };
     let path = dir.join(format!("v{manifest}"));
     let corrupt = |found: &str| EngineError::Corrupt {
         place: path.display().to_string(),
@@ -89,7 +101,7 @@ pub(super) fn check_manifest(disk: &dyn ReadDisk, dir: &Path) -> Result<(), Engi
     if xxh3_128(&bytes) != checksum {
         return Err(corrupt("another checksum than `current` has for it"));
     }
-    Ok(())
+    Ok(Files::There)
 }
 
 /// The tables of a tree at one moment.

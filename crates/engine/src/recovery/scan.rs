@@ -6,8 +6,11 @@
 use rekindle_env::{Entry, EntryKind, ReadDisk, ReadFile, durable};
 use rekindle_recovery::Failure;
 
+use super::Kind;
 use super::{Depth, EngineLayer, Trusted, Usable};
+use crate::api::EngineError;
 use crate::checkpoint::{Damage, FileName, ReadError, Summary, check, file_name, load, surface};
+use crate::lsm;
 use crate::memory::MemoryEngine;
 
 /// One named checkpoint as it was read.
@@ -61,17 +64,50 @@ pub(super) fn scan(layer: &EngineLayer, source: &dyn ReadDisk) -> Result<Pieces,
     let mut loaded = None;
     let [newest_id, older_id] = layer.named;
     let thorough = match layer.depth {
-        Depth::Open => How::Load,
+        Depth::Open if layer.kind == Kind::Memory => How::Load,
+        Depth::Open => How::Check,
         Depth::Surface => How::Surface,
         Depth::Everything => How::Check,
     };
     let mut examine = |id, how| examine(layer, source, &entries, id, how, &mut loaded);
-    let newest = examine(newest_id, thorough)?;
+    let mut newest = examine(newest_id, thorough)?;
     let is_used = matches!(&newest, Piece::Whole(usable) if layer.reaches(usable));
     let how = if is_used && layer.depth == Depth::Open { How::Surface } else { thorough };
-    let older = examine(older_id, how)?;
+    let mut older = examine(older_id, how)?;
+    if let Some(damage) = files(layer, source, &newest)? {
+        for piece in [&mut newest, &mut older] {
+            if matches!(piece, Piece::Whole(_)) {
+                *piece = Piece::Damaged(damage.clone());
+            }
+        }
+    }
     let unnamed = unnamed(layer, source, &entries)?;
     Ok(Pieces { entries, place_taken, newest, older, unnamed, loaded })
+}
+
+/// What is wrong with the files of an engine that has its own, if a checkpoint says that there are
+/// some.
+fn files(
+    layer: &EngineLayer,
+    source: &dyn ReadDisk,
+    newest: &Piece,
+) -> Result<Option<Damage>, Failure> {
+    if layer.kind == Kind::Memory || *newest == Piece::NotNamed {
+        return Ok(None);
+    }
+    let looked = lsm::look(source, &layer.files());
+    let (expected, found) = match looked {
+        Ok(lsm::Files::There) => return Ok(None),
+        Ok(lsm::Files::None) => {
+            ("the files of the engine".to_owned(), "no manifest in its folder".to_owned())
+        }
+        Err(EngineError::Corrupt { place, found }) => (format!("{place} as it was written"), found),
+        Err(other) => {
+            let context = format!("look at {}", layer.files().display());
+            return Err(Failure::io(context, std::io::Error::other(other)));
+        }
+    };
+    Ok(Some(Damage { offset: 0, expected, found }))
 }
 
 /// Looks at what was finished and never named: it says how far the journal had come.
@@ -125,6 +161,12 @@ fn examine(
     let context = || format!("read {}", path.display());
     let file = source.open_read(&path).map_err(|error| Failure::io(context(), error))?;
     match read(&*file, layer, id, how, loaded) {
+        Ok(summary) if summary.header.elsewhere != (layer.kind != Kind::Memory) => {
+            let says = |elsewhere| if elsewhere { "rows in the engine's files" } else { "rows" };
+            let found = says(summary.header.elsewhere).to_owned();
+            let expected = says(!summary.header.elsewhere).to_owned();
+            Ok(Piece::Damaged(Damage { offset: 12, expected, found }))
+        }
         Ok(summary) => Ok(Piece::Whole(usable(id, &summary))),
         Err(ReadError::Io { source, .. }) => Err(Failure::io(context(), source)),
         Err(ReadError::Damaged(damage)) => Ok(Piece::Damaged(damage)),

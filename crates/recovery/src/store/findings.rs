@@ -112,8 +112,10 @@ pub(super) fn foreign(label: Label, pieces: &Pieces) -> Finding {
 }
 
 /// The store was created with another engine.
-pub(super) fn other_engine(label: Label, asked: u8, found: u8) -> Finding {
-    let [asked, found] = [asked, found].map(|engine| format!("engine {}", engine_name(engine)));
+pub(super) fn other_engine(label: Label, asked: &[u8], found: u8) -> Finding {
+    let names: Vec<String> = asked.iter().map(|engine| engine_name(*engine)).collect();
+    let asked = format!("engine {}", names.join(" or "));
+    let found = format!("engine {}", engine_name(found));
     note(label, "store.a", 64, asked, found)
 }
 

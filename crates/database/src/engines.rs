@@ -1,0 +1,189 @@
+//! Which engine holds the state of a store, and how it is opened.
+//!
+//! Invariant: an engine with files of its own is opened in its place only by a start that goes on
+//! to use it; everything else is given a view of the files.
+
+use std::fmt;
+use std::str::FromStr;
+use std::sync::Arc;
+
+use rekindle_engine::recovery::{EngineLayer, Kind, Trusted};
+use rekindle_engine::{Engine, EngineError, LsmEngine, LsmOptions, Mark, MemoryEngine};
+use rekindle_env::{Env, NativeMode, ReadDisk, durable};
+use rekindle_recovery::{Failure, identity};
+
+use crate::options::Options;
+
+/// An engine that a store can be created with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum EngineKind {
+    /// All state in memory; checkpoints on disk.
+    Memory,
+    /// State larger than memory, in sorted files (the crate `lsm-tree`).
+    Lsm,
+}
+
+impl EngineKind {
+    /// All of them.
+    pub const ALL: [Self; 2] = [Self::Memory, Self::Lsm];
+
+    /// Its number in the identity of a store.
+    #[must_use]
+    pub fn number(self) -> u8 {
+        match self {
+            Self::Memory => identity::ENGINE_MEMORY,
+            Self::Lsm => identity::ENGINE_LSM,
+        }
+    }
+
+    /// The one with this number.
+    #[must_use]
+    pub fn of_number(number: u8) -> Option<Self> {
+        Self::ALL.into_iter().find(|kind| kind.number() == number)
+    }
+
+    /// Its name.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Memory => "memory",
+            Self::Lsm => "lsm",
+        }
+    }
+
+    /// The numbers of the engines that will do: the one asked for, or any that this program has.
+    pub(crate) fn accepted(asked: Option<Self>) -> Vec<u8> {
+        match asked {
+            Some(kind) => vec![kind.number()],
+            None => Self::ALL.map(Self::number).to_vec(),
+        }
+    }
+
+    /// Where the rows of a store with this engine are.
+    pub(crate) fn rows(number: u8) -> Kind {
+        if number == identity::ENGINE_LSM { Kind::Lsm } else { Kind::Memory }
+    }
+}
+
+impl fmt::Display for EngineKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+impl FromStr for EngineKind {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let known = Self::ALL.into_iter().find(|kind| kind.name() == text);
+        known.ok_or_else(|| format!("no engine {text:?}; there are memory and lsm"))
+    }
+}
+
+/// An open engine, as those need it who write it out.
+#[derive(Clone, Debug)]
+pub(crate) enum Held {
+    /// In memory.
+    Memory(Arc<MemoryEngine>),
+    /// In files.
+    Lsm(Arc<LsmEngine>),
+}
+
+impl Held {
+    /// The engine of a start, before replay.
+    pub(crate) fn load(
+        layer: &EngineLayer,
+        trusted: &Trusted,
+        disk: &dyn ReadDisk,
+        (env, options): (&Env, &Options),
+        mode: NativeMode,
+    ) -> Result<Self, Failure> {
+        match layer.kind() {
+            Kind::Memory => Ok(Self::Memory(Arc::new(trusted.load(disk)?))),
+            Kind::Lsm => {
+                let engine = open_lsm(layer, env, options, mode)?;
+                let (stands, needed) = (engine.flushed().0, trusted.mark());
+                if stands.position < needed.position {
+                    return Err(Failure::Refused(format!(
+                        "the files of the engine stand at version {}, and version {} was there: \
+                         they are an older copy",
+                        stands.version, needed.version
+                    )));
+                }
+                Ok(Self::Lsm(Arc::new(engine)))
+            }
+        }
+    }
+
+    /// The same engine in its place, where it was opened as a view because there was no store yet.
+    pub(crate) fn settle(
+        self,
+        layer: &EngineLayer,
+        env: &Env,
+        options: &Options,
+    ) -> Result<Self, Failure> {
+        match self {
+            Self::Memory(engine) => Ok(Self::Memory(engine)),
+            Self::Lsm(view) => {
+                assert_eq!(view.mark(), Mark::default(), "a new store has no state");
+                drop(view);
+                Ok(Self::Lsm(Arc::new(open_lsm(layer, env, options, NativeMode::InPlace)?)))
+            }
+        }
+    }
+
+    /// As everybody else sees it.
+    pub(crate) fn engine(&self) -> Arc<dyn Engine> {
+        match self {
+            Self::Memory(engine) => Arc::clone(engine) as Arc<dyn Engine>,
+            Self::Lsm(engine) => Arc::clone(engine) as Arc<dyn Engine>,
+        }
+    }
+
+    /// The lsm engine.
+    pub(crate) fn lsm(&self) -> Option<&LsmEngine> {
+        match self {
+            Self::Memory(_) => None,
+            Self::Lsm(engine) => Some(engine),
+        }
+    }
+}
+
+fn open_lsm(
+    layer: &EngineLayer,
+    env: &Env,
+    options: &Options,
+    mode: NativeMode,
+) -> Result<LsmEngine, Failure> {
+    let files = layer.files();
+    let context = || format!("opening {}", files.display());
+    if mode == NativeMode::InPlace {
+        // The crate syncs what is inside the folder, and not that there is a folder.
+        durable::create_dir_all(&*env.disk, &files).map_err(|e| Failure::io(context(), e))?;
+    }
+    let folder = env.disk.native(&files, mode).map_err(|e| Failure::io(context(), e))?;
+    let sizes =
+        LsmOptions { memtable_bytes: options.memtable_bytes, cache_bytes: options.cache_bytes };
+    let disk: Arc<dyn ReadDisk> = env.disk.clone();
+    LsmEngine::open(folder, disk, sizes).map_err(|error| match error {
+        EngineError::Corrupt { place, found } => {
+            Failure::Refused(format!("{place} is damaged: {found}"))
+        }
+        other => Failure::io(context(), std::io::Error::other(other)),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_and_numbers_come_back() {
+        for kind in EngineKind::ALL {
+            assert_eq!(kind.name().parse(), Ok(kind));
+            assert_eq!(EngineKind::of_number(kind.number()), Some(kind));
+        }
+        let error = "btree".parse::<EngineKind>().unwrap_err();
+        assert_eq!(error, "no engine \"btree\"; there are memory and lsm");
+    }
+}

@@ -1,0 +1,174 @@
+//! A store on the lsm engine: the same state as on the memory engine, before and after a crash.
+//!
+//! A crash here is a copy of the directory as it lies between two operations: what a killed process
+//! leaves. Lost pages are another matter (docs/testing.md).
+
+use std::path::Path;
+
+use rekindle_database::{Database, EngineKind, Env, Error, KeyspaceId, Options};
+use rekindle_env::{Random, SeededRandom};
+
+fn options(engine: Option<EngineKind>) -> Options {
+    Options {
+        engine,
+        background: false,
+        memtable_bytes: 16 << 10,
+        cache_bytes: 256 << 10,
+        segment_bytes: 64 << 10,
+        scrub_every: None,
+        ..Options::default()
+    }
+}
+
+fn open(dir: &Path, engine: Option<EngineKind>) -> Result<Database, Error> {
+    Database::open_with(dir, options(engine), Env::real())
+}
+
+/// What a killed process leaves.
+fn copied(from: &Path, to: &Path) {
+    std::fs::create_dir(to).unwrap();
+    for entry in std::fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        let target = to.join(entry.file_name());
+        if entry.file_type().unwrap().is_dir() {
+            copied(&entry.path(), &target);
+        } else {
+            std::fs::copy(entry.path(), target).unwrap();
+        }
+    }
+}
+
+struct Pair {
+    random: SeededRandom,
+    databases: [Database; 2],
+    keyspaces: [KeyspaceId; 2],
+}
+
+impl Pair {
+    fn change(&self) {
+        let pick = |below: u64| self.random.next_u64() % below;
+        let changes: Vec<(u64, [u8; 2], Vec<u8>)> = (0..=pick(4))
+            .map(|_| {
+                let key = u16::try_from(pick(300)).unwrap().to_be_bytes();
+                (pick(10), key, vec![u8::try_from(pick(256)).unwrap(); pick(900) as usize])
+            })
+            .collect();
+        for (database, keyspace) in self.databases.iter().zip(self.keyspaces) {
+            let mut transaction = database.begin();
+            for (kind, key, value) in &changes {
+                match kind {
+                    0 => {
+                        let [high, low] = *key;
+                        let end = [high, low.saturating_add(9)];
+                        transaction.delete_range(keyspace, key, &end);
+                    }
+                    1..=3 => transaction.delete(keyspace, key),
+                    _ => transaction.put(keyspace, key, value),
+                }
+            }
+            transaction.commit().unwrap();
+        }
+    }
+}
+
+/// proves: D12
+#[test]
+fn both_engines_have_the_same_state_before_and_after_crashes() {
+    let place = tempfile::tempdir().unwrap();
+    let mut dirs = ["memory", "lsm"].map(|name| place.path().join(name));
+    for life in 0_u64..12 {
+        let kinds = if life == 0 {
+            [Some(EngineKind::Memory), Some(EngineKind::Lsm)]
+        } else {
+            [None, None]
+        };
+        let databases = [open(&dirs[0], kinds[0]).unwrap(), open(&dirs[1], kinds[1]).unwrap()];
+        let keyspaces = databases.each_ref().map(|database| database.keyspace("rows").unwrap());
+        let pair = Pair { random: SeededRandom::new(40 + life), databases, keyspaces };
+        let [memory, lsm] = &pair.databases;
+        assert_eq!(memory.current_version(), lsm.current_version(), "life {life}");
+        assert_eq!(memory.state_hash(), lsm.state_hash(), "life {life}: after the start");
+        for step in 0..150 {
+            pair.change();
+            if step % 7 == 0 {
+                lsm.tick().unwrap();
+                memory.tick().unwrap();
+            }
+            if step % 50 == life % 50 {
+                lsm.checkpoint().unwrap();
+            }
+        }
+        assert_eq!(memory.state_hash(), lsm.state_hash(), "life {life}: before the end");
+        assert!(life == 0 || lsm.stats().checkpoints > 0, "something was flushed");
+        if life % 3 == 2 {
+            memory.close().unwrap();
+            lsm.close().unwrap();
+        }
+        let next = ["memory", "lsm"].map(|name| place.path().join(format!("{name}-{life}")));
+        for (from, to) in dirs.iter().zip(&next) {
+            copied(from, to);
+        }
+        dirs = next;
+    }
+}
+
+#[test]
+fn a_store_says_which_engine_it_needs() {
+    let place = tempfile::tempdir().unwrap();
+    open(place.path(), Some(EngineKind::Lsm)).unwrap().close().unwrap();
+    let error = open(place.path(), Some(EngineKind::Memory)).unwrap_err().to_string();
+    assert!(error.contains("lsm") && error.contains("memory"), "{error}");
+    open(place.path(), None).unwrap().close().unwrap();
+    open(place.path(), Some(EngineKind::Lsm)).unwrap().close().unwrap();
+}
+
+/// What is read of a flushed state is what was written, or an error.
+#[test]
+fn files_of_the_engine_that_are_gone_refuse_the_start() {
+    let place = tempfile::tempdir().unwrap();
+    let dir = place.path().join("store");
+    let database = open(&dir, Some(EngineKind::Lsm)).unwrap();
+    let rows = database.keyspace("rows").unwrap();
+    for round in 0_u32..3 {
+        database
+            .transact(|transaction| {
+                transaction.put(rows, &round.to_be_bytes(), &[1; 100]);
+                Ok(())
+            })
+            .unwrap();
+        database.checkpoint().unwrap();
+    }
+    database.close().unwrap();
+    let engine = dir.join("shards/0/engine");
+    let tables: Vec<_> = std::fs::read_dir(engine.join("tables"))
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .collect();
+    assert!(!tables.is_empty());
+    let mut harmed: Vec<(String, Box<dyn Fn(&Path)>)> = vec![
+        ("no folder".to_owned(), Box::new(|dir: &Path| std::fs::remove_dir_all(dir).unwrap())),
+        (
+            "no current".to_owned(),
+            Box::new(|dir: &Path| std::fs::remove_file(dir.join("current")).unwrap()),
+        ),
+    ];
+    for table in tables {
+        let name = table.file_name().unwrap().to_owned();
+        harmed.push((
+            format!("no table {}", name.display()),
+            Box::new(move |dir: &Path| {
+                std::fs::remove_file(dir.join("tables").join(&name)).unwrap()
+            }),
+        ));
+    }
+    for (what, harm) in harmed {
+        let copy = place.path().join(what.replace(' ', "-"));
+        copied(&dir, &copy);
+        harm(&copy.join("shards/0/engine"));
+        let error = open(&copy, None).err().unwrap_or_else(|| panic!("{what}: it started"));
+        assert!(matches!(error, Error::Corrupt(_)), "{what}: {error:?}");
+        assert!(error.to_string().contains("engine"), "{what}: {error}");
+        // Nothing was made anew: it is refused again.
+        assert!(matches!(open(&copy, None), Err(Error::Corrupt(_))), "{what}: the second start");
+    }
+}
