@@ -13,7 +13,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
-use rekindle_engine::checkpoint::{self, Policy, Since, Stamp, WriteError, Written};
+use rekindle_engine::checkpoint::{self, Policy, RowStream, Since, Stamp, WriteError, Written};
 use rekindle_engine::{LsmEngine, MemoryEngine};
 use rekindle_journal::{Journal, LocalJournal};
 use rekindle_recovery::Identity;
@@ -363,6 +363,28 @@ impl Checkpoints {
         core.state.history_floor.fetch_max(mark.version, Ordering::Relaxed);
         core.state.keep_past();
         Ok(())
+    }
+
+    /// Writes one with the rows of an engine that has files of its own, and names it; answers the
+    /// hash of what it holds.
+    pub(crate) fn write_stream(
+        &self,
+        core: &Core,
+        rows: &mut dyn RowStream,
+        replay_from: u64,
+    ) -> Result<u128, Error> {
+        let _one_at_a_time = lock(&self.writing);
+        let journal_bytes = self.journal.counters().bytes.load(Ordering::Relaxed);
+        let durable = self.journal.sync()?;
+        let stamp = self.stamp(replay_from);
+        let disk = &*core.env.disk;
+        let folder = &self.folder;
+        let mut go_on = |_| !self.stop.load(Ordering::Relaxed);
+        let written =
+            checkpoint::write_rows(disk, folder, rows, &stamp, durable.position, &mut go_on)
+                .map_err(failed)?;
+        self.publish(core, &written, journal_bytes)?;
+        Ok(written.footer.state_hash)
     }
 
     fn stamp(&self, replay_from: u64) -> Stamp {

@@ -44,6 +44,8 @@ pub(crate) struct Core {
     pub(crate) options: Options,
     /// The most that the state may become, bytes.
     pub(crate) max_state_bytes: u64,
+    /// The most that what is kept in memory may become, bytes.
+    pub(crate) max_memory_bytes: u64,
     /// The number of this run.
     pub(crate) incarnation: u64,
     /// What recovery saw and did.
@@ -120,6 +122,10 @@ impl Core {
         let in_files = lsm.is_some();
         let max_state_bytes =
             growth::max_state_bytes(assembly.options.max_state_bytes, in_files, &assembly.env);
+        let max_memory_bytes = match in_files {
+            true => growth::max_memory_bytes(&assembly.env),
+            false => max_state_bytes,
+        };
         let untold = Untold::new(!assembly.losses.is_empty(), assembly.env.clock.boot_ms());
         Ok(Self {
             state: assembly.state,
@@ -127,6 +133,7 @@ impl Core {
             env: assembly.env,
             options: assembly.options,
             max_state_bytes,
+            max_memory_bytes,
             incarnation,
             report: assembly.report,
             replay_stats: assembly.replay_stats,
@@ -283,6 +290,7 @@ impl Core {
             refused_full: sequencer.refused_full,
             state_bytes,
             max_state_bytes: self.max_state_bytes,
+            max_memory_bytes: self.max_memory_bytes,
             history_bytes,
             window_bytes: sequencer.overlay.bytes(),
             oldest_version: self.state.engine.floor(),

@@ -4,6 +4,7 @@
 //! to use it; everything else is given a view of the files.
 
 use std::fmt;
+use std::path::Path;
 use std::str::FromStr;
 use std::sync::Arc;
 
@@ -101,7 +102,7 @@ impl Held {
         match layer.kind() {
             Kind::Memory => Ok(Self::Memory(Arc::new(trusted.load(disk)?))),
             Kind::Lsm => {
-                let engine = open_lsm(layer, env, options, mode)?;
+                let engine = open_files(&layer.files(), env, options, mode)?;
                 let (stands, needed) = (engine.flushed().0, trusted.mark());
                 if stands.position < needed.position {
                     return Err(Failure::Refused(format!(
@@ -127,7 +128,8 @@ impl Held {
             Self::Lsm(view) => {
                 assert_eq!(view.mark(), Mark::default(), "a new store has no state");
                 drop(view);
-                Ok(Self::Lsm(Arc::new(open_lsm(layer, env, options, NativeMode::InPlace)?)))
+                let files = layer.files();
+                Ok(Self::Lsm(Arc::new(open_files(&files, env, options, NativeMode::InPlace)?)))
             }
         }
     }
@@ -149,19 +151,19 @@ impl Held {
     }
 }
 
-fn open_lsm(
-    layer: &EngineLayer,
+/// Opens the files of the lsm engine; in their place the folder is made where it is missing.
+pub(crate) fn open_files(
+    files: &Path,
     env: &Env,
     options: &Options,
     mode: NativeMode,
 ) -> Result<LsmEngine, Failure> {
-    let files = layer.files();
     let context = || format!("opening {}", files.display());
     if mode == NativeMode::InPlace {
         // The crate syncs what is inside the folder, and not that there is a folder.
-        durable::create_dir_all(&*env.disk, &files).map_err(|e| Failure::io(context(), e))?;
+        durable::create_dir_all(&*env.disk, files).map_err(|e| Failure::io(context(), e))?;
     }
-    let folder = env.disk.native(&files, mode).map_err(|e| Failure::io(context(), e))?;
+    let folder = env.disk.native(files, mode).map_err(|e| Failure::io(context(), e))?;
     let sizes =
         LsmOptions { memtable_bytes: options.memtable_bytes, cache_bytes: options.cache_bytes };
     let disk: Arc<dyn ReadDisk> = env.disk.clone();

@@ -33,13 +33,13 @@ const FALLBACK_STATE_BYTES: u64 = 4 << 30;
 
 /// The limit that is in force.
 pub(crate) fn max_state_bytes(configured: Option<u64>, in_files: bool, env: &Env) -> u64 {
-    configured.unwrap_or_else(|| {
-        if in_files {
-            return DISK_STATE_BYTES;
-        }
-        let memory = memory::available(&*env.disk);
-        memory.map_or(FALLBACK_STATE_BYTES, |bytes| bytes / 100 * MEMORY_PERCENT)
-    })
+    configured.unwrap_or_else(|| if in_files { DISK_STATE_BYTES } else { max_memory_bytes(env) })
+}
+
+/// What this process may keep in memory.
+pub(crate) fn max_memory_bytes(env: &Env) -> u64 {
+    let memory = memory::available(&*env.disk);
+    memory.map_or(FALLBACK_STATE_BYTES, |bytes| bytes / 100 * MEMORY_PERCENT)
 }
 
 /// What is answered while nothing can be written.

@@ -32,6 +32,7 @@ mod logclock;
 mod lookback;
 mod losses;
 mod memory;
+mod migrate;
 mod namespace;
 mod options;
 mod overlay;
@@ -70,6 +71,7 @@ pub use info::{
     StoreInfo, store_info, store_info_while_held,
 };
 pub use losses::{AUDIT_BYTES_MAX, AcceptedLoss, LOSSES_MAX};
+pub use migrate::{Migrated, migrate};
 pub use namespace::{Key, Namespace, RunId, TypeTag};
 pub use options::{
     DurabilityMode, KEY_BYTES_MAX, KEYSPACE_NAME_BYTES_MAX, Options, ROOM_WAIT_MAX,

@@ -61,6 +61,8 @@ pub struct Stats {
     pub state_bytes: u64,
     /// The most that `state_bytes` may become.
     pub max_state_bytes: u64,
+    /// The most that what is kept in memory may become: the state, where the engine keeps it there.
+    pub max_memory_bytes: u64,
     /// Bytes of old versions kept for readers.
     pub history_bytes: u64,
     /// Bytes of writes that are ordered and not yet applied, or kept to validate readers.

@@ -71,4 +71,6 @@ pub use format::{Footer, Header, MEMBERSHIP_BYTES_MAX};
 pub use policy::{Policy, Prediction, Since};
 pub(crate) use read::surface;
 pub use read::{Damage, ReadError, Summary, check, load};
-pub use write::{RowStream, Stamp, WriteError, Written, write, write_anchor, write_rows};
+pub use write::{
+    FrozenRows, RowStream, Stamp, WriteError, Written, write, write_anchor, write_rows,
+};

@@ -13,6 +13,7 @@
 //! sealed above the durable position (the caller syncs first); an error after which the manifest on
 //! disk may not be the one in memory ends all writing ([`Engine::failed`]).
 
+mod bulk;
 mod flush;
 mod past;
 mod read;
@@ -33,6 +34,7 @@ use crate::api::{Engine, EngineError, KeyspaceId, Mark, Operation, Row, Versione
 use past::Past;
 use row::Stand;
 
+pub use bulk::Rows;
 pub use flush::Flush;
 pub use tables::{Files, look};
 

@@ -99,6 +99,9 @@ fn open(config: &Config, env: &Env, meter: &Meter) -> Result<Database, Refused> 
         segment_bytes: config.segment_bytes,
         max_recovery: config.max_recovery,
         max_state_bytes: config.max_state_bytes,
+        engine: config.engine,
+        memtable_bytes: config.memtable_bytes,
+        cache_bytes: config.cache_bytes,
         scrub_every: config.scrub_every,
         scrub_bytes_per_second: config.scrub_rate,
         ..Options::default()

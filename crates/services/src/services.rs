@@ -96,7 +96,7 @@ impl Services {
     ) -> Result<(Self, Vec<LayerReport>), Error> {
         let keyspaces = Keyspaces::open(database)?;
         let alarm = Arc::new(Alarm::default());
-        let bytes_max = limits::producer_bytes_max(database.stats().max_state_bytes);
+        let bytes_max = limits::producer_bytes_max(database.stats().max_memory_bytes);
         let core = Arc::new(Core {
             database: database.clone(),
             keyspaces,

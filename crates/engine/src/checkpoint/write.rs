@@ -74,9 +74,19 @@ pub trait RowStream {
     fn fill(&mut self, out: &mut Vec<u8>, bytes: usize) -> Result<u32, EngineError>;
 }
 
-struct FrozenRows<'a> {
+/// The rows of a frozen view.
+#[derive(Debug)]
+pub struct FrozenRows<'a> {
     frozen: &'a Frozen<'a>,
     cursor: RowCursor,
+}
+
+impl Frozen<'_> {
+    /// Its rows, from the first on.
+    #[must_use]
+    pub fn rows(&self) -> FrozenRows<'_> {
+        FrozenRows { frozen: self, cursor: RowCursor::new() }
+    }
 }
 
 impl RowStream for FrozenRows<'_> {
@@ -116,8 +126,7 @@ pub fn write(
     durable_position: u64,
     go_on: &mut dyn FnMut(u64) -> bool,
 ) -> Result<Written, WriteError> {
-    let mut rows = FrozenRows { frozen, cursor: RowCursor::new() };
-    write_rows(disk, dir, &mut rows, stamp, durable_position, go_on)
+    write_rows(disk, dir, &mut frozen.rows(), stamp, durable_position, go_on)
 }
 
 /// Writes a checkpoint without rows, for an engine with files of its own whose state on disk stands

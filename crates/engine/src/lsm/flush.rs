@@ -79,7 +79,7 @@ impl LsmEngine {
         }
     }
 
-    fn flush_one(&self, memtable: &Memtable) -> Result<u64, EngineError> {
+    pub(super) fn flush_one(&self, memtable: &Memtable) -> Result<u64, EngineError> {
         self.check_failed()?;
         let _flush = self.tree.get_flush_lock();
         let tables = Tables::of(&self.tree);
@@ -93,7 +93,7 @@ impl LsmEngine {
         let flushed = self.tree.flush_to_tables(rows);
         let flushed =
             flushed.map_err(|error| tables::refused(&self.folder.path, "flush", error))?;
-        let (files, blobs) = flushed.expect("the stand is written at least");
+        let (files, blobs) = flushed.expect("a memtable that is flushed has rows");
         assert!(blobs.is_none(), "values lie with their keys");
         let needed = self.tag()?;
         let named = self.tree.register_tables(&files, None, None, &[memtable.id()], needed);
@@ -127,7 +127,7 @@ impl LsmEngine {
         Ok(row::below(lock(&self.past).oldest()))
     }
 
-    fn note_files(&self) {
+    pub(super) fn note_files(&self) {
         self.disk_bytes.store(self.tree.disk_space(), Ordering::Relaxed);
         let runs = u64::try_from(self.tree.l0_run_count()).unwrap_or(u64::MAX);
         self.runs.store(runs, Ordering::Relaxed);

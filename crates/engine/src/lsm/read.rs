@@ -40,7 +40,7 @@ impl LsmEngine {
         super::tables::refused_by(&self.folder.path, "read", error)
     }
 
-    fn no_value(&self) -> EngineError {
+    pub(super) fn no_value(&self) -> EngineError {
         let place = self.folder.path.display().to_string();
         EngineError::Corrupt { place, found: "a row without a version".to_owned() }
     }

@@ -65,7 +65,7 @@ pub(super) fn scan(layer: &EngineLayer, source: &dyn ReadDisk) -> Result<Pieces,
     let [newest_id, older_id] = layer.named;
     let thorough = match layer.depth {
         Depth::Open if layer.kind == Kind::Memory => How::Load,
-        Depth::Open => How::Check,
+        Depth::Open => How::Surface,
         Depth::Surface => How::Surface,
         Depth::Everything => How::Check,
     };
@@ -161,11 +161,10 @@ fn examine(
     let context = || format!("read {}", path.display());
     let file = source.open_read(&path).map_err(|error| Failure::io(context(), error))?;
     match read(&*file, layer, id, how, loaded) {
-        Ok(summary) if summary.header.elsewhere != (layer.kind != Kind::Memory) => {
-            let says = |elsewhere| if elsewhere { "rows in the engine's files" } else { "rows" };
-            let found = says(summary.header.elsewhere).to_owned();
-            let expected = says(!summary.header.elsewhere).to_owned();
-            Ok(Piece::Damaged(Damage { offset: 12, expected, found }))
+        // The other way round is well: rows that are also in the files of the engine.
+        Ok(summary) if summary.header.elsewhere && layer.kind == Kind::Memory => {
+            let found = "that they are in the files of an engine".to_owned();
+            Ok(Piece::Damaged(Damage { offset: 12, expected: "rows".to_owned(), found }))
         }
         Ok(summary) => Ok(Piece::Whole(usable(id, &summary))),
         Err(ReadError::Io { source, .. }) => Err(Failure::io(context(), source)),

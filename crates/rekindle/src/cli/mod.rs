@@ -14,6 +14,7 @@ mod input;
 mod inspect;
 mod job;
 mod kv;
+mod migrate;
 mod output;
 mod processes;
 mod queue;
@@ -122,6 +123,8 @@ enum Command {
     Salvage(salvage::SalvageArgs),
     /// Look into the journal of a store
     Journal(inspect::JournalArgs),
+    /// Move a store's state to another engine
+    Migrate(migrate::MigrateArgs),
     /// Show what a store is
     Store(store::StoreArgs),
     /// Show what starts found and did, and what the next one would do
@@ -260,6 +263,7 @@ pub(crate) fn run() -> i32 {
         Command::Journal(args) => inspect::journal(&args),
         Command::Repair(args) => repair::run(&args),
         Command::Salvage(args) => salvage::run(&args),
+        Command::Migrate(args) => migrate::run(&args),
         Command::Store(args) => store::run(&args),
         Command::Recovery(args) => recovery::run(&args),
         Command::Backup(args) => backup::run(&args),

@@ -184,10 +184,43 @@ pub static KEYS: &[Key] = &[
     },
     Key {
         section: "engine",
+        name: "kind",
+        default: "auto",
+        help: "Which engine holds the state: `memory`, or `lsm` (files, for state larger than \
+               memory). A store on another one is refused; `auto`: whatever the store is on, and \
+               `memory` for a new one. `rekindle migrate` changes it.",
+        set: |config, raw| {
+            config.engine = match values::text(raw)?.as_str() {
+                "auto" => None,
+                name => Some(name.parse()?),
+            };
+            Ok(())
+        },
+    },
+    Key {
+        section: "engine",
+        name: "memtable_bytes",
+        default: "64MiB",
+        help: "What the lsm engine collects in memory before it writes it out; up to four times as \
+               much is in memory while the disk is slow. Much of a start is replaying as much.",
+        set: |config, raw| {
+            values::bytes(raw, MIB, 4096 * MIB).map(|bytes| config.memtable_bytes = bytes)
+        },
+    },
+    Key {
+        section: "engine",
+        name: "cache_bytes",
+        default: "256MiB",
+        help: "What the lsm engine keeps of its files in memory.",
+        set: |config, raw| values::bytes(raw, MIB, TIB).map(|bytes| config.cache_bytes = bytes),
+    },
+    Key {
+        section: "engine",
         name: "max_state_bytes",
         default: "auto",
         help: "Growth beyond it is refused before the journal is touched; deletes go on. `auto`: \
-               60 % of the memory of the machine or of its cgroup.",
+               60 % of the memory of the machine or of its cgroup; on the lsm engine the space on \
+               disk is what counts.",
         set: |config, raw| {
             config.max_state_bytes = match raw {
                 Raw::Text(text) if text == "auto" => None,

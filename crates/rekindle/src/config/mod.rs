@@ -11,6 +11,7 @@ use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use rekindle_database::EngineKind;
 use rekindle_journal::Durability;
 
 use crate::alerts::AlertSettings;
@@ -91,6 +92,12 @@ pub struct Config {
     pub scrub_rate: u64,
     /// `jobs.dispatch_capacity`
     pub dispatch_capacity: u64,
+    /// `engine.kind`
+    pub engine: Option<EngineKind>,
+    /// `engine.memtable_bytes`
+    pub memtable_bytes: u64,
+    /// `engine.cache_bytes`
+    pub cache_bytes: u64,
     /// `engine.max_state_bytes`
     pub max_state_bytes: Option<u64>,
     /// `executors.*`, in the file only
@@ -134,6 +141,9 @@ impl Default for Config {
             scrub_every: None,
             scrub_rate: 0,
             dispatch_capacity: 0,
+            engine: None,
+            memtable_bytes: 0,
+            cache_bytes: 0,
             max_state_bytes: None,
             executors: Executors::default(),
             limits: Limits::default(),
@@ -239,6 +249,9 @@ impl Config {
         }
         if let Some(text) = &args.durability {
             self.durability = values::durability(&raw(text)).map_err(problem("--durability"))?;
+        }
+        if let Some(text) = &args.engine {
+            self.engine = Some(text.parse().map_err(problem("--engine"))?);
         }
         self.insecure_allow_remote |= args.insecure_allow_remote;
         self.recovery_mode = args.recovery_mode;

@@ -163,10 +163,10 @@ fn time(name: &'static str, time: Duration, above: &'static str) -> Limit {
     fixed(name, u64::try_from(time.as_millis()).unwrap_or(u64::MAX), above)
 }
 
-/// The limits of a store whose state may have so many bytes.
+/// The limits of a store whose state may have so many bytes, and what is kept in memory so many.
 #[must_use]
-pub fn of_state(max_state_bytes: u64) -> [Limit; 2] {
-    let results = service::producer_bytes_max(max_state_bytes);
+pub fn of_state(max_state_bytes: u64, max_memory_bytes: u64) -> [Limit; 2] {
+    let results = service::producer_bytes_max(max_memory_bytes);
     let above = "the oldest results are trimmed; repeating their requests is answered unknown";
     [
         set(

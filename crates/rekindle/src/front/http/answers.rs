@@ -130,8 +130,9 @@ pub(super) const LIMITS: Operation = Operation {
 pub(super) fn limits(server: &Server, _: &Asked) -> Answered {
     let mut limits = server.config.limits.list();
     if let Some(recovered) = server.recovered() {
-        let state_bytes = recovered.database.stats().max_state_bytes;
-        limits.extend(crate::front::limits::of_state(state_bytes));
+        let stats = recovered.database.stats();
+        let most = (stats.max_state_bytes, stats.max_memory_bytes);
+        limits.extend(crate::front::limits::of_state(most.0, most.1));
     }
     ok(&json!({ "limits": limits }))
 }
