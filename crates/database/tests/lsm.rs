@@ -186,6 +186,7 @@ fn a_store_moves_from_engine_to_engine() {
             transaction.put(rows, &number.to_be_bytes(), &[7; 300]);
             transaction.delete(rows, &(number / 2).to_be_bytes());
             transaction.commit().unwrap();
+            database.tick().unwrap();
         }
         let hash = database.state_hash();
         // A crash, so that there is something to replay.

@@ -199,7 +199,7 @@ impl LsmEngine {
     /// What a flush may take on disk before it gives something back, bytes.
     #[must_use]
     pub fn next_bytes(&self) -> u64 {
-        self.unflushed_bytes() + 2 * self.options.memtable_bytes
+        self.unflushed_bytes() + self.options.memtable_bytes
     }
 
     /// Bytes of its files.
