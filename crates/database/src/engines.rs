@@ -9,11 +9,15 @@ use std::str::FromStr;
 use std::sync::Arc;
 
 use rekindle_engine::recovery::{EngineLayer, Kind, Trusted};
-use rekindle_engine::{Engine, EngineError, LsmEngine, LsmOptions, Mark, MemoryEngine};
+use rekindle_engine::{Engine, EngineError, LsmEngine, LsmOptions, Mark, MemoryEngine, lsm};
 use rekindle_env::{Env, NativeMode, ReadDisk, durable};
-use rekindle_recovery::{Failure, identity};
+use rekindle_recovery::{
+    Acked, Action, ActionKind, Failure, Finding, Label, Layer, LayerReport, Place, Verdict,
+    identity,
+};
 
 use crate::options::Options;
+use crate::recovery::SHARD_DIR;
 
 /// An engine that a store can be created with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -173,6 +177,30 @@ pub(crate) fn open_files(
         }
         other => Failure::io(context(), std::io::Error::other(other)),
     })
+}
+
+/// Refuses a start because of the engine's files, although their manifest is whole: as without a
+/// checkpoint (`engine-6`). Changes the report of that layer only.
+pub(crate) fn refuse_files(report: &mut LayerReport, found: &str) {
+    if report.layer != EngineLayer::NAME {
+        return;
+    }
+    let label = Label("engine-6");
+    let file = format!("{SHARD_DIR}/{}", lsm::FOLDER);
+    report.findings.push(Finding {
+        label,
+        place: Place { file: file.clone(), ..Place::default() },
+        verdict: Some(Verdict::Corrupt),
+        acked: Acked::Yes,
+        expected: "the state that the newest checkpoint stands for".to_owned(),
+        found: found.to_owned(),
+    });
+    report.actions.push(Action {
+        kind: ActionKind::Refuse,
+        label,
+        target: file,
+        detail: format!("{found}; see 'rekindle verify', or restore a copy of the store"),
+    });
 }
 
 #[cfg(test)]

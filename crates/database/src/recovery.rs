@@ -9,20 +9,19 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use rekindle_engine::checkpoint::{Policy, Since};
-use rekindle_engine::lsm;
 use rekindle_engine::recovery::{self as engine_recovery, EngineLayer, Usable};
 use rekindle_env::{DirectoryLock, Env, LockMode, NativeMode, ReadDisk, durable};
 use rekindle_journal::codec::segment::{HEADER_LEN, SegmentHeader, SegmentHeaderRead};
 use rekindle_journal::{self as journal, JournalLayer, Layout, MetaLayer, WriterConfig};
 use rekindle_recovery::store::{self, StoreLayer};
 use rekindle_recovery::{
-    Acked, Action, ActionKind, Examined, Failure, Finding, Identity, Label, LayerReport, Meter,
-    Place, Report, Stage, Verdict, examine_metered as examine, perform_metered as perform,
+    Examined, Failure, Identity, LayerReport, Meter, Report, Stage, examine_metered as examine,
+    perform_metered as perform,
 };
 
 use crate::before::{before, engine_figures, journal_figures};
 use crate::checkpoint::{Found, Named};
-use crate::engines::{EngineKind, Held};
+use crate::engines::{self, EngineKind, Held};
 use crate::error::Error;
 use crate::layer::{Beneath, DatabaseLayer, Replayed};
 use crate::options::Options;
@@ -212,7 +211,9 @@ impl<'a> Examination<'a> {
         let held = match Held::load(layer, trusted, disk, (self.env, options), mode) {
             Ok(held) => held,
             Err(Failure::Refused(found)) => {
-                self.add_all(unusable(below, &found).reports());
+                let mut reports = below.reports();
+                reports.iter_mut().for_each(|report| engines::refuse_files(report, &found));
+                self.add_all(reports);
                 return Ok(None);
             }
             Err(other) => return Err(other.into()),
@@ -376,29 +377,6 @@ impl<'a> Examination<'a> {
         };
         Ok(Recovered { engine, replayed, journal, found, report: self.report })
     }
-}
-
-/// The files of an engine that cannot be used although its manifest is whole: the start is refused,
-/// as it is without a checkpoint (`engine-6`).
-fn unusable(mut below: Below, found: &str) -> Below {
-    let label = Label("engine-6");
-    let file = format!("{SHARD_DIR}/{}", lsm::FOLDER);
-    let report = &mut below.engine.1.report;
-    report.findings.push(Finding {
-        label,
-        place: Place { file: file.clone(), ..Place::default() },
-        verdict: Some(Verdict::Corrupt),
-        acked: Acked::Yes,
-        expected: "the state that the newest checkpoint stands for".to_owned(),
-        found: found.to_owned(),
-    });
-    report.actions.push(Action {
-        kind: ActionKind::Refuse,
-        label,
-        target: file,
-        detail: format!("{found}; see 'rekindle verify', or restore a copy of the store"),
-    });
-    below
 }
 
 /// What replay counted, as the report has it.

@@ -2,6 +2,7 @@
 //!
 //! A crash here is a copy of the directory as it lies between two operations: what a killed process
 //! leaves. Lost pages are another matter (docs/testing.md).
+#![allow(clippy::disallowed_methods)]
 
 use std::path::Path;
 
@@ -37,6 +38,9 @@ fn copied(from: &Path, to: &Path) {
         }
     }
 }
+
+/// Something that is done to the files of an engine.
+type Harm = Box<dyn Fn(&Path)>;
 
 struct Pair {
     random: SeededRandom,
@@ -145,7 +149,7 @@ fn files_of_the_engine_that_are_gone_refuse_the_start() {
         .map(|entry| entry.unwrap().path())
         .collect();
     assert!(!tables.is_empty());
-    let mut harmed: Vec<(String, Box<dyn Fn(&Path)>)> = vec![
+    let mut harmed: Vec<(String, Harm)> = vec![
         ("no folder".to_owned(), Box::new(|dir: &Path| std::fs::remove_dir_all(dir).unwrap())),
         (
             "no current".to_owned(),

@@ -111,8 +111,8 @@ pub trait Engine: Send + Sync {
     /// Where it stands.
     fn mark(&self) -> Mark;
 
-    /// The newest value of a key at or below version `at`. A deletion answers `value: None` with its
-    /// version where the engine remembers it, and `None` where it does not.
+    /// The newest value of a key at or below version `at`. A deletion answers `value: None` with
+    /// its version where the engine remembers it, and `None` where it does not.
     fn get(
         &self,
         keyspace: KeyspaceId,

@@ -9,8 +9,8 @@
 //!    0  magic 8          "RKDLCKPT"
 //!    8  format 2         1
 //!   10  min_reader 2     1: the oldest format a reader must know
-//!   12  features 4       bits that a reader must understand; bit 0: the rows are in the files of the
-//!                        engine (`shards/0/engine`), no block follows
+//!   12  features 4       bits that a reader must understand; bit 0: no block follows, the rows are
+//!                        in the files of the engine (`shards/0/engine`)
 //!   16  header_len 4     512 .. 1 MiB
 //!   20  feature_level 4  of the records that led here
 //!   24  store_id 16

@@ -1,5 +1,5 @@
-//! Sorted keyspaces at a position: the trait [`Engine`], the memory engine with its checkpoints, and
-//! the lsm engine for state larger than memory.
+//! Sorted keyspaces at a position: the trait [`Engine`], the memory engine with its checkpoints,
+//! and the lsm engine for state larger than memory.
 //!
 //! Invariants: an engine holds only what the journal resolved; it flushes nothing above durable;
 //! applying a batch at or below the applied position changes nothing.

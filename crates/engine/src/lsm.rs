@@ -1,13 +1,14 @@
 //! The lsm engine: state larger than memory, on the crate `lsm-tree`, which has no log of its own.
 //!
-//! Our journal is its log and our version makes its sequence numbers. All keyspaces lie in one tree; a key
-//! is the keyspace, 2 bytes big-endian, and the key; a value is the version that wrote it, 8 bytes
-//! little-endian, and the bytes (the crate sets the sequence numbers of old rows to zero). One more
-//! row, under a key that no keyspace has, says where the engine stands ([`row`]).
+//! Our journal is its log and our version makes its sequence numbers. All keyspaces lie in one
+//! tree; a key is the keyspace, 2 bytes big-endian, and the key; a value is the version that wrote
+//! it, 8 bytes little-endian, and the bytes (the crate sets the sequence numbers of old rows to
+//! zero). One more row, under a key that no keyspace has, says where the engine stands.
 //!
-//! Writes go to a memtable. [`LsmEngine::seal`] closes it between two records and puts the mark into
-//! it; [`LsmEngine::flush`] writes it out with one change of the crate's manifest. So a start finds
-//! exactly the state at one mark, and the journal behind the mark is replayed into a new memtable.
+//! Writes go to a memtable. [`LsmEngine::seal`] closes it between two records and puts the mark
+//! into it; [`LsmEngine::flush`] writes it out with one change of the crate's manifest. So a start
+//! finds exactly the state at one mark, and the journal behind the mark is replayed into a new
+//! memtable.
 //!
 //! What the crate promises, and what it does not, is in docs/decisions/0029. Invariants: nothing is
 //! sealed above the durable position (the caller syncs first); an error after which the manifest on

@@ -11,6 +11,7 @@
 mod findings;
 mod scan;
 pub mod table;
+mod trusted;
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -20,12 +21,14 @@ use rekindle_env::{Disk, EntryKind, ReadDisk};
 use rekindle_recovery::numbers::is_near;
 use rekindle_recovery::{Action, ActionKind, Failure, Finding, Label, Layer, Plan, quarantine};
 
-use crate::api::{Engine, Mark};
+use crate::api::Mark;
 use crate::checkpoint::{self, FileName, file_name, parse_name};
 use crate::lsm;
 use crate::memory::MemoryEngine;
 pub use scan::{Piece, Pieces};
 use table::{Leftover, LeftoverThen, Named, Owner, Reach, Situation, Then};
+use trusted::Loaded;
+pub use trusted::Trusted;
 
 /// How much is read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -153,97 +156,6 @@ pub struct Usable {
     pub rows: u64,
     /// The state hash that it promises.
     pub state_hash: u128,
-}
-
-/// What the pieces are worth.
-#[derive(Debug)]
-pub struct Trusted {
-    situation: Situation,
-    /// The named checkpoints that can be used, newest first.
-    usable: Vec<Usable>,
-    leftovers: Vec<(String, Leftover)>,
-    unnamed: Option<Usable>,
-    /// Files of named checkpoints that cannot be used.
-    unusable: Vec<String>,
-    /// What meta should name from here on, newest first.
-    names: [u64; 2],
-    next_id: u64,
-    folder: PathBuf,
-    files: PathBuf,
-    kind: Kind,
-    store_id: [u8; 16],
-    loaded: Mutex<Loaded>,
-}
-
-#[derive(Debug)]
-enum Loaded {
-    NotYet,
-    Ready(Box<MemoryEngine>),
-    HandedOut,
-}
-
-impl Trusted {
-    /// The checkpoint that the state is loaded from; `None`: the state begins empty.
-    #[must_use]
-    pub fn chosen(&self) -> Option<&Usable> {
-        self.usable.first()
-    }
-
-    /// The named checkpoints that can be used, newest first.
-    #[must_use]
-    pub fn usable(&self) -> &[Usable] {
-        &self.usable
-    }
-
-    /// The checkpoints that meta should name from here on, newest first: those that can be used. As
-    /// they were where the start is refused.
-    #[must_use]
-    pub fn names(&self) -> [u64; 2] {
-        self.names
-    }
-
-    /// Where the engine will stand before replay.
-    #[must_use]
-    pub fn mark(&self) -> Mark {
-        self.chosen().map(|chosen| chosen.mark).unwrap_or_default()
-    }
-
-    /// The position from which on records must be replayed.
-    #[must_use]
-    pub fn replay_from(&self) -> u64 {
-        self.chosen().map_or(1, |chosen| chosen.replay_from)
-    }
-
-    /// The engine at [`Self::mark`], without changing anything. Refused when the plan refuses.
-    pub fn load(&self, disk: &dyn ReadDisk) -> Result<MemoryEngine, Failure> {
-        let decision = table::SITUATIONS.decide(&self.situation);
-        if decision.then.refuses() {
-            return Err(Failure::Refused(format!("no state to load ({})", decision.label)));
-        }
-        if self.kind != Kind::Memory {
-            let files = self.files.display();
-            return Err(Failure::Config(format!(
-                "the state is in the files of the engine, {files}"
-            )));
-        }
-        let mut loaded = self.loaded.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Loaded::Ready(engine) = std::mem::replace(&mut *loaded, Loaded::HandedOut) {
-            assert_eq!(engine.mark(), self.mark(), "it stands where its checkpoint does");
-            return Ok(*engine);
-        }
-        let Some(chosen) = self.chosen() else { return Ok(MemoryEngine::new()) };
-        let path = self.folder.join(file_name(chosen.id));
-        let context = || format!("read {}", path.display());
-        let file = disk.open_read(&path).map_err(|error| Failure::io(context(), error))?;
-        match checkpoint::load(&*file, &self.store_id, chosen.id) {
-            Ok((_, engine)) => Ok(engine),
-            Err(checkpoint::ReadError::Io { source, .. }) => Err(Failure::io(context(), source)),
-            Err(changed) => {
-                let text = format!("it changed since it was verified: {changed}");
-                Err(Failure::io(context(), io::Error::new(io::ErrorKind::InvalidData, text)))
-            }
-        }
-    }
 }
 
 /// The name that stands for the folder itself; no file has it.

@@ -1,5 +1,6 @@
 //! The lsm engine: the suite that every engine must pass, with flushes and merges between any two
 //! steps, and what a start finds of it.
+#![allow(clippy::disallowed_methods)]
 
 use std::ops::Bound;
 use std::path::Path;

@@ -1,9 +1,11 @@
 //! A view of a folder: another folder that looks the same, for a library that would write into it.
 //!
 //! Small files are copied, the others are symbolic links. A library that replaces or removes files
-//! then does so in the view only; one that wrote *into* a file would follow a link, so a view is for
-//! libraries whose files, once written, are never changed. Invariant: nothing below the folder that
-//! is viewed is changed, and the view is gone when it is dropped.
+//! then does so in the view only; one that wrote *into* a file would follow a link, so a view is
+//! for libraries whose files, once written, are never changed. Invariant: nothing below the folder
+//! that is viewed is changed, and the view is gone when it is dropped.
+
+#![allow(clippy::disallowed_methods)]
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -26,7 +28,6 @@ pub(crate) struct View {
     path: PathBuf,
 }
 
-#[allow(clippy::disallowed_methods)]
 impl View {
     /// A view of `dir`; of a missing one it is empty.
     pub(crate) fn of(dir: &Path) -> io::Result<NativeFolder> {
@@ -51,7 +52,6 @@ impl View {
     }
 }
 
-#[allow(clippy::disallowed_methods)]
 fn fill(from: &Path, to: &Path, depth: usize) -> io::Result<()> {
     for entry in RealDisk::new().list(from)? {
         let (source, target) = (from.join(&entry.name), to.join(&entry.name));
@@ -70,7 +70,6 @@ fn fill(from: &Path, to: &Path, depth: usize) -> io::Result<()> {
     Ok(())
 }
 
-#[allow(clippy::disallowed_methods)]
 impl Drop for View {
     fn drop(&mut self) {
         // Links are removed, not followed. What is left is a folder of temporary files.

@@ -1,7 +1,7 @@
 //! Reading the tree at a version.
 //!
-//! The crate picks the manifest that belongs to the version. Invariant: a version is held for as long as it is read, or a flush in between
-//! could drop the manifest that shows it.
+//! The crate picks the manifest that belongs to the version. Invariant: a version is held for as
+//! long as it is read, or a flush in between could drop the manifest that shows it.
 
 use std::ops::Bound;
 use std::sync::Arc;

@@ -257,7 +257,9 @@ mod tests {
         let list = Config::default().limits.list();
         let mut expected: Vec<String> =
             list.iter().map(|limit| row(limit, limit.value.to_string())).collect();
-        expected.extend(of_state(1 << 30).iter().map(|limit| row(limit, "of memory".to_owned())));
+        expected.extend(
+            of_state(1 << 30, 1 << 30).iter().map(|limit| row(limit, "of memory".to_owned())),
+        );
         let page = include_str!("../../../../docs/limits.md");
         let (_, section) = page.split_once("## The list of `/v1/limits`").unwrap_or_default();
         let section = section.split("\n## ").next().unwrap_or_default();
