@@ -26,6 +26,10 @@ pub fn rekindle(arguments: &[&str]) -> Command {
             command.env_remove(name);
         }
     }
+    // The whole suite on another engine (docs/testing.md).
+    if let Some(engine) = std::env::var_os("REKINDLE_TEST_ENGINE") {
+        command.env("REKINDLE__ENGINE__KIND", engine);
+    }
     command.args(arguments).stdin(Stdio::null());
     command
 }

@@ -32,6 +32,9 @@ const BACKLOG: usize = 1_000;
 /// The smallest segments, so that a long run rotates and takes checkpoints.
 const SEGMENT_BYTES: &str = "8388608";
 
+/// The smallest memtables, so that files are flushed and merged all the time.
+const MEMTABLE_BYTES: &str = "1048576";
+
 /// Numbers that follow from a seed.
 #[derive(Clone, Debug)]
 pub struct Dice(u64);
@@ -58,6 +61,7 @@ impl Dice {
 struct Store {
     data: PathBuf,
     grpc: SocketAddr,
+    engine: &'static str,
 }
 
 impl Store {
@@ -65,6 +69,8 @@ impl Store {
         let mut command = rekindle(&["serve", "--http", "127.0.0.1:0"]);
         command.args(["--grpc", &self.grpc.to_string()]).arg("--data").arg(&self.data);
         command.env("REKINDLE__JOURNAL__SEGMENT_BYTES", SEGMENT_BYTES);
+        command.env("REKINDLE__ENGINE__KIND", self.engine);
+        command.env("REKINDLE__ENGINE__MEMTABLE_BYTES", MEMTABLE_BYTES);
         command
     }
 
@@ -388,10 +394,11 @@ impl Receiving {
     }
 }
 
-fn kill_loop(data: &Path, rounds: u64, seed: u64) {
+fn kill_loop(data: &Path, engine: &'static str, rounds: u64, seed: u64) {
     println!("kill loop: {rounds} rounds, REKINDLE_SEED={seed}");
     let mut dice = Dice::new(seed, 0);
-    let mut store = Store { data: data.to_path_buf(), grpc: lonely_address().parse().unwrap() };
+    let grpc = lonely_address().parse().unwrap();
+    let mut store = Store { data: data.to_path_buf(), grpc, engine };
     let mut server = Server::spawn(store.serve());
     store.grpc = server.grpc;
     let load = Load::begin(store.grpc, seed);
@@ -437,7 +444,7 @@ pub fn number(name: &str, default: u64) -> u64 {
 #[test]
 fn nothing_is_lost_or_doubled_over_ten_kills() {
     let dir = tempfile::tempdir().unwrap();
-    kill_loop(dir.path(), 10, number("REKINDLE_SEED", 0x5EED));
+    kill_loop(dir.path(), "memory", 10, number("REKINDLE_SEED", 0x5EED));
 }
 
 /// The same for ten times as many lives as the scale says.
@@ -448,5 +455,25 @@ fn nothing_is_lost_or_doubled_over_ten_kills() {
 #[ignore = "a campaign: minutes"]
 fn campaign_kill_under_load() {
     let dir = tempfile::tempdir().unwrap();
-    kill_loop(dir.path(), 10 * number("REKINDLE_SCALE", 10), number("REKINDLE_SEED", 1));
+    kill_loop(dir.path(), "memory", 10 * number("REKINDLE_SCALE", 10), number("REKINDLE_SEED", 1));
+}
+
+/// The same with the state in the files of the lsm engine.
+///
+/// proves: B9
+/// fault: S1
+#[test]
+fn nothing_is_lost_or_doubled_over_ten_kills_on_lsm() {
+    let dir = tempfile::tempdir().unwrap();
+    kill_loop(dir.path(), "lsm", 10, number("REKINDLE_SEED", 0x15A));
+    assert!(dir.path().join("shards/0/engine/current").exists(), "it was on that engine");
+}
+
+/// proves: B9
+/// fault: S1
+#[test]
+#[ignore = "a campaign: minutes"]
+fn campaign_kill_under_load_on_lsm() {
+    let dir = tempfile::tempdir().unwrap();
+    kill_loop(dir.path(), "lsm", 10 * number("REKINDLE_SCALE", 10), number("REKINDLE_SEED", 1));
 }
