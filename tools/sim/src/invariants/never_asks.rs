@@ -1,9 +1,14 @@
-//! J6: a mere crash leaves nothing that a person must decide about.
+//! J6, J7: a mere crash leaves nothing that a person must decide about, but work with which the
+//! server died too often.
 
 use rekindle_recovery::ActionKind;
 
 use super::Check;
 use crate::recovered::Recovered;
+use crate::store::ALL_ROWS;
+
+/// The server died with it three times in a row.
+const TOO_OFTEN: &str = "claim-8";
 
 /// Looks at what the services found when they took the lead.
 ///
@@ -18,9 +23,13 @@ pub fn check(recovered: &Recovered) -> Check {
     if let Some(finding) = led.iter().flat_map(|layer| &layer.findings).next() {
         return Err(format!("a crash left something to be told: {finding}"));
     }
-    let waiting = recovered.store.services.reviews().figures().count;
-    if waiting > 0 {
-        return Err(format!("{waiting} wait for a person after a crash"));
+    let reviews = recovered.store.services.reviews();
+    let listed = reviews.list(None, ALL_ROWS).map_err(|error| format!("reviews: {error}"))?.0;
+    if listed.len() as u64 != reviews.figures().count {
+        return Err(format!("{:?} is another number than {listed:?}", reviews.figures()));
     }
-    Ok(())
+    match listed.iter().find(|review| review.label != TOO_OFTEN) {
+        Some(review) => Err(format!("a crash left {review:?} to a person")),
+        None => Ok(()),
+    }
 }
