@@ -118,6 +118,7 @@ fn the_workload_does_everything_to_jobs() {
         ("at a start: Some(Shutdown)".to_owned(), 2),
         ("at a start: Some(ServerCrash)".to_owned(), 2),
         (format!("hold: {}", status(Status::Processing)), 3),
+        (format!("died: {}", status(Status::NeedsReview)), 1),
         (format!("stop: {}", status(Status::Pending)), 2),
     ] {
         let found = census.get(&what).copied().unwrap_or(0);

@@ -110,13 +110,6 @@ impl Jobs {
         claimed.filter_map(|job| job.token).collect()
     }
 
-    /// Whether this is the claim of an executor inside the server.
-    #[must_use]
-    pub fn is_inside(&self, token: Token) -> bool {
-        let mut jobs = self.jobs.values();
-        jobs.any(|job| job.token == Some(token) && job.inside.is_some())
-    }
-
     /// Jobs of a type that nobody works on and that are surely pending, first come first.
     #[must_use]
     pub fn pending(&self, kind: &str) -> Vec<JobId> {

@@ -142,7 +142,13 @@ impl Planner {
 
     /// What the worker with this token says; now and then in words that mean nothing from outside.
     fn deed_with(&mut self, model: &Model, token: Token) -> Deed {
-        let inside = model.jobs.is_inside(token);
+        let mut held = model.jobs.jobs.values().filter(|job| job.token == Some(token));
+        let held = held.find(|job| job.inside.is_some());
+        let (inside, killer) = (held.is_some(), held.is_some_and(|job| job.crashes > 0));
+        // Work that kills the server does so again.
+        if killer && self.random.bool() {
+            return Deed::Died;
+        }
         if self.length.executors && (inside || self.random.u8(..16) == 0) {
             return self.inside_deed();
         }
