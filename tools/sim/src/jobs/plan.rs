@@ -127,15 +127,15 @@ impl Planner {
 
     /// What an executor says of its work.
     fn inside_deed(&mut self) -> Deed {
-        match self.random.u8(..14) {
+        match self.random.u8(..15) {
             0..=3 => Deed::Complete { mark: 0 },
             4 => Deed::Fail { retry_in_ms: None, last: false },
             5 => Deed::Release,
             6 => Deed::Stop,
-            7 | 8 => Deed::Died,
-            9 => Deed::WorkerDied,
-            10 => Deed::Heartbeat { by_ms: 3_000, progress: Some(self.random.u64(1..100)) },
-            11 => Deed::Hold { by_ms: 3_000 },
+            7..=9 => Deed::Died,
+            10 => Deed::WorkerDied,
+            11 => Deed::Heartbeat { by_ms: 3_000, progress: Some(self.random.u64(1..100)) },
+            12 => Deed::Hold { by_ms: 3_000 },
             _ => Deed::Hold { by_ms: 30_000 },
         }
     }
@@ -146,7 +146,7 @@ impl Planner {
         let held = held.find(|job| job.inside.is_some());
         let (inside, killer) = (held.is_some(), held.is_some_and(|job| job.crashes > 0));
         // Work that kills the server does so again.
-        if killer && self.random.bool() {
+        if killer && self.random.u8(..8) > 0 {
             return Deed::Died;
         }
         if self.length.executors && (inside || self.random.u8(..16) == 0) {
