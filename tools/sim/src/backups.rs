@@ -20,7 +20,7 @@ use crate::oracle::Known;
 use crate::recovered::Recovered;
 use crate::request::{Answer, Request, Taken};
 use crate::seed::mix;
-use crate::store::{BACKUPS, Machine, Store, rows};
+use crate::store::{BACKUPS, Machine, rows};
 use crate::workload::Run;
 
 /// Where backups are restored to.
@@ -89,7 +89,7 @@ impl Crashed<'_> {
     }
 
     fn machine(&self, disk: SimulatedDisk) -> Machine {
-        Machine::new(std::sync::Arc::new(disk), self.wall_ms, self.seed)
+        self.run.machine(&disk, self.wall_ms, self.seed)
     }
 
     /// What was answered is there as it was answered; at most the one in flight beside it.
@@ -183,7 +183,7 @@ impl Crashed<'_> {
             return Err(format!("verify says {}, a start {}", report.code, database.report().code));
         }
         self.same_as_one(&rows(&database)?, &[version])?;
-        Store::lead(database).map_err(|error| format!("taking the lead: {error}")).map(drop)
+        machine.lead(database).map_err(|error| format!("taking the lead: {error}")).map(drop)
     }
 
     fn same_as_one(&self, found: &Rows, versions: &[u64]) -> Result<u64, String> {
@@ -206,7 +206,7 @@ impl Crashed<'_> {
         manifests: &[Manifest],
         found: &mut Found,
     ) -> Result<(), String> {
-        let recovered = Recovered::of(disk, self.wall_ms, self.seed);
+        let recovered = Recovered::on(self.machine(disk.clone()), disk);
         let recovered = recovered.map_err(|failed| format!("before a backup: {failed}"))?;
         let (last, version) =
             (manifests.last().map_or(0, |manifest| manifest.version), recovered.version);

@@ -208,7 +208,8 @@ impl Crash<'_> {
     }
 
     fn recover(&self, disk: SimulatedDisk, which: &str) -> Result<Recovered, String> {
-        let recovered = Recovered::of(disk, self.wall_ms(), self.seed);
+        let machine = self.run.machine(&disk, self.wall_ms(), self.seed);
+        let recovered = Recovered::on(machine, disk);
         self.tally.recoveries.fetch_add(1, Ordering::Relaxed);
         recovered.map_err(|failed| format!("{which}: refused after a mere crash: {failed}"))
     }
@@ -242,13 +243,18 @@ impl Crash<'_> {
             return Ok(());
         }
         // The client goes on with one of the two stores, and tries everything.
-        let (which, store, version) = if self.seed.is_multiple_of(2) {
-            ("the store recovered twice", again, first.version)
+        let (which, store, version, leads) = if self.seed.is_multiple_of(2) {
+            let leads = [first.lead(self.run, Some(self.known)), again.lead(self.run, None)];
+            ("the store recovered twice", again, first.version, leads.to_vec())
         } else {
             let version = nested.version.min(first.version);
-            ("the store whose recovery crashed", nested, version)
+            let leads = vec![nested.lead(self.run, Some(self.known))];
+            ("the store whose recovery crashed", nested, version, leads)
         };
-        let expected = believed.after_crash(&self.run.oracle, self.known, version)?;
+        let mut expected = believed.after_crash(&self.run.oracle, self.known, version)?;
+        for lead in &leads {
+            store.tell(&mut expected, lead).map_err(|broken| format!("{which}: {broken}"))?;
+        }
         check_client(&self.run.oracle, self.known, expected, &store, version)
             .and_then(|()| self.worked(&store))
             .map_err(|broken| format!("{which}: {broken}"))
@@ -299,7 +305,7 @@ impl Crash<'_> {
         let done = disk.operations();
         let stop = mix(self.seed, 2) % (first.operations + 1);
         disk.stop_after(done + stop);
-        attempt(disk.clone(), self.wall_ms(), self.seed);
+        attempt(&self.run.machine(&disk, self.wall_ms(), self.seed));
         self.tally.nested.fetch_add(1, Ordering::Relaxed);
         let survival = self.survival();
         let inside = |broken: String| {

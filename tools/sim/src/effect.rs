@@ -106,10 +106,14 @@ pub fn effects(request: &Request, answer: &Answer, now: Now) -> Vec<(u64, Effect
             };
             tokens.iter().zip(results).map(one).collect()
         }
-        (Request::Tick | Request::Start, Answer::Passed(version, now, fired)) => {
+        (Request::Tick, Answer::Passed(version, now, fired)) => {
             let of = |fired: &Fired| (fired.version, Effect::Job(JobEffect::Fired(fired.clone())));
-            let passed = (*version, Effect::Passed(*now, *request == Request::Tick));
+            let passed = (*version, Effect::Passed(*now, true));
             fired.iter().map(of).chain([passed]).collect()
+        }
+        (Request::Start, Answer::Led(version, now, lead)) => {
+            let led = Effect::Job(JobEffect::Led(*lead));
+            vec![(*version, led), (*version, Effect::Passed(*now, false))]
         }
         (Request::Job(request), answer) => jobs::effect::effects(request, answer, now),
         _ => vec![],

@@ -145,14 +145,17 @@ fn reopen(
     let mut bounds = reference.oracle.bounds(known);
     // Versions of requests in flight are those that the reference gave them.
     bounds.wall_ms = made.wall_ms;
-    let recovered =
-        Recovered::of(left, bounds.wall_ms, seed).map_err(|failed| failed.to_string())?;
+    let recover =
+        |disk: SimulatedDisk| Recovered::on(reference.machine(&disk, bounds.wall_ms, seed), disk);
+    let recovered = recover(left).map_err(|failed| failed.to_string())?;
     check_state(&bounds, &reference.history, &recovered)?;
     // What it serves now outlives a power loss, whatever the kernel had dropped.
     let again = recovered.disk.crash(Survival::None, mix(seed, 5));
-    let again = Recovered::of(again, bounds.wall_ms, seed).map_err(|failed| failed.to_string())?;
+    let again = recover(again).map_err(|failed| failed.to_string())?;
     crate::invariants::idempotent::check(&recovered, &again)?;
     let mut believed = Believed::default();
-    let model = believed.after_crash(&reference.oracle, known, recovered.version)?;
+    let mut model = believed.after_crash(&reference.oracle, known, recovered.version)?;
+    recovered.tell(&mut model, &recovered.lead(reference, Some(known)))?;
+    again.tell(&mut model, &again.lead(reference, None))?;
     check_client(&reference.oracle, known, model, &again, recovered.version)
 }

@@ -181,7 +181,7 @@ impl Judge<'_> {
 
     fn recover(&self, image: Image) -> Result<Recovered, Failed> {
         let disk = SimulatedDisk::from_image(image, self.seed);
-        Recovered::of(disk, self.bounds.wall_ms, self.seed)
+        Recovered::on(self.run.machine(&disk, self.bounds.wall_ms, self.seed), disk)
     }
 
     /// Proved bytes are damaged; where the start is refused a repair follows: answers what it cost.

@@ -121,6 +121,16 @@ impl Oracle {
         (known.begun > known.answered).then(|| self.asked.get(known.answered)).flatten()
     }
 
+    /// Whether the run before the next start may have ended in order: it was asked to, and nothing
+    /// but a start came since.
+    #[must_use]
+    pub fn stopped(&self, known: Known) -> bool {
+        let starts = self.in_flight(known).is_some_and(|asked| asked.request == Request::Start);
+        let before = known.begun - usize::from(starts);
+        let last = before.checked_sub(1).and_then(|last| self.asked.get(last));
+        last.is_some_and(|asked| asked.request == Request::Stop(true))
+    }
+
     /// The last request that was answered at this moment, had an identity and was done.
     #[must_use]
     pub fn last_identified(&self, known: Known) -> Option<&Asked> {

@@ -36,7 +36,7 @@ const SEQUENCES: u64 = 60;
 #[derive(Debug)]
 pub struct Planner {
     pub(crate) random: fastrand::Rng,
-    length: Length,
+    pub(crate) length: Length,
     pub(crate) asked: usize,
     running: bool,
     pub(crate) serial: u64,

@@ -5,9 +5,16 @@
 use rekindle_database::{Error, ReplayStats, Report};
 use rekindle_env::SimulatedDisk;
 use rekindle_recovery::LayerReport;
+use rekindle_services::claims::Cause;
+use rekindle_services::jobs::Status;
 
 use crate::history::Rows;
+use crate::invariants::job_details::last_cause;
+use crate::jobs::evidence::Lead;
+use crate::model::Model;
+use crate::oracle::Known;
 use crate::store::{Machine, Store, rows};
+use crate::workload::Run;
 
 /// What recovery made of a disk.
 #[derive(Debug)]
@@ -81,7 +88,7 @@ impl Recovered {
         let (version, hash) = (database.current_version(), database.state_hash());
         let (txn_id, incarnation) = (database.begin().id(), database.incarnation());
         let log_ms = database.log_time_ms();
-        let store = Store::lead(database).map_err(|error| Failed::Lead(error.to_string()))?;
+        let store = machine.lead(database).map_err(|error| Failed::Lead(error.to_string()))?;
         Ok(Self {
             report,
             stats,
@@ -100,6 +107,28 @@ impl Recovered {
         })
     }
 
+    /// What it means for the claims of executors. `known`: what was known when the run went down;
+    /// `None`: another recovery came before.
+    #[must_use]
+    pub fn lead(&self, run: &Run, known: Option<Known>) -> Lead {
+        let stopped = known.is_some_and(|known| run.oracle.stopped(known));
+        let in_flight = known.and_then(|known| run.oracle.in_flight(known));
+        Lead::of(&self.store.database, run.seed, stopped).behind(in_flight)
+    }
+
+    /// Tells a client what became of the claims of executors.
+    ///
+    /// # Errors
+    /// When that cannot be.
+    pub fn tell(&self, model: &mut Model, lead: &Lead) -> Result<(), String> {
+        model.jobs.lead(lead, |id| {
+            let job = self.store.services.jobs().show(id).ok()?;
+            let over = job.info.status != Status::Processing;
+            let word = last_cause(&job.events);
+            Cause::ALL.into_iter().find(|cause| over && cause.as_str() == word)
+        })
+    }
+
     /// What the services reported.
     #[must_use]
     pub fn led(&self) -> &[LayerReport] {
@@ -108,8 +137,7 @@ impl Recovered {
 }
 
 /// Opens and takes the lead without looking; for a machine that is switched off in the middle.
-pub fn attempt(disk: SimulatedDisk, wall_ms: u64, seed: u64) {
-    let machine = Machine::new(std::sync::Arc::new(disk), wall_ms, seed);
+pub fn attempt(machine: &Machine) {
     // Wherever it stops: what counts is what the disk holds then.
     drop(machine.start(None));
 }

@@ -7,6 +7,7 @@ use rekindle_services::Identity;
 use rekindle_services::kv::Expect;
 use rekindle_services::queues::{MessageId, QueueSettings, Settled, Token};
 
+use crate::jobs::evidence::Lead;
 use crate::jobs::{Fired, JobAnswer, JobRequest, Now};
 
 /// One write.
@@ -228,6 +229,8 @@ pub enum Answer {
     Settled(u64, Vec<Result<Settled, Refusal>>),
     /// What was due was done: up to this version, at this moment; the jobs that schedules made.
     Passed(u64, Now, Vec<Fired>),
+    /// The store was started: it is at this version, at this moment, and this is what it did.
+    Led(u64, Now, Lead),
     /// A checkpoint: the transaction in its middle, and whether the checkpoint failed.
     Checkpointed(Option<u64>, Option<Refusal>),
     /// A backup: the transaction in its middle, and what it is.

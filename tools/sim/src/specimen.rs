@@ -69,7 +69,7 @@ impl Specimen {
     /// When something fails that must not.
     pub fn new(seed: u64, ending: Ending) -> Result<Self, String> {
         let disk = SimulatedDisk::new(seed);
-        let length = Length::strict(66, 28, 1_000);
+        let length = Length::strict(66, 28, 1_000).without_executors();
         let made = run(&disk, seed, length)?;
         let store = made.store.ok_or("a run without faults ends with an open store")?;
         let version = store.database.current_version();

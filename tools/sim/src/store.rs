@@ -9,10 +9,12 @@ use std::sync::Arc;
 use rekindle_database::{Database, DurabilityMode, KeyspaceId, Options};
 use rekindle_env::{Disk, Env, ManualClock, SeededRandom};
 use rekindle_recovery::LayerReport;
+use rekindle_services::claims::Traces;
 use rekindle_services::{Options as ServiceOptions, Services};
 
 use crate::history::{History, Rows};
 use crate::jobs::Now;
+use crate::jobs::evidence::Evidence;
 
 /// Where the store lives on its disk.
 pub const DIR: &str = "store";
@@ -44,6 +46,7 @@ pub struct Machine {
     pub clock: Arc<ManualClock>,
     random: Arc<SeededRandom>,
     durability: DurabilityMode,
+    evidence: Evidence,
 }
 
 impl Machine {
@@ -52,13 +55,21 @@ impl Machine {
     pub fn new(disk: Arc<dyn Disk>, wall_ms: u64, seed: u64) -> Self {
         let clock = Arc::new(ManualClock::new(wall_ms));
         let random = Arc::new(SeededRandom::new(seed));
-        Self { disk, clock, random, durability: DurabilityMode::Strict }
+        let (durability, evidence) = (DurabilityMode::Strict, Evidence::default());
+        Self { disk, clock, random, durability, evidence }
     }
 
     /// The same machine; stores on it are opened in this mode.
     #[must_use]
     pub fn with_durability(mut self, durability: DurabilityMode) -> Self {
         self.durability = durability;
+        self
+    }
+
+    /// The same machine, on which executors that died left this.
+    #[must_use]
+    pub fn with_evidence(mut self, evidence: Evidence) -> Self {
+        self.evidence = evidence;
         self
     }
 
@@ -107,7 +118,16 @@ impl Machine {
         if let Some(history) = history {
             database.observe(history.clone());
         }
-        Store::lead(database).map_err(|error| format!("taking the lead: {error}"))
+        self.lead(database).map_err(|error| format!("taking the lead: {error}"))
+    }
+
+    /// Settles what was in flight, by the evidence, on top of an open database.
+    ///
+    /// # Errors
+    /// What the services answer.
+    pub fn lead(&self, database: Database) -> Result<Store, rekindle_services::Error> {
+        let traces = self.evidence.traces(&database)?;
+        Store::lead(database, traces)
     }
 }
 
@@ -125,18 +145,10 @@ pub struct Store {
 }
 
 impl Store {
-    /// Settles what was in flight, on top of an open database.
-    ///
-    /// # Errors
-    /// What the services answer.
-    pub fn lead(database: Database) -> Result<Self, rekindle_services::Error> {
+    fn lead(database: Database, traces: Traces) -> Result<Self, rekindle_services::Error> {
         let (services, led) = Services::lead(
             &database,
-            ServiceOptions {
-                background: false,
-                dispatch_capacity: DISPATCH_CAPACITY,
-                ..ServiceOptions::default()
-            },
+            ServiceOptions { background: false, dispatch_capacity: DISPATCH_CAPACITY, traces },
         )?;
         let raw = database.keyspace(RAW)?;
         assert!(raw.0 <= KEYSPACES, "every keyspace is looked at: set KEYSPACES to {}", raw.0);

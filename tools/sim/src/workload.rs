@@ -13,8 +13,9 @@ use crate::execute::execute;
 use crate::history::History;
 use crate::hook::Hook;
 use crate::jobs::Now;
+use crate::jobs::evidence::{Evidence, Lead};
 use crate::model::Model;
-use crate::oracle::{Moment, Oracle};
+use crate::oracle::{Known, Moment, Oracle};
 use crate::plan::Planner;
 use crate::request::{Answer, Refusal, Request};
 use crate::store::{DIR, Machine, Store};
@@ -35,6 +36,8 @@ pub struct Length {
     pub backup_every: usize,
     /// Whether jobs, schedules and transactions over everything are asked for.
     pub jobs: bool,
+    /// Whether executors inside the server work on some of them.
+    pub executors: bool,
     /// What an acknowledgement promises.
     pub durability: DurabilityMode,
 }
@@ -44,8 +47,8 @@ impl Length {
     #[must_use]
     pub fn strict(requests: usize, checkpoint_every: usize, stop_every: usize) -> Self {
         let durability = DurabilityMode::Strict;
-        let (backup_every, jobs) = (0, true);
-        Self { requests, checkpoint_every, stop_every, backup_every, jobs, durability }
+        let (backup_every, jobs, executors) = (0, true, true);
+        Self { requests, checkpoint_every, stop_every, backup_every, jobs, executors, durability }
     }
 
     /// The same with backups.
@@ -58,6 +61,12 @@ impl Length {
     #[must_use]
     pub fn without_jobs(self) -> Self {
         Self { jobs: false, ..self }
+    }
+
+    /// The same without executors: the histories of seeds that were found before there were any.
+    #[must_use]
+    pub fn without_executors(self) -> Self {
+        Self { executors: false, ..self }
     }
 
     /// Whether jobs are asked for: they are handed out as they are written, which in lazy modes is
@@ -83,6 +92,10 @@ pub struct Run {
     pub store: Option<Store>,
     /// What its acknowledgements promised.
     pub durability: DurabilityMode,
+    /// What its executors leave.
+    pub evidence: Evidence,
+    /// Of which seed it is.
+    pub seed: u64,
     /// Whether it took backups.
     pub backups: bool,
     /// The clock, as it stands.
@@ -91,9 +104,19 @@ pub struct Run {
     pub model: Model,
 }
 
+impl Run {
+    /// A machine with this disk, on which its executors left what they left.
+    #[must_use]
+    pub fn machine(&self, disk: &SimulatedDisk, wall_ms: u64, seed: u64) -> Machine {
+        let machine = Machine::new(Arc::new(disk.clone()), wall_ms, seed);
+        machine.with_evidence(self.evidence.clone())
+    }
+}
+
 struct Client {
     machine: Machine,
     disk: SimulatedDisk,
+    seed: u64,
     hook: Arc<Hook>,
     store: Option<Store>,
     oracle: Oracle,
@@ -117,6 +140,7 @@ pub fn run(disk: &SimulatedDisk, seed: u64, length: Length) -> Result<Run, Strin
     let mut client = Client {
         machine: Machine::new(shared, BEGIN_WALL_MS, seed).with_durability(length.durability),
         disk: disk.clone(),
+        seed,
         hook,
         store: None,
         oracle: Oracle::default(),
@@ -140,8 +164,20 @@ pub fn run(disk: &SimulatedDisk, seed: u64, length: Length) -> Result<Run, Strin
     }
     let Client { oracle, history, store, wall_ms, model, .. } = client;
     let (durability, backups) = (length.durability, length.backup_every > 0);
-    let disk = disk.clone();
-    Ok(Run { disk, oracle, history, ended, store, durability, backups, wall_ms, model })
+    let (disk, evidence) = (disk.clone(), Evidence::of(seed, &oracle));
+    Ok(Run {
+        disk,
+        oracle,
+        history,
+        ended,
+        store,
+        durability,
+        evidence,
+        seed,
+        backups,
+        wall_ms,
+        model,
+    })
 }
 
 impl Client {
@@ -215,6 +251,8 @@ impl Client {
     }
 
     fn start(&mut self) -> Result<Answer, String> {
+        let evidence = Evidence::of(self.seed, &self.oracle);
+        self.machine = self.machine.clone().with_evidence(evidence);
         let store = match self.machine.start(Some(&self.history)) {
             Ok(store) => store,
             Err(message) => return Ok(Answer::Refused(Refusal::stopped(message))),
@@ -226,7 +264,10 @@ impl Client {
             return Err(format!("a restart without a crash found {findings:?}"));
         }
         let (version, now) = (store.database.current_version(), store.now());
+        let known = Known { begun: self.oracle.asked.len(), ..Known::default() };
+        let stopped = self.oracle.stopped(known);
+        let lead = Lead::of(&store.database, self.seed, stopped);
         self.store = Some(store);
-        Ok(Answer::Passed(version, now, vec![]))
+        Ok(Answer::Led(version, now, lead))
     }
 }

@@ -6,13 +6,18 @@ use rekindle_env::SimulatedDisk;
 use rekindle_services::jobs::{Change, Status};
 use rekindle_sim::effect::Effect;
 use rekindle_sim::jobs::effect::JobEffect;
+use rekindle_sim::jobs::evidence::Lead;
+use rekindle_sim::jobs::job::{Job, Place};
+use rekindle_sim::jobs::model::Jobs;
 use rekindle_sim::jobs::{Deed, JobRequest};
+use rekindle_sim::model::Model;
 use rekindle_sim::request::{Answer, Request};
+use rekindle_sim::seed::seed;
 use rekindle_sim::workload::{Length, Run, run};
 
 /// How often each thing happened.
 fn census(run: &Run) -> BTreeMap<String, u32> {
-    let mut census = BTreeMap::new();
+    let (mut census, mut model) = (BTreeMap::new(), Model::default());
     let mut note = |what: String| *census.entry(what).or_default() += 1;
     for asked in &run.oracle.asked {
         match (&asked.request, &asked.answer) {
@@ -24,7 +29,11 @@ fn census(run: &Run) -> BTreeMap<String, u32> {
             }
             _ => {}
         }
-        for (_, effect) in &asked.effects {
+        for (version, effect) in &asked.effects {
+            let before = model.clone();
+            model.apply(*version, effect).unwrap();
+            (reviews(&before.jobs)..reviews(&model.jobs))
+                .for_each(|_| note("under review".to_owned()));
             let Effect::Job(effect) = effect else { continue };
             match effect {
                 JobEffect::Submitted { task, result, .. } => {
@@ -33,6 +42,7 @@ fn census(run: &Run) -> BTreeMap<String, u32> {
                 }
                 JobEffect::Granted { picked, .. } => {
                     note(format!("claimed, attempt {}", picked.attempt.min(3)));
+                    note(format!("claimed inside: {}", picked.inside));
                 }
                 JobEffect::Worked { deed, result, .. } => {
                     let status = result.as_ref().map(|changed| changed.status);
@@ -42,6 +52,10 @@ fn census(run: &Run) -> BTreeMap<String, u32> {
                         Deed::Fail { .. } => "fail",
                         Deed::Release => "release",
                         Deed::Heartbeat { .. } => "heartbeat",
+                        Deed::Hold { .. } => "hold",
+                        Deed::Stop => "stop",
+                        Deed::Died => "died",
+                        Deed::WorkerDied => "worker died",
                     };
                     note(format!("{deed}: {status:?}"));
                 }
@@ -51,6 +65,9 @@ fn census(run: &Run) -> BTreeMap<String, u32> {
                 }
                 JobEffect::Fired(fired) => note(format!("fired by {}", fired.schedule)),
                 JobEffect::Unscheduled(_) => note("unscheduled".to_owned()),
+                JobEffect::Led(lead) => {
+                    at_start(&before.jobs, lead).into_iter().for_each(&mut note)
+                }
                 JobEffect::Typed(..) | JobEffect::Scheduled(..) | JobEffect::Marked(..) => {}
             }
         }
@@ -58,12 +75,24 @@ fn census(run: &Run) -> BTreeMap<String, u32> {
     census
 }
 
+/// How many jobs wait for a person.
+fn reviews(jobs: &Jobs) -> usize {
+    jobs.jobs.values().filter(|job| job.place == Place::Review).count()
+}
+
+/// What a start makes of the claims of executors.
+fn at_start(jobs: &Jobs, lead: &Lead) -> Vec<String> {
+    let held = jobs.jobs.values().filter_map(Job::held_inside);
+    let cause = |(own, token, until_ms)| lead.cause(own, token, until_ms, || None);
+    held.map(|held| format!("at a start: {:?}", cause(held))).collect()
+}
+
 /// The run that the ordinary test crashes at every operation.
 ///
 /// proves: J1, J2, J10
 #[test]
 fn the_workload_does_everything_to_jobs() {
-    let seed = 20_261_120;
+    let seed = seed(20_261_129);
     let run = run(&SimulatedDisk::new(seed), seed, Length::strict(820, 55, 87)).unwrap();
     let census = census(&run);
     println!("{census:#?}");
@@ -91,6 +120,14 @@ fn the_workload_does_everything_to_jobs() {
         ("fired by lone".to_owned(), 5),
         ("fired by late".to_owned(), 1),
         ("unscheduled".to_owned(), 2),
+        ("claimed inside: true".to_owned(), 20),
+        ("at a start: None".to_owned(), 3),
+        ("at a start: Some(Released)".to_owned(), 2),
+        ("at a start: Some(Shutdown)".to_owned(), 2),
+        ("at a start: Some(ServerCrash)".to_owned(), 2),
+        (format!("hold: {}", status(Status::Processing)), 3),
+        ("under review".to_owned(), 1),
+        (format!("stop: {}", status(Status::Pending)), 2),
     ] {
         let found = census.get(&what).copied().unwrap_or(0);
         assert!(found >= least, "{what}: {found} times in {census:#?}");

@@ -10,9 +10,10 @@ use rekindle_sim::workload::{Length, Run, run};
 
 const SEED: u64 = 4;
 
-/// A short run with many checkpoints, stops and rotations.
+/// A short run with many checkpoints, stops and rotations; executors come only where a bug is about
+/// them, so that each of the others is still met.
 fn length() -> Length {
-    Length::strict(240, 19, 33)
+    Length::strict(240, 19, 33).without_executors()
 }
 
 fn workload() -> Run {
@@ -85,6 +86,14 @@ fn overlay_kept_after_poison() {
 #[ignore = "a campaign: cargo xtask campaign planted"]
 fn token_not_checked() {
     workload();
+}
+
+#[test]
+#[ignore = "a campaign: cargo xtask campaign planted"]
+fn untraced_claim_goes_on() {
+    let length = Length { executors: true, ..length() };
+    let run = run(&SimulatedDisk::new(SEED), SEED, length).unwrap();
+    crash_everywhere(&run, SEED, 2).unwrap();
 }
 
 #[test]

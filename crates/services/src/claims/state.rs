@@ -128,8 +128,9 @@ pub(crate) fn settle(
     retry: Retry,
 ) -> Next {
     let mut attempts = attempts.unwrap_or_default();
-    debug_assert!(lease.attempt >= attempts.attempt, "attempts only grow");
-    attempts.attempt = lease.attempt;
+    // Fewer than were counted: the end of the lease was in a range that somebody gave up, and what
+    // came behind it (a job that failed and was tried again) was not.
+    attempts.attempt = attempts.attempt.max(lease.attempt);
     attempts.grant = lease.grant;
     if ending.cause.charged() {
         attempts.charged = attempts.charged.saturating_add(1);
@@ -264,6 +265,16 @@ mod tests {
         assert_eq!(causes, ["server_crash", "failed", "shutdown"]);
         let anew = settle(&leased(7, 7), Some(attempts), &ending(Cause::ServerCrash), of(0));
         assert_eq!(returned(anew).crashes_in_a_row(), 1);
+    }
+
+    /// A repair may give up the end of a lease and keep what came behind it; attempts only grow.
+    #[test]
+    fn a_lease_that_outlived_its_end_takes_no_attempts_away() {
+        let newer = Attempts { attempt: 3, charged: 2, ..Attempts::default() };
+        let after = settle(&leased(7, 1), Some(newer), &ending(Cause::ServerCrash), of(0));
+        let after = returned(after);
+        assert_eq!((after.attempt, after.charged, after.grant), (3, 3, 7));
+        assert_eq!(grant(Some(&after), 60, 30, "", Owner::External).attempt, 4);
     }
 
     #[test]

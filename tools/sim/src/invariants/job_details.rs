@@ -1,7 +1,8 @@
-//! J2: a job carries what was submitted, tells how far it is and what it resulted in, and has one
-//! event of its end, if it ended.
+//! J2: a job carries what was submitted, tells how far it is, why its last claim ended and what it
+//! resulted in, and has one event of its end, if it ended.
 
-use rekindle_services::jobs::{JobDetail, Status};
+use rekindle_services::claims::Cause;
+use rekindle_services::jobs::{JobDetail, JobEvent, Status};
 
 use super::Check;
 use crate::jobs::job::Job;
@@ -25,6 +26,12 @@ pub fn check(model: &Model, store: &Store) -> Check {
     Ok(())
 }
 
+/// Why the last claim that was settled ended; empty: none was.
+pub(crate) fn last_cause(events: &[JobEvent]) -> &'static str {
+    let mut ended = events.iter().rev().filter(|event| event.event == "attempt_ended");
+    ended.next().map_or("", |event| event.cause)
+}
+
 fn one(job: &Job, detail: &JobDetail) -> Check {
     let status = detail.info.status;
     if detail.payload != stamp(job.task.serial, job.task.mark) {
@@ -38,6 +45,9 @@ fn one(job: &Job, detail: &JobDetail) -> Check {
     let result = job.result.as_ref().map(words).filter(|_| status == Status::Completed);
     if detail.result != result {
         return Err("it resulted in something else".to_owned());
+    }
+    if last_cause(&detail.events) != job.cause.map_or("", Cause::as_str) {
+        return Err("its last claim ended otherwise".to_owned());
     }
     let ends: Vec<&str> = detail.events.iter().map(|event| event.event).collect();
     let ends: Vec<&str> = ends.into_iter().filter(|event| ENDS.contains(event)).collect();

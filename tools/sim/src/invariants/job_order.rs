@@ -17,8 +17,8 @@ pub fn check(model: &mut Model, store: &Store) -> Check {
     let now = store.now();
     let kinds: Vec<String> = model.jobs.types.keys().cloned().collect();
     for kind in kinds {
-        let lease_ms = None;
-        let request = JobRequest::Claim { kinds: vec![kind.clone()], max: 1_000, lease_ms };
+        let (kinds, max) = (vec![kind.clone()], 1_000);
+        let request = JobRequest::Claim { kinds, max, lease_ms: None, inside: false };
         let request = Request::Job(request);
         // A start makes a few deliverable, and more as these are claimed.
         loop {

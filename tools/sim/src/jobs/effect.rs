@@ -8,6 +8,7 @@ use rekindle_services::queues::Token;
 use rekindle_services::transact;
 
 use crate::effect::{Effect, sent_effect};
+use crate::jobs::evidence::Lead;
 use crate::jobs::{Deed, Fired, JobAnswer, JobRequest, Now, Picked, Rota, Step, Task};
 use crate::request::{Answer, Change as Write, How, Refusal};
 
@@ -25,6 +26,8 @@ pub enum JobEffect {
         /// When.
         now: Now,
     },
+    /// A run began, and settled what executors of the one before had.
+    Led(Lead),
     /// A job is claimed.
     Granted {
         /// The claim.

@@ -1,5 +1,9 @@
 //! Requests about jobs and schedules, asked of a store through its public interface.
 
+use std::future::{Future, ready};
+use std::pin::pin;
+use std::task::{Context, Poll, Waker};
+
 use rekindle_services::Identity;
 use rekindle_services::jobs::{
     Change, ClaimRequest, Claimed, Done, Failure, Heartbeat, JobFilter, JobInfo, NewJob, Unique,
@@ -16,6 +20,9 @@ use crate::store::Store;
 /// Who works and who manages.
 pub const WORKER: &str = "client";
 
+/// Looks at an answer that is on its way, after which it does not come any more.
+const POLLS_MAX: usize = 16;
+
 /// Asks a store.
 ///
 /// # Errors
@@ -28,13 +35,19 @@ pub fn execute(store: &Store, request: &JobRequest) -> Result<Answer, String> {
             refused_or(done.map(|answer| Answer::Done(answer.version)))
         }
         JobRequest::Submit(tasks, identity) => submit(store, tasks, *identity),
-        JobRequest::Claim { kinds, max, lease_ms } => {
+        JobRequest::Claim { kinds, max, lease_ms, inside } => {
             let types: Vec<&str> = kinds.iter().map(String::as_str).collect();
             let (max, lease_ms) = (*max, *lease_ms);
             let request = ClaimRequest { types: &types, max, lease_ms, worker: WORKER };
-            match jobs.claim(&request) {
+            let claimed = if *inside {
+                finish(store, jobs.claim_inside(&request, ready(())))?
+            } else {
+                jobs.claim(&request)
+            };
+            match claimed {
                 Ok(answer) => {
-                    let picked = answer.value.iter().map(picked).collect::<Result<_, _>>()?;
+                    let picked = answer.value.iter().map(|one| picked(one, *inside));
+                    let picked = picked.collect::<Result<_, _>>()?;
                     Answer::Job(JobAnswer::Claimed(answer.version, picked))
                 }
                 Err(error) => Answer::Refused(error.into()),
@@ -78,6 +91,20 @@ pub fn execute(store: &Store, request: &JobRequest) -> Result<Answer, String> {
             answer
         }
     })
+}
+
+/// Polls to the end: no thread works for the store, so a flush brings what is on its way there.
+fn finish<T>(store: &Store, future: impl Future<Output = T>) -> Result<T, String> {
+    let mut future = pin!(future);
+    let mut context = Context::from_waker(Waker::noop());
+    for _ in 0..POLLS_MAX {
+        if let Poll::Ready(output) = future.as_mut().poll(&mut context) {
+            return Ok(output);
+        }
+        // Where it is refused, the answer says so.
+        drop(store.database.flush());
+    }
+    Err("what an executor asked for was never answered".to_owned())
 }
 
 fn submit(store: &Store, tasks: &[Task], identity: Option<Identity>) -> Answer {
@@ -143,17 +170,21 @@ impl Deed {
                 let progress = progress.map(|_| bytes.as_slice());
                 Done::Heartbeat(Heartbeat { by_ms: Some(by_ms), progress })
             }
+            Self::Hold { by_ms } => Done::Hold(by_ms),
+            Self::Stop => Done::Stop("the server ends"),
+            Self::Died => Done::Died("the server died"),
+            Self::WorkerDied => Done::WorkerDied("its worker died"),
         }
     }
 }
 
-fn picked(claimed: &Claimed) -> Result<Picked, String> {
+fn picked(claimed: &Claimed, inside: bool) -> Result<Picked, String> {
     let id = claimed.id;
     let (serial, _) = read_stamp(claimed.payload())
         .ok_or_else(|| format!("job {id} came with other bytes than were submitted"))?;
     let Claimed { token, attempt, priority, deadline_ms, .. } = *claimed;
     let kind = claimed.kind.clone();
-    Ok(Picked { id, serial, token, kind, attempt, priority, deadline_ms })
+    Ok(Picked { id, serial, token, kind, attempt, priority, deadline_ms, inside })
 }
 
 /// Every job of a store, in the order of submission.

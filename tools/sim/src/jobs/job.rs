@@ -2,6 +2,7 @@
 //!
 //! Invariant: a change of a job goes through [`next`], the pure state machine of the services.
 
+use rekindle_services::claims::Cause;
 use rekindle_services::jobs::state::next;
 use rekindle_services::jobs::{Change, Status};
 use rekindle_services::queues::Token;
@@ -46,6 +47,8 @@ pub enum Place {
     Claimed(u64),
     /// It ended so, at that log time.
     Ended(Status, Span),
+    /// The server died with it too often: it waits for a person.
+    Review,
 }
 
 /// A job.
@@ -65,6 +68,12 @@ pub struct Job {
     pub charged: u32,
     /// The last claim, while its token is good.
     pub token: Option<Token>,
+    /// The run whose executor has that claim; `None`: somebody outside has it.
+    pub inside: Option<u64>,
+    /// Why the claim before ended.
+    pub cause: Option<Cause>,
+    /// How many charged attempts in a row ended with the server.
+    pub crashes: u32,
     /// What its worker told last.
     pub progress: Option<u64>,
     /// What it resulted in.
@@ -75,7 +84,21 @@ impl Job {
     pub(super) fn new(task: Task, place: Place, ready: bool) -> Self {
         let (attempts, charged, token) = (0, 0, None);
         let (schedule, progress, result) = (None, None, None);
-        Self { task, schedule, place, ready, attempts, charged, token, progress, result }
+        let (inside, cause, crashes) = (None, None, 0);
+        Self {
+            task,
+            schedule,
+            place,
+            ready,
+            attempts,
+            charged,
+            token,
+            inside,
+            cause,
+            crashes,
+            progress,
+            result,
+        }
     }
 
     /// How it stands; `None`: a client cannot tell whether its pause is over.
@@ -89,6 +112,7 @@ impl Job {
             Place::Appointed(_) => Some(Status::Scheduled),
             Place::Claimed(_) => Some(Status::Processing),
             Place::Ended(status, _) => Some(status),
+            Place::Review => Some(Status::NeedsReview),
         }
     }
 
@@ -102,6 +126,13 @@ impl Job {
     #[must_use]
     pub fn is_claimed(&self) -> bool {
         matches!(self.place, Place::Claimed(_))
+    }
+
+    /// The claim of an executor: of which run it is, its token, and until when it lasts.
+    #[must_use]
+    pub fn held_inside(&self) -> Option<(u64, Token, u64)> {
+        let Place::Claimed(until_ms) = self.place else { return None };
+        Some((self.inside?, self.token?, until_ms))
     }
 
     /// What the state machine makes of a change; of a job whose pause may be over, what it makes

@@ -4,8 +4,10 @@
 //! payload; everything that one transaction does carries the transaction's mark.
 
 pub mod effect;
+pub mod evidence;
 pub mod execute;
 pub mod job;
+mod lead;
 pub mod model;
 pub mod plan;
 pub mod timetable;
@@ -98,6 +100,17 @@ pub enum Deed {
         /// How far it is.
         progress: Option<u64>,
     },
+    /// It goes on, an executor says.
+    Hold {
+        /// For so long.
+        by_ms: u64,
+    },
+    /// The server of its executor ends.
+    Stop,
+    /// The server died with it, its executor says.
+    Died,
+    /// Its worker died with it.
+    WorkerDied,
 }
 
 /// A schedule as it is made: it fires at each multiple of its period.
@@ -156,6 +169,8 @@ pub enum JobRequest {
         max: usize,
         /// For how long.
         lease_ms: Option<u64>,
+        /// For an executor inside the server.
+        inside: bool,
     },
     /// What workers ask for.
     Work(Vec<(Token, Deed)>, Option<Identity>),
@@ -212,6 +227,8 @@ pub struct Picked {
     pub priority: i16,
     /// Until when.
     pub deadline_ms: u64,
+    /// An executor inside the server has it.
+    pub inside: bool,
 }
 
 /// A job that a schedule made, as whoever looks knows it.

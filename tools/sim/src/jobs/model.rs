@@ -7,6 +7,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
+use rekindle_services::claims::Cause;
 use rekindle_services::jobs::state::next;
 use rekindle_services::jobs::{Change, Changed, JobId, JobSettings, Status, Submitted};
 use rekindle_services::queues::Token;
@@ -18,6 +19,9 @@ use crate::jobs::{Deed, Fired, Now, Picked, Task};
 
 /// How many tokens of finished work are remembered, to be refused.
 const FENCED_MAX: usize = 8;
+
+/// Crashes in a row after which a person decides.
+const CRASHES_MAX: u32 = 3;
 
 /// Everything that a client may believe about jobs.
 #[derive(Clone, Debug, Default)]
@@ -32,6 +36,8 @@ pub struct Jobs {
     pub fenced: VecDeque<Token>,
     /// Marks of transactions to their versions.
     pub marks: BTreeMap<u64, u64>,
+    /// The run of the store.
+    pub run: u64,
     /// Unique keys of types to who has them, and until when; 0: until that job is finished.
     unique: BTreeMap<(String, String), (JobId, u64)>,
 }
@@ -47,6 +53,7 @@ impl Jobs {
                 self.types.insert(kind.clone(), *settings);
             }
             JobEffect::Submitted { task, result, now } => self.submit(task, *result, *now)?,
+            JobEffect::Led(lead) => self.lead(lead, |_| None)?,
             JobEffect::Granted { picked, lease_ms, now } => self.grant(picked, *lease_ms, *now)?,
             JobEffect::Worked { token, deed, result, now } => {
                 let done = self.work(*token, *deed, result, *now);
@@ -83,7 +90,7 @@ impl Jobs {
             if over(job) {
                 let Place::Claimed(deadline_ms) = job.place else { continue };
                 let ended = Span { from_ms: deadline_ms, to_ms: now.log_ms };
-                self.settle(id, true, None, false, ended)?;
+                self.settle(id, Cause::LeaseExpired, None, false, ended)?;
             }
             let Some(job) = self.jobs.get_mut(&id) else { continue };
             job.ready |= job.status(now) == Some(Status::Pending);
@@ -131,7 +138,7 @@ impl Jobs {
         self.types.get(kind).copied().unwrap_or_default()
     }
 
-    fn job(&mut self, id: JobId) -> Result<&mut Job, String> {
+    pub(super) fn job(&mut self, id: JobId) -> Result<&mut Job, String> {
         self.jobs.get_mut(&id).ok_or_else(|| format!("there is no job {id}"))
     }
 
@@ -181,10 +188,11 @@ impl Jobs {
 
     /// Priority first, then age; what surely waits is not overtaken.
     fn grant(&mut self, picked: &Picked, lease_ms: Option<u64>, now: Now) -> Result<(), String> {
-        let Picked { id, serial, token, attempt, priority, deadline_ms, ref kind } = *picked;
+        let Picked { id, serial, token, attempt, priority, deadline_ms, inside, ref kind } =
+            *picked;
         let wrong = |why: String| Err(format!("job {id} (task {serial}) was claimed: {why}"));
-        let (settings, room, first) =
-            (self.settings(kind), self.room(kind), self.pending(kind).first().copied());
+        let (settings, room, run) = (self.settings(kind), self.room(kind), self.run);
+        let first = self.pending(kind).first().copied();
         if room == 0 {
             return wrong(format!("{} of {kind} are in work already", settings.concurrency));
         }
@@ -213,6 +221,7 @@ impl Jobs {
             return wrong(format!("until {deadline_ms} instead of {until_ms}"));
         }
         job.attempts = attempt;
+        job.inside = inside.then_some(run);
         job.begins(Place::Claimed(deadline_ms), false);
         let before = job.token.replace(token);
         self.fence(before);
@@ -233,6 +242,12 @@ impl Jobs {
                 other => Err(format!("a token of finished work was answered {other:?}")),
             };
         };
+        if self.is_beside(id, deed)? {
+            return match result {
+                Err(kind) if kind == "Fenced" => Ok(()),
+                other => Err(format!("job {id} was not this worker's: {other:?}")),
+            };
+        }
         let changed = result.as_ref().map_err(|kind| format!("job {id} refused it: {kind}"))?;
         match deed {
             Deed::Complete { mark } => {
@@ -240,24 +255,69 @@ impl Jobs {
                 self.job(id)?.result = Some(mark);
             }
             Deed::Heartbeat { by_ms, progress } => {
+                self.goes_on(id, by_ms, None, changed, now)?;
                 let job = self.job(id)?;
-                if job.allows(Change::Heartbeat, now) != Some(Status::Processing) {
-                    return Err(format!("{:?} goes on", job.place));
-                }
-                job.begins(Place::Claimed(now.log_ms + by_ms), false);
                 job.progress = progress.or(job.progress);
-                if changed.deadline_ms != now.log_ms + by_ms {
-                    return Err(format!("it lasts until {}", changed.deadline_ms));
-                }
             }
+            Deed::Hold { by_ms } => self.goes_on(id, by_ms, Some(self.run), changed, now)?,
             // It is back already.
-            Deed::Fail { .. } | Deed::Release if !claimed => {}
-            Deed::Fail { retry_in_ms, last } => {
-                self.settle(id, true, retry_in_ms, last, Span::at(now.log_ms))?;
-            }
-            Deed::Release => self.settle(id, false, Some(0), false, Span::at(now.log_ms))?,
+            _ if !claimed => {}
+            ending => self.ends(id, ending, now)?,
         }
         self.stands(id, changed, now)
+    }
+
+    /// Whether a worker asks for what its claim does not give: what waits for a person does not go
+    /// on, and nobody outside holds a claim as executors do.
+    fn is_beside(&mut self, id: JobId, deed: Deed) -> Result<bool, String> {
+        let job = self.job(id)?;
+        Ok(match deed {
+            Deed::Heartbeat { .. } => job.place == Place::Review,
+            Deed::Hold { .. } if job.is_claimed() => job.inside.is_none(),
+            Deed::Hold { .. } => job.place == Place::Review,
+            _ => false,
+        })
+    }
+
+    /// A claim goes on; one that is taken up again is `late`'s.
+    fn goes_on(
+        &mut self,
+        id: JobId,
+        by_ms: u64,
+        late: Option<u64>,
+        changed: &Changed,
+        now: Now,
+    ) -> Result<(), String> {
+        let job = self.job(id)?;
+        if job.allows(Change::Heartbeat, now) != Some(Status::Processing) {
+            return Err(format!("{:?} goes on", job.place));
+        }
+        if !job.is_claimed() {
+            job.inside = late;
+        }
+        job.begins(Place::Claimed(now.log_ms + by_ms), false);
+        if changed.deadline_ms == now.log_ms + by_ms {
+            return Ok(());
+        }
+        Err(format!("it lasts until {}", changed.deadline_ms))
+    }
+
+    /// A worker ends its claim.
+    fn ends(&mut self, id: JobId, deed: Deed, now: Now) -> Result<(), String> {
+        let inside = self.job(id)?.inside.is_some();
+        let (cause, pause_ms, last) = match deed {
+            Deed::Fail { retry_in_ms, last } => (Cause::Failed, retry_in_ms, last),
+            Deed::Release => (Cause::Released, Some(0), false),
+            Deed::Stop if inside => (Cause::Shutdown, Some(0), false),
+            Deed::Died if inside => (Cause::ServerCrash, None, false),
+            Deed::Died | Deed::WorkerDied => (Cause::WorkerCrash, None, false),
+            // The end of a server means nothing to somebody outside.
+            Deed::Stop => return Ok(()),
+            Deed::Complete { .. } | Deed::Heartbeat { .. } | Deed::Hold { .. } => {
+                return Err(format!("{deed:?} ends no claim"));
+            }
+        };
+        self.settle(id, cause, pause_ms, last, Span::at(now.log_ms))
     }
 
     fn alter(
@@ -307,11 +367,11 @@ impl Jobs {
         Ok(())
     }
 
-    /// A claim ended then: the job waits again, or its attempts are used up.
-    fn settle(
+    /// A claim ended then: the job waits again, or for a person, or its attempts are used up.
+    pub(super) fn settle(
         &mut self,
         id: JobId,
-        charged: bool,
+        cause: Cause,
         pause_ms: Option<u64>,
         last: bool,
         when: Span,
@@ -319,9 +379,23 @@ impl Jobs {
         let kind = self.job(id)?.task.kind.clone();
         let settings = self.settings(&kind);
         let job = self.job(id)?;
+        let charged = cause.charged();
         job.charged += u32::from(charged);
+        job.cause = Some(cause);
+        job.crashes = match cause {
+            Cause::ServerCrash => job.crashes + 1,
+            // It says nothing about the work.
+            Cause::Released | Cause::Shutdown => job.crashes,
+            _ => 0,
+        };
+        if cause == Cause::ServerCrash && job.crashes >= CRASHES_MAX {
+            next(Status::Processing, Change::SetAside).ok_or("a claim can always be settled")?;
+            job.begins(Place::Review, false);
+            return Ok(());
+        }
         let most = job.task.max_attempts.unwrap_or(settings.max_attempts);
-        let pause = pause_ms.map_or_else(|| pause(settings, job.charged), Span::at);
+        let free = (!charged).then_some(0);
+        let pause = pause_ms.or(free).map_or_else(|| pause(settings, job.charged), Span::at);
         let used_up = charged && (last || (most > 0 && job.charged >= most));
         let change = match (used_up, pause.to_ms) {
             (true, _) => Change::GaveUp,

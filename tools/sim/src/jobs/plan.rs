@@ -45,7 +45,8 @@ impl Planner {
             3 | 7 => JobRequest::Submit(vec![Task { in_ms: 0, ..self.task("bare") }], None),
             4 | 8 => {
                 let kinds = KINDS.map(str::to_owned).to_vec();
-                JobRequest::Claim { kinds, max: 2, lease_ms: None }
+                let inside = self.length.executors && at == 8;
+                JobRequest::Claim { kinds, max: 2, lease_ms: None, inside }
             }
             5 | 9 => {
                 let deed = Deed::Heartbeat { by_ms: 15_000, progress: Some(at as u64) };
@@ -119,7 +120,39 @@ impl Planner {
         self.random.shuffle(&mut kinds);
         kinds.truncate(self.random.usize(1..=3));
         let lease_ms = (self.random.u8(..4) == 0).then_some(12_000);
-        JobRequest::Claim { kinds, max: self.random.usize(1..=3), lease_ms }
+        let max = self.random.usize(1..=3);
+        let inside = self.length.executors && self.random.bool();
+        JobRequest::Claim { kinds, max, lease_ms, inside }
+    }
+
+    /// What an executor says of its work.
+    fn inside_deed(&mut self) -> Deed {
+        match self.random.u8(..15) {
+            0..=3 => Deed::Complete { mark: 0 },
+            4 => Deed::Fail { retry_in_ms: None, last: false },
+            5 => Deed::Release,
+            6 => Deed::Stop,
+            7..=9 => Deed::Died,
+            10 => Deed::WorkerDied,
+            11 => Deed::Heartbeat { by_ms: 3_000, progress: Some(self.random.u64(1..100)) },
+            12 => Deed::Hold { by_ms: 3_000 },
+            _ => Deed::Hold { by_ms: 30_000 },
+        }
+    }
+
+    /// What the worker with this token says; now and then in words that mean nothing from outside.
+    fn deed_with(&mut self, model: &Model, token: Token) -> Deed {
+        let mut held = model.jobs.jobs.values().filter(|job| job.token == Some(token));
+        let held = held.find(|job| job.inside.is_some());
+        let (inside, killer) = (held.is_some(), held.is_some_and(|job| job.crashes > 0));
+        // Work that kills the server does so again.
+        if killer && self.random.u8(..8) > 0 {
+            return Deed::Died;
+        }
+        if self.length.executors && (inside || self.random.u8(..16) == 0) {
+            return self.inside_deed();
+        }
+        self.deed()
     }
 
     fn deed(&mut self) -> Deed {
@@ -151,7 +184,7 @@ impl Planner {
             return self.claim();
         }
         let items: Vec<(Token, Deed)> =
-            tokens.into_iter().map(|token| (token, self.deed())).collect();
+            tokens.into_iter().map(|token| (token, self.deed_with(model, token))).collect();
         let identity = self.identify(items.len() as u64).filter(|_| self.asked % 3 != 1);
         JobRequest::Work(items, identity)
     }
@@ -163,7 +196,7 @@ impl Planner {
                 Place::Ended(status, _) => status != Status::Completed,
                 Place::Waiting(due) => due.to_ms > 0,
                 Place::Appointed(_) => true,
-                Place::Claimed(_) => false,
+                Place::Claimed(_) | Place::Review => false,
             },
         };
         // Some are asked for what is not allowed.

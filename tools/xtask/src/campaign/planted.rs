@@ -22,7 +22,7 @@ struct Bug {
     test: &'static str,
 }
 
-const BUGS: [Bug; 11] = [
+const BUGS: [Bug; 12] = [
     Bug {
         name: "ack-before-sync",
         about: "a ticket resolves when its frame is written, not when it is synced",
@@ -88,6 +88,12 @@ const BUGS: [Bug; 11] = [
         about: "a finished job that is tried again can be completed with its old token",
         package: "rekindle-sim",
         test: "planted::retried_keeps_its_grant",
+    },
+    Bug {
+        name: "untraced-claim-goes-on",
+        about: "a start takes over what a dead executor left no trace of, and charges nobody",
+        package: "rekindle-sim",
+        test: "planted::untraced_claim_goes_on",
     },
 ];
 
