@@ -17,6 +17,7 @@ mod folder;
 mod manifest;
 mod prove;
 mod prune;
+mod rows;
 mod summed;
 mod take;
 mod timeline;

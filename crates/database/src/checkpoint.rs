@@ -388,7 +388,8 @@ impl Checkpoints {
         Ok(written.footer.state_hash)
     }
 
-    fn stamp(&self, replay_from: u64) -> Stamp {
+    /// What the next one says, with an id that was never used.
+    pub(crate) fn stamp(&self, replay_from: u64) -> Stamp {
         Stamp {
             id: self.take_id(),
             store_id: self.identity.store_id,

@@ -146,6 +146,14 @@ impl Held {
         }
     }
 
+    /// Which it is.
+    pub(crate) fn kind(&self) -> EngineKind {
+        match self {
+            Self::Memory(_) => EngineKind::Memory,
+            Self::Lsm(_) => EngineKind::Lsm,
+        }
+    }
+
     /// The lsm engine.
     pub(crate) fn lsm(&self) -> Option<&LsmEngine> {
         match self {

@@ -123,7 +123,7 @@ fn name(dir: &Path, who: &Identity, to: EngineKind, env: &Env) -> Result<(), Err
 }
 
 /// Removes the files of an engine that nothing names.
-fn clear(disk: &dyn Disk, folder: &Path) -> Result<(), Error> {
+pub(crate) fn clear(disk: &dyn Disk, folder: &Path) -> Result<(), Error> {
     let cleared = clear_below(disk, folder, 2);
     cleared.map_err(|error| Error::io(format!("removing {}", folder.display()), error))
 }

@@ -23,6 +23,7 @@ use crate::backup::{
     BackupFinding, Choice, Folder, Manifest, Prover, Timeline, decode_id, trusted,
 };
 use crate::codec::Loss;
+use crate::engines::EngineKind;
 use crate::error::Error;
 use crate::keyspaces::{self, REGISTRY};
 use crate::layer::{Beneath, DatabaseLayer};
@@ -44,6 +45,8 @@ pub struct Restored {
     pub version: u64,
     /// Log time of that version's transaction.
     pub log_time_ms: u64,
+    /// The engine of the new store: that of the one that was backed up.
+    pub engine: EngineKind,
     /// The store, in hexadecimal: the one that was backed up.
     pub store_id: String,
     /// Its new lineage, in hexadecimal.
@@ -189,6 +192,7 @@ pub fn restore_as(
         position: mark.position,
         version: mark.version,
         log_time_ms: mark.log_time_ms,
+        engine: end.engine_kind().expect("checked when it was read"),
         store_id: end.store_id.clone(),
         lineage,
         next_incarnation: goes_on.incarnation + 1,

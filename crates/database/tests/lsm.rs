@@ -9,7 +9,8 @@ use std::path::Path;
 use rekindle_database::{Database, EngineKind, Env, Error, KeyspaceId, Options, migrate};
 use rekindle_env::{Random, SeededRandom};
 
-fn options(engine: Option<EngineKind>) -> Options {
+/// Options without threads, with small parts.
+pub fn options(engine: Option<EngineKind>) -> Options {
     Options {
         engine,
         background: false,
@@ -21,12 +22,13 @@ fn options(engine: Option<EngineKind>) -> Options {
     }
 }
 
-fn open(dir: &Path, engine: Option<EngineKind>) -> Result<Database, Error> {
+/// Opens on this machine.
+pub fn open(dir: &Path, engine: Option<EngineKind>) -> Result<Database, Error> {
     Database::open_with(dir, options(engine), Env::real())
 }
 
 /// What a killed process leaves.
-fn copied(from: &Path, to: &Path) {
+pub fn copied(from: &Path, to: &Path) {
     std::fs::create_dir(to).unwrap();
     for entry in std::fs::read_dir(from).unwrap() {
         let entry = entry.unwrap();

@@ -21,6 +21,7 @@ mod log_phrases;
 mod looking;
 mod lost;
 mod lsm;
+mod lsm_backups;
 mod not_files;
 mod not_folders;
 mod only_segment;

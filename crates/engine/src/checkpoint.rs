@@ -66,7 +66,7 @@ mod policy;
 mod read;
 mod write;
 
-pub use folder::{DIRECTORY, FileName, file_name, parse_name, retire};
+pub use folder::{DIRECTORY, FileName, file_name, parse_name, retire, temporary_name};
 pub use format::{Footer, Header, MEMBERSHIP_BYTES_MAX};
 pub use policy::{Policy, Prediction, Since};
 pub(crate) use read::surface;

@@ -14,6 +14,7 @@ pub fn summary(manifest: &Manifest) -> Value {
         "store_id": manifest.store_id,
         "lineage": manifest.lineage,
         "node": manifest.node,
+        "engine": manifest.engine.as_deref().unwrap_or("memory"),
         "program": manifest.program,
         "incarnation": manifest.incarnation,
         "taken_ms": manifest.taken_ms,

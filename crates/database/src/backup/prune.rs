@@ -8,6 +8,7 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
+use rekindle_engine::checkpoint;
 use rekindle_env::{EntryKind, Env, durable};
 
 use super::claims::Claims;
@@ -133,8 +134,11 @@ fn is_ours(file: &str) -> bool {
         let digits = name.split_once('.').map_or(name, |(digits, _)| digits);
         u64::from_str_radix(digits, 16).ok()
     });
-    let ours = number
-        .is_some_and(|number| whole == segment_file(number) || whole == checkpoint_file(number));
+    let ours = number.is_some_and(|number| {
+        // A checkpoint that is written here has another name until it is whole.
+        let written = format!("checkpoints/{}", checkpoint::temporary_name(number));
+        whole == segment_file(number) || whole == checkpoint_file(number) || file == written
+    });
     let manifest = whole.strip_prefix("backups/").and_then(|name| name.strip_suffix(".json"));
     let leftover = whole != file && manifest.is_some_and(|digits| digits.parse::<u64>().is_ok());
     ours || leftover

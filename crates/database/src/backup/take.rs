@@ -10,24 +10,29 @@ use std::path::{Component, Path};
 use rekindle_env::{ReadDisk, durable, in_background};
 use rekindle_journal::archive;
 use rekindle_journal::codec::record::TxnsPrefix;
+use rekindle_journal::codec::segment::SegmentHeader;
 use rekindle_journal::recovery::walk::Joint;
 use rekindle_journal::{Layout, Record, RecordKind, SealError, SealedEnd, SegmentPin};
 
 use super::bring::Wanted;
 use super::claims::{Claims, Standing};
 use super::folder::{Folder, manifest_file};
-use super::manifest::{CheckpointFile, FORMAT, Manifest, SegmentFile, encode_id};
+use super::manifest::{CheckpointFile, Manifest, SegmentFile, encode_id};
 use super::manifest::{checkpoint_file, segment_file};
+use super::rows::Streamed;
 use super::transfer::Transfer;
 use super::verify::BackupFinding;
 use super::{BACKUPS_MAX, Backup};
 use crate::apply::alone;
-use crate::checkpoint::{Checkpoints, Named};
+use crate::checkpoint::{Checkpoints, Kept, Named};
 use crate::codec::{CommitMark, Loss};
 use crate::core::Core;
 use crate::error::Error;
 use crate::places;
 use crate::recovery::SHARD;
+
+/// Why there is no backup of a new store.
+pub(super) const EMPTY: &str = "the store is empty: there is nothing to back up yet";
 
 /// How far the records of a backup go.
 #[derive(Clone, Copy, Debug)]
@@ -140,10 +145,27 @@ fn check_place(to: &Path, layout: &Layout, disk: &(dyn ReadDisk + 'static)) -> R
 
 /// What a backup is of.
 struct Begun<'a> {
-    newest: Named,
-    _kept: crate::checkpoint::Kept<'a>,
+    source: Source<'a>,
     until_ms: u64,
     sealed: SealedEnd,
+}
+
+/// Where its checkpoint comes from.
+enum Source<'a> {
+    /// It is the store's newest, which is kept meanwhile.
+    Named(Named, Kept<'a>),
+    /// The store has none with rows: it is written for the backup.
+    Rows(Box<Streamed<'a>>),
+}
+
+impl Source<'_> {
+    /// The last position in it, and where replay on top of it begins, at the latest.
+    fn stands(&self) -> (u64, u64) {
+        match self {
+            Self::Named(newest, _) => (newest.position, newest.replay_from),
+            Self::Rows(streamed) => streamed.stands(),
+        }
+    }
 }
 
 /// A backup while it is taken.
@@ -225,18 +247,26 @@ impl Taking<'_> {
 
     /// A checkpoint where one is due, and the seal.
     fn begin(&self) -> Result<Begun<'_>, Error> {
-        let (newest, kept) = self.checkpoint()?;
+        let source = match self.checkpoints.engine.lsm() {
+            None => {
+                let (newest, kept) = self.checkpoint()?;
+                Source::Named(newest, kept)
+            }
+            Some(engine) => Source::Rows(Box::new(self.rows_of(engine)?)),
+        };
         let until_ms = self.core.state.sequencer().clock.close_millisecond();
         let sealed = self.seal()?;
-        assert!(newest.position < sealed.next_position, "a checkpoint is of what is durable");
-        Ok(Begun { newest, _kept: kept, until_ms, sealed })
+        let (position, _) = source.stands();
+        assert!(position < sealed.next_position, "a checkpoint is of what is durable");
+        Ok(Begun { source, until_ms, sealed })
     }
 
     /// Brings and proves the files, and writes the manifest.
     fn finish(&self, begun: Begun<'_>) -> Result<Backup, Error> {
-        let Begun { newest, _kept, until_ms, sealed } = begun;
+        let Begun { source, until_ms, sealed } = begun;
         let earlier = self.folder.manifests().last().cloned();
-        let segments = self.needed(&newest, &sealed, earlier.as_ref())?;
+        let (_, replay_from) = source.stands();
+        let segments = self.needed(replay_from, &sealed, earlier.as_ref())?;
         if let Some(first) = segments.first() {
             self.pin.narrow(first.seq);
         }
@@ -245,7 +275,12 @@ impl Taking<'_> {
         let claims = Claims::of(self.folder.manifests());
         let mut transfer =
             Transfer { disk, go_on: &go_on, counts: super::transfer::Counts::default() };
-        let checkpoint = self.bring_checkpoint(&newest, &claims, &mut transfer)?;
+        let checkpoint = match source {
+            Source::Named(newest, _kept) => {
+                self.bring_checkpoint(&newest, &claims, &mut transfer)?
+            }
+            Source::Rows(streamed) => self.write_rows(*streamed, &claims, &mut transfer)?,
+        };
         let mut reached =
             Reached { version: checkpoint.version, log_time_ms: checkpoint.log_time_ms };
         let mut files = Vec::with_capacity(segments.len());
@@ -257,8 +292,11 @@ impl Taking<'_> {
                 files.first().is_some_and(|f| f.seq <= last.seq || f.prev_seq == last.seq)
             });
         let who = &self.checkpoints.identity;
+        let kind = self.checkpoints.engine.kind();
+        let (format, engine) = Manifest::of_engine(kind);
         let manifest = Manifest {
-            format: FORMAT,
+            format,
+            engine,
             number: self.folder.next_number(),
             earlier: earlier.map(|earlier| earlier.number),
             store_id: encode_id(who.store_id),
@@ -288,7 +326,7 @@ impl Taking<'_> {
     }
 
     /// The newest checkpoint, kept from being removed; taken now where there is none or one is due.
-    fn checkpoint(&self) -> Result<(Named, crate::checkpoint::Kept<'_>), Error> {
+    fn checkpoint(&self) -> Result<(Named, Kept<'_>), Error> {
         // What was acknowledged from memory is applied by this.
         self.core.journal.sync()?;
         let now_ms = self.core.env.clock.boot_ms();
@@ -300,8 +338,7 @@ impl Taking<'_> {
         self.core.checkpoint()?;
         let (newest, kept) = self.checkpoints.keep_newest();
         if newest.id == 0 {
-            let message = "the store is empty: there is nothing to back up yet";
-            return Err(Error::Invalid(message.to_owned()));
+            return Err(Error::Invalid(EMPTY.to_owned()));
         }
         Ok((newest, kept))
     }
@@ -318,7 +355,7 @@ impl Taking<'_> {
     /// checkpoint needs, and those since the earlier backup; at least the last one.
     fn needed(
         &self,
-        newest: &Named,
+        replay_from: u64,
         sealed: &SealedEnd,
         earlier: Option<&Manifest>,
     ) -> Result<Vec<Sealed>, Error> {
@@ -330,7 +367,7 @@ impl Taking<'_> {
         let mut end = Joint { lsn: sealed.end_lsn, chain: Some(sealed.chain), position };
         let mut expected = sealed.seq;
         for seq in in_use.into_iter().rev().filter(|seq| *seq <= sealed.seq) {
-            let behind = end.position.unwrap_or(0) > newest.replay_from;
+            let behind = end.position.unwrap_or(0) > replay_from;
             if !(seq == sealed.seq || behind || seq > since) {
                 break;
             }
@@ -351,7 +388,7 @@ impl Taking<'_> {
         Ok(needed)
     }
 
-    fn header(&self, seq: u64) -> Result<rekindle_journal::codec::segment::SegmentHeader, Error> {
+    pub(super) fn header(&self, seq: u64) -> Result<SegmentHeader, Error> {
         let path = self.layout.segment(seq);
         let context = |error| Error::io(format!("reading {}", path.display()), error);
         let file = self.core.env.disk.open_read(&path).map_err(context)?;

@@ -19,7 +19,7 @@ const CHUNK_BYTES: usize = 1 << 20;
 const SYNC_BYTES: u64 = 8 << 20;
 
 /// What stays free where files are copied to.
-const SPARE_BYTES: u64 = 1 << 20;
+pub(super) const SPARE_BYTES: u64 = 1 << 20;
 
 /// What was done so far.
 #[derive(Clone, Copy, Debug, Default)]

@@ -7,17 +7,19 @@
 use std::path::Path;
 
 use rekindle_engine::checkpoint::{self, Stamp};
-use rekindle_engine::{Engine, Mark, MemoryEngine};
-use rekindle_env::{Env, LockMode, durable};
+use rekindle_engine::{Engine, Mark, MemoryEngine, lsm};
+use rekindle_env::{Env, LockMode, NativeMode, durable};
 use rekindle_journal::{Founding, Layout};
-use rekindle_recovery::identity::{ENGINE_MEMORY, FEATURE_LEVEL as STORE_FEATURE_LEVEL};
+use rekindle_recovery::identity::FEATURE_LEVEL as STORE_FEATURE_LEVEL;
 use rekindle_recovery::store::{DIRECTORIES, restoring};
 use rekindle_recovery::{Identity, IdentityCopy};
 
 use crate::backup::{Manifest, decode_id, encode_id};
 use crate::classify::FEATURE_LEVEL;
+use crate::engines::{EngineKind, open_files};
 use crate::error::Error;
-use crate::options::SEGMENT_BYTES_MIN;
+use crate::migrate::clear;
+use crate::options::{Options, SEGMENT_BYTES_MIN};
 use crate::recovery::{SHARD, lock_directory};
 use crate::restore::RestoreNote;
 
@@ -80,6 +82,7 @@ pub(super) fn write(
 ) -> Result<String, Error> {
     let _lock = lock_directory(to, true, LockMode::Exclusive, env)?;
     check_empty(to, env)?;
+    let kind = of.engine_kind().expect("checked when it was read");
     let mut lineage = [0; 16];
     env.random.fill(&mut lineage);
     let identity = Identity {
@@ -87,7 +90,7 @@ pub(super) fn write(
         lineage,
         node: of.node,
         feature_level: STORE_FEATURE_LEVEL,
-        engine: ENGINE_MEMORY,
+        engine: kind.number(),
     };
     let copy = IdentityCopy { sequence: BEGUN, identity };
     let disk = &*env.disk;
@@ -97,7 +100,13 @@ pub(super) fn write(
         durable::create_dir_all(disk, &to.join(name)).map_err(making)?;
     }
     let layout = Layout::new(to, SHARD);
+    let files = layout.shard_dir().join(lsm::FOLDER);
+    // What an interrupted restore left there.
+    clear(disk, &files)?;
     write_checkpoint(&layout, env, &copy.identity, engine, goes_on)?;
+    if kind == EngineKind::Lsm {
+        write_files(&files, env, engine, goes_on)?;
+    }
     let founding = Founding {
         store_id: copy.identity.store_id,
         node: copy.identity.node,
@@ -139,5 +148,20 @@ fn write_checkpoint(
     let written = checkpoint::write(&*env.disk, &folder, &frozen, &stamp, position, &mut |_| true)
         .map_err(crate::checkpoint::failed)?;
     assert_eq!(written.footer.state_hash, engine.state_hash(), "it holds what was restored");
+    Ok(())
+}
+
+/// The files of an engine that has its own; the checkpoint is what they begin with.
+fn write_files(
+    files: &Path,
+    env: &Env,
+    engine: &MemoryEngine,
+    goes_on: &GoesOn,
+) -> Result<(), Error> {
+    let written = open_files(files, env, &Options::default(), NativeMode::InPlace)?;
+    let frozen = engine.freeze();
+    written.fill(&mut frozen.rows(), goes_on.position + 1)?;
+    assert_eq!(written.mark(), frozen.mark(), "they stand where the checkpoint does");
+    assert_eq!(written.state_hash(), engine.state_hash(), "they hold what was restored");
     Ok(())
 }

@@ -27,7 +27,8 @@ pub fn file_name(id: u64) -> String {
 }
 
 /// The name of the checkpoint `id` while it is written.
-pub(super) fn temporary_name(id: u64) -> String {
+#[must_use]
+pub fn temporary_name(id: u64) -> String {
     format!("{id:016x}.tmp")
 }
 

@@ -18,6 +18,10 @@ use crate::api::{EngineError, Mark};
 use crate::memory::{Frozen, RowCursor};
 use crate::row::{ROW_HEADER, StateHash, put};
 
+/// Of a state that may be larger than memory, a sync each so many bytes, so that none of them has
+/// much to do: the disk's other writers wait for it.
+const SYNC_BYTES: u64 = 8 << 20;
+
 /// Blocks are handed to the disk in pieces of about this size.
 const WRITE_BYTES: usize = 1 << 20;
 
@@ -126,7 +130,8 @@ pub fn write(
     durable_position: u64,
     go_on: &mut dyn FnMut(u64) -> bool,
 ) -> Result<Written, WriteError> {
-    write_rows(disk, dir, &mut frozen.rows(), stamp, durable_position, go_on)
+    let header = header(stamp, frozen.mark());
+    write_file(disk, dir, (header, u64::MAX), &mut frozen.rows(), durable_position, go_on)
 }
 
 /// Writes a checkpoint without rows, for an engine with files of its own whose state on disk stands
@@ -142,7 +147,8 @@ pub fn write_anchor(
     durable_position: u64,
 ) -> Result<Written, WriteError> {
     let header = Header { elsewhere: true, ..header(stamp, mark) };
-    write_file(disk, dir, header, &mut NoRows(mark), durable_position, &mut |_| true)
+    let rows = &mut NoRows(mark);
+    write_file(disk, dir, (header, u64::MAX), rows, durable_position, &mut |_| true)
 }
 
 /// As [`write`], of rows from anywhere.
@@ -154,13 +160,14 @@ pub fn write_rows(
     durable_position: u64,
     go_on: &mut dyn FnMut(u64) -> bool,
 ) -> Result<Written, WriteError> {
-    write_file(disk, dir, header(stamp, rows.mark()), rows, durable_position, go_on)
+    let header = header(stamp, rows.mark());
+    write_file(disk, dir, (header, SYNC_BYTES), rows, durable_position, go_on)
 }
 
 fn write_file(
     disk: &dyn Disk,
     dir: &Path,
-    header: Header,
+    (header, sync_bytes): (Header, u64),
     rows: &mut dyn RowStream,
     durable_position: u64,
     go_on: &mut dyn FnMut(u64) -> bool,
@@ -185,7 +192,7 @@ fn write_file(
         _ => {}
     }
     let file = disk.create(&temporary).map_err(|source| failed("creating", source))?;
-    let mut output = Output::new(&*file, header);
+    let mut output = Output::new(&*file, header, sync_bytes);
     let written = output.run(rows, go_on).map_err(|stop| match stop {
         Stop::Rows(error) => WriteError::Rows(error),
         Stop::Io(source) => failed("writing", source),
@@ -231,10 +238,13 @@ struct Output<'a> {
     buffer: Vec<u8>,
     /// Where they go.
     offset: u64,
+    /// Up to where they were synced, and how much is written between two syncs.
+    synced: u64,
+    sync_bytes: u64,
 }
 
 impl<'a> Output<'a> {
-    fn new(file: &'a dyn WriteFile, header: Header) -> Self {
+    fn new(file: &'a dyn WriteFile, header: Header, sync_bytes: u64) -> Self {
         let seed = seed(&header.store_id, header.id);
         let footer = Footer {
             version: header.mark.version,
@@ -243,7 +253,8 @@ impl<'a> Output<'a> {
         };
         let mut buffer = Vec::with_capacity(WRITE_BYTES + 2 * BLOCK_BYTES);
         buffer.extend_from_slice(&header.encode());
-        Self { file, header, footer, seed, hash: StateHash::default(), buffer, offset: 0 }
+        let hash = StateHash::default();
+        Self { file, header, footer, seed, hash, buffer, offset: 0, synced: 0, sync_bytes }
     }
 
     fn run(
@@ -292,6 +303,10 @@ impl<'a> Output<'a> {
         self.file.write_at(&self.buffer, self.offset)?;
         self.offset += self.buffer.len() as u64;
         self.buffer.clear();
+        if self.offset - self.synced >= self.sync_bytes {
+            self.file.sync_data()?;
+            self.synced = self.offset;
+        }
         Ok(())
     }
 

@@ -13,7 +13,8 @@ use crate::row::{EncodedRow, decode, encode};
 /// Rows are taken over in pieces of about this size.
 const PIECE_BYTES: usize = 1 << 20;
 
-/// The rows of an engine at one mark, kept readable until this is dropped.
+/// The rows of an engine at one mark. They hold the tables and the memtables that they are in, and
+/// nothing that is written later: however long they are read, memory does not grow.
 pub struct Rows<'a> {
     engine: &'a LsmEngine,
     mark: Mark,
@@ -23,12 +24,6 @@ pub struct Rows<'a> {
 impl std::fmt::Debug for Rows<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Rows").field("mark", &self.mark).finish_non_exhaustive()
-    }
-}
-
-impl Drop for Rows<'_> {
-    fn drop(&mut self) {
-        self.engine.unpin(self.mark.version);
     }
 }
 
@@ -64,6 +59,8 @@ impl LsmEngine {
         self.pin(mark.version)?;
         drop(writer);
         let rows = self.tree.iter(row::below(mark.version), None);
+        // A pin would keep every manifest from here on, each with its memtable.
+        self.unpin(mark.version);
         Ok(Rows { engine: self, mark, rows })
     }
 

@@ -262,6 +262,7 @@ fn report(from: &Path, to: &Path, restored: &Restored, queues: &[QueueCount]) ->
         "position": restored.position,
         "version": restored.version,
         "log_time_ms": restored.log_time_ms,
+        "engine": restored.engine.name(),
         "store_id": restored.store_id,
         "lineage": restored.lineage,
         "next_incarnation": restored.next_incarnation,
@@ -285,6 +286,7 @@ fn lines(to: &Path, restored: &Restored, queues: &[QueueCount]) -> Vec<String> {
         format!("position   {position} (the next one is {})", restored.next_position),
         format!("log time   {time}"),
         format!("store      {}", restored.store_id),
+        format!("engine     {}", restored.engine),
         format!("lineage    {} (new)", restored.lineage),
         format!("state      {:032x}", restored.state_hash),
     ];
