@@ -9,7 +9,9 @@ use std::str::FromStr;
 use std::sync::Arc;
 
 use rekindle_engine::recovery::{EngineLayer, Kind, Trusted};
-use rekindle_engine::{Engine, EngineError, LsmEngine, LsmOptions, Mark, MemoryEngine, lsm};
+use rekindle_engine::{
+    Engine, EngineError, KeyspaceId, LsmEngine, LsmOptions, Mark, MemoryEngine, lsm,
+};
 use rekindle_env::{Env, NativeMode, ReadDisk, durable};
 use rekindle_recovery::{
     Acked, Action, ActionKind, Failure, Finding, Label, Layer, LayerReport, Place, Verdict,
@@ -151,6 +153,17 @@ impl Held {
         match self {
             Self::Memory(_) => EngineKind::Memory,
             Self::Lsm(_) => EngineKind::Lsm,
+        }
+    }
+
+    /// The keyspaces that have rows, ascending.
+    pub(crate) fn keyspaces(&self) -> Result<Vec<KeyspaceId>, EngineError> {
+        match self {
+            Self::Memory(engine) => {
+                let all = (0..=u16::MAX).map(KeyspaceId);
+                Ok(all.filter(|keyspace| engine.len(*keyspace) > 0).collect())
+            }
+            Self::Lsm(engine) => engine.keyspaces(),
         }
     }
 

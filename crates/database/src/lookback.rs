@@ -3,14 +3,16 @@
 //! Invariant: nothing here writes; both read through the layers that a start uses.
 
 use std::path::Path;
+use std::sync::Arc;
 
-use rekindle_engine::{Engine, MemoryEngine};
-use rekindle_env::Env;
+use rekindle_engine::Engine;
+use rekindle_engine::recovery::Kind;
+use rekindle_env::{Env, NativeMode};
 use rekindle_journal::{JournalLayer, Layout, MetaLayer, TrustedJournal, WriterConfig};
 use rekindle_recovery::store::StoreLayer;
 use rekindle_recovery::{Examined, Identity, Meter, Report, examine, identity, perform};
 
-use crate::engines::EngineKind;
+use crate::engines::{EngineKind, Held};
 use crate::error::Error;
 use crate::layer::{Beneath, DatabaseLayer, Only};
 use crate::options::Options;
@@ -79,34 +81,45 @@ impl Examination<'_> {
         Ok(base.journal(env, replay_from)?.trusted)
     }
 
-    /// The state behind `until`, from the newest checkpoint that is not beyond it.
+    /// The state behind `until`, from the newest checkpoint that is not beyond it; where the state
+    /// has files of its own, from these.
     pub(crate) fn rebuild(
         dir: &Path,
         env: &Env,
         until: Option<u64>,
         only: Option<Only<'_>>,
-    ) -> Result<(MemoryEngine, ReplayStats), Error> {
+    ) -> Result<(Arc<dyn Engine>, ReplayStats), Error> {
         let base = Base::look(dir, env)?;
         let [newest, older] = base.meta.trusted.meta.map_or([0, 0], |meta| meta.checkpoints);
         let begin = journal_begin(&*env.disk, &base.layout, &base.meta)?.unwrap_or(1);
         let mut oldest = u64::MAX;
         for named in [[newest, older], [older, 0], [0, 0]] {
             let layer = engine_layer(dir, &base.who, named, Depth::Start);
-            let seen = examine(&layer.with_journal_from(begin), &*env.disk, &*env.clock)?;
+            let layer = layer.with_journal_from(begin);
+            let seen = examine(&layer, &*env.disk, &*env.clock)?;
             if seen.refusal().is_some() {
                 continue;
             }
-            let (mark, replay_from) = (seen.trusted.mark(), seen.trusted.replay_from());
+            let (mut mark, replay_from) = (seen.trusted.mark(), seen.trusted.replay_from());
             if begin > replay_from {
                 continue;
+            }
+            let load = || {
+                let (disk, options) = (&*env.disk, &Options::default());
+                Held::load(&layer, &seen.trusted, disk, (env, options), NativeMode::View)
+            };
+            let mut held = None;
+            if layer.kind() == Kind::Lsm {
+                // The files may stand behind what the checkpoint says.
+                mark = held.insert(load()?).engine().mark();
             }
             oldest = oldest.min(mark.version);
             if until.is_some_and(|until| until < mark.version) {
                 continue;
             }
-            let engine = seen.trusted.load(&*env.disk)?;
+            let engine = held.map_or_else(load, Ok)?.engine();
             let beneath = Beneath::of(&seen.trusted);
-            let stats = replay(&base, env, (&engine, beneath), replay_from, until, only)?;
+            let stats = replay(&base, env, (&*engine, beneath), replay_from, until, only)?;
             return Ok((engine, stats));
         }
         Err(Error::Compacted { asked: until.unwrap_or(0), oldest })
@@ -116,7 +129,7 @@ impl Examination<'_> {
 fn replay(
     base: &Base,
     env: &Env,
-    (engine, beneath): (&MemoryEngine, Beneath),
+    (engine, beneath): (&dyn Engine, Beneath),
     replay_from: u64,
     until: Option<u64>,
     only: Option<Only<'_>>,
@@ -130,7 +143,7 @@ fn replay(
     let clock = &*env.clock;
     let journal = &journal.trusted;
     let until = until.map_or(Until::End, Until::Version);
-    let (engine, meter) = (engine as &dyn Engine, &Meter::default());
+    let meter = &Meter::default();
     let layer = DatabaseLayer { journal, engine, beneath, replay_from, clock, until, only, meter };
     let seen = examine(&layer, &*env.disk, clock)?;
     if seen.refusal().is_some() {

@@ -1,12 +1,15 @@
 //! Views of the past that are rebuilt from the journal: stopped at a version, narrowed to a run.
 //!
 //! A running database answers for its recent past by itself (`snapshot_at`). This one reads a
-//! directory, as far back as its journal and checkpoints reach, and changes no byte of it.
+//! directory, as far back as its journal and checkpoints reach, and changes no byte of it. Where
+//! the state has files of its own they are read through a view of them, and the past begins where
+//! they stand.
 
 use std::ops::Bound;
 use std::path::Path;
+use std::sync::Arc;
 
-use rekindle_engine::{Engine, KeyspaceId, MemoryEngine, Operation, Row};
+use rekindle_engine::{Engine, KeyspaceId, Operation, Row};
 use rekindle_env::{Env, LockMode};
 
 use crate::error::Error;
@@ -27,11 +30,16 @@ pub struct PastOptions {
 }
 
 /// A read-only view of the past.
-#[derive(Debug)]
 pub struct Past {
-    engine: MemoryEngine,
+    engine: Arc<dyn Engine>,
     run: Option<RunId>,
     stats: ReplayStats,
+}
+
+impl std::fmt::Debug for Past {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Past").field("version", &self.version()).finish_non_exhaustive()
+    }
 }
 
 impl Past {
@@ -62,7 +70,7 @@ impl Past {
     }
 
     /// A view of this state.
-    pub(crate) fn of(engine: MemoryEngine, stats: ReplayStats) -> Self {
+    pub(crate) fn of(engine: Arc<dyn Engine>, stats: ReplayStats) -> Self {
         Self { engine, run: None, stats }
     }
 

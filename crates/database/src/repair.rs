@@ -16,14 +16,14 @@ mod plan;
 use std::ops::{Range, RangeInclusive};
 use std::path::Path;
 
-use rekindle_engine::Engine;
-use rekindle_env::{Env, LockMode, ReadDisk};
+use rekindle_env::{Env, LockMode, NativeMode, ReadDisk};
 use rekindle_journal::RecordKind;
 use rekindle_journal::repair::{Cut, Patched, Survey, Surveyed};
 use rekindle_recovery::{Finding, Label, LayerReport, Meter, Report, Verdict, examine, perform};
 
 use self::plan::{Facts, Gap, Plan};
 use crate::codec::Loss;
+use crate::engines::Held;
 use crate::error::Error;
 use crate::layer::{Beneath, DatabaseLayer, versions};
 use crate::options::Options;
@@ -165,11 +165,14 @@ impl<'a> Scene<'a> {
     /// discarded.
     fn check(&self, plan: &Plan) -> Result<(u64, Vec<String>), Error> {
         let (disk, clock) = (&*self.env.disk, &*self.env.clock);
-        let engine = self.below.engine.1.trusted.load(disk)?;
+        let (layer, trusted) = (&self.below.engine.0, &self.below.engine.1.trusted);
+        let options = &Options::default();
+        let held = Held::load(layer, trusted, disk, (self.env, options), NativeMode::View)?;
+        let engine = held.engine();
         let patched = self.patched(plan);
         let layer = DatabaseLayer {
             journal: &patched,
-            engine: &engine as &dyn Engine,
+            engine: &*engine,
             beneath: Beneath::of(&self.below.engine.1.trusted),
             replay_from: self.below.engine.1.trusted.replay_from(),
             clock,

@@ -201,7 +201,7 @@ pub fn restore_as(
         replayed,
         keyspaces,
         state_hash,
-        view: Past::of(rebuilt.engine, rebuilt.stats),
+        view: Past::of(std::sync::Arc::new(rebuilt.engine), rebuilt.stats),
     })
 }
 

@@ -2,6 +2,7 @@
 //!
 //! ```text
 //!   sources   who the store is, the newest checkpoint that can be read, the journal  (reads only)
+//!   files     instead of the checkpoint: the files of an engine that has its own     (reads only)
 //!   state     what these give, hole or no hole                                       (memory)
 //!   export    one file for each keyspace, and `salvage.json` last                    (writes OUT)
 //! ```
@@ -11,6 +12,7 @@
 //! and the next salvage into it begins again.
 
 mod export;
+mod files;
 mod sources;
 mod state;
 

@@ -2,7 +2,10 @@
 //!
 //! A crash here is a copy of the directory as it lies between two operations: what a killed process
 //! leaves. Lost pages are another matter (docs/testing.md).
-#![allow(clippy::disallowed_methods)]
+#![allow(
+    clippy::disallowed_methods,
+    reason = "crashes and damage are made behind the store's back"
+)]
 
 use std::path::Path;
 
@@ -127,6 +130,8 @@ fn a_store_says_which_engine_it_needs() {
     open(place.path(), None).unwrap().close().unwrap();
     open(place.path(), Some(EngineKind::Lsm)).unwrap().close().unwrap();
 }
+
+type Harm = Box<dyn Fn(&Path)>;
 
 /// What is read of a flushed state is what was written, or an error.
 #[test]

@@ -1,4 +1,8 @@
 //! Backups of a store on the lsm engine are what those of a memory store are.
+#![allow(
+    clippy::disallowed_methods,
+    reason = "crashes and damage are made behind the store's back"
+)]
 
 use std::collections::BTreeMap;
 use std::ops::Bound;

@@ -22,6 +22,7 @@ mod looking;
 mod lost;
 mod lsm;
 mod lsm_backups;
+mod lsm_looking;
 mod not_files;
 mod not_folders;
 mod only_segment;

@@ -15,9 +15,12 @@
 //! disk may not be the one in memory ends all writing ([`Engine::failed`]).
 
 mod bulk;
+mod check;
 mod flush;
+mod manifest;
 mod past;
 mod read;
+mod readable;
 mod row;
 mod tables;
 
@@ -36,7 +39,9 @@ use past::Past;
 use row::Stand;
 
 pub use bulk::Rows;
+pub use check::{Wrong, check};
 pub use flush::Flush;
+pub use readable::Readable;
 pub use tables::{Files, look};
 
 /// The folder of an engine with files of its own, inside the shard.

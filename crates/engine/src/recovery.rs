@@ -440,6 +440,12 @@ fn refusal(then: Then, label: Label, findings: &[Finding]) -> String {
              store with the newer program"
         );
     }
+    if file.contains(&format!("/{}", lsm::FOLDER)) {
+        return format!(
+            "{file} is damaged: expected {expected}, found {found}; restore a backup or a copy of \
+             the store, or see 'rekindle salvage' for what can be read"
+        );
+    }
     format!(
         "no usable checkpoint, and the journal no longer holds every record: {file}: expected \
          {expected}, found {found}; see 'rekindle verify', or restore a copy of the store"

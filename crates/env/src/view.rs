@@ -32,6 +32,8 @@ impl View {
     /// A view of `dir`; of a missing one it is empty.
     pub(crate) fn of(dir: &Path) -> io::Result<NativeFolder> {
         let view = Self::create()?;
+        // Links in the view lead there from elsewhere.
+        let dir = &std::path::absolute(dir)?;
         match fill(dir, &view.path, DEPTH_MAX) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             filled => filled?,

@@ -1,11 +1,11 @@
 //! The checkpoint in a backup of a store on an engine with files of its own.
 //!
-//! Such a store's checkpoints say where its files stand and hold no rows, so the backup's is written
-//! for it, straight into its directory, while writers go on: nothing of the state is kept in memory
-//! but a block, and the store's disk holds no second copy. Order: an id of the store is taken, a
-//! checkpoint of the store behind it is named, the rows are held between two records; then the
-//! journal is sealed and the rows are written. Invariant: an id that a backup has is below one that
-//! the store has named durably, so no file of the store, or of a later backup, has it again.
+//! Such a store's checkpoints say where its files stand and hold no rows, so the backup's is
+//! written for it, straight into its directory, while writers go on: nothing of the state is kept
+//! in memory but a block, and the store's disk holds no second copy. Order: an id of the store is
+//! taken, a checkpoint of the store behind it is named, the rows are held between two records; then
+//! the journal is sealed and the rows are written. Invariant: an id that a backup has is below one
+//! that the store has named durably, so no file of the store, or of a later backup, has it again.
 
 use std::cell::RefCell;
 

@@ -10,7 +10,7 @@ use std::path::Path;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use rekindle_engine::{Engine, KeyspaceId};
+use rekindle_engine::KeyspaceId;
 use rekindle_env::{Disk, EntryKind, Env, durable};
 
 use super::state::State;
@@ -61,7 +61,7 @@ pub(super) fn write(state: &State, out: &Path, env: &Env) -> Result<Salvage, Err
     let names = names(state)?;
     for keyspace in (1..=u16::MAX).map(KeyspaceId) {
         let name = names.iter().find(|(id, _)| *id == keyspace.0).map(|(_, name)| name.clone());
-        if name.is_none() && state.engine.len(keyspace) == 0 {
+        if name.is_none() && state.keyspaces.binary_search(&keyspace).is_err() {
             continue;
         }
         let file = file_name(keyspace, name.as_deref(), &files);

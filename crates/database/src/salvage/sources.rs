@@ -5,16 +5,19 @@
 //! noted; an error of the disk ends it.
 
 use std::path::Path;
+use std::sync::Arc;
 
 use rekindle_engine::MemoryEngine;
 use rekindle_engine::checkpoint::{DIRECTORY, FileName, parse_name};
-use rekindle_env::{Env, ReadDisk, durable};
+use rekindle_env::{Env, NativeFolder, ReadDisk, durable};
 use rekindle_journal::codec::meta::Meta;
 use rekindle_journal::codec::segment::{HEADER_LEN, SegmentHeader, SegmentHeaderRead};
 use rekindle_journal::{Depth, JournalLayer, Layout, MetaLayer, TrustedJournal, WriterConfig};
 use rekindle_recovery::identity::{IDENTITY_LEN, IdentityCopy};
 use rekindle_recovery::{Finding, Verdict, examine};
 
+use super::files;
+use crate::engines::Held;
 use crate::error::Error;
 use crate::options::Options;
 use crate::recovery::{Depth as ReadDepth, SHARD, SHARD_DIR, engine_layer_of};
@@ -24,18 +27,31 @@ use crate::recovery::{Depth as ReadDepth, SHARD, SHARD_DIR, engine_layer_of};
 pub(super) struct Who {
     pub(super) store_id: [u8; 16],
     pub(super) node: u64,
+    /// The engine's number, where an identity says it.
+    pub(super) engine: Option<u8>,
 }
 
 /// What there is to read.
 pub(super) struct Sources {
     pub(super) who: Who,
-    /// The state of the checkpoint, or nothing.
-    pub(super) engine: MemoryEngine,
-    pub(super) checkpoint: Option<u64>,
+    pub(super) state: Found,
+    /// Where replay on top of that begins.
     pub(super) replay_from: u64,
     pub(super) journal: TrustedJournal,
     /// What could not be read so far.
     pub(super) unreadable: Vec<String>,
+}
+
+/// The state before replay.
+pub(super) struct Found {
+    /// That of the checkpoint, or of the engine's files, or nothing.
+    pub(super) engine: Held,
+    /// The checkpoint.
+    pub(super) checkpoint: Option<u64>,
+    /// Where replay on top of it begins.
+    pub(super) replay_from: u64,
+    /// What the engine's files are in, where these are not the store's.
+    pub(super) aside: Option<NativeFolder>,
 }
 
 /// Finds them.
@@ -54,7 +70,8 @@ pub(super) fn read(dir: &Path, env: &Env) -> Result<Sources, Error> {
         Some(who) => who,
         None => {
             unreadable.push("store.a and store.b: who the store is, is told by its files".into());
-            let by_header = headers.last().map(|it| Who { store_id: it.store_id, node: it.node });
+            let by_header =
+                headers.last().map(|it| Who { store_id: it.store_id, node: it.node, engine: None });
             by_header.map_or_else(|| by_checkpoint(disk, dir), Ok)?
         }
     };
@@ -72,7 +89,11 @@ pub(super) fn read(dir: &Path, env: &Env) -> Result<Sources, Error> {
             seen.trusted.assuming(known.unwrap_or_else(|| assumed(who, &own)))
         }
     };
-    let (engine, checkpoint, replay_from) = newest_checkpoint(dir, env, who, &mut unreadable)?;
+    let state = match files::read(dir, env, who, &mut unreadable)? {
+        Some(state) => state,
+        None => newest_checkpoint(dir, env, who, &mut unreadable)?,
+    };
+    let replay_from = state.replay_from;
     let layer = JournalLayer {
         layout,
         store_id: who.store_id,
@@ -90,7 +111,7 @@ pub(super) fn read(dir: &Path, env: &Env) -> Result<Sources, Error> {
     let findings = seen.report.findings.iter().filter(lost).map(ToString::to_string);
     unreadable.extend(findings);
     let journal = seen.trusted;
-    Ok(Sources { who, engine, checkpoint, replay_from, journal, unreadable })
+    Ok(Sources { who, state, replay_from, journal, unreadable })
 }
 
 /// What a directory holds; nothing where it is missing, or something else has its place.
@@ -148,11 +169,15 @@ fn identity(disk: &(dyn ReadDisk + 'static), dir: &Path) -> Result<Option<Who>, 
             newest = Some(copy);
         }
     }
-    Ok(newest.map(|copy| Who { store_id: copy.identity.store_id, node: copy.identity.node }))
+    Ok(newest.map(|IdentityCopy { identity, .. }| Who {
+        store_id: identity.store_id,
+        node: identity.node,
+        engine: Some(identity.engine),
+    }))
 }
 
 /// The ids of the checkpoints that are there, newest first.
-fn checkpoints(disk: &dyn ReadDisk, dir: &Path) -> Result<Vec<u64>, Error> {
+pub(super) fn checkpoints(disk: &dyn ReadDisk, dir: &Path) -> Result<Vec<u64>, Error> {
     let folder = dir.join(SHARD_DIR).join(DIRECTORY);
     let entries = listed(disk, &folder)?;
     let id = |name: &str| match parse_name(name) {
@@ -174,7 +199,7 @@ fn by_checkpoint(disk: &dyn ReadDisk, dir: &Path) -> Result<Who, Error> {
         let read = file.read_at(&mut head, 0).map_err(context)?;
         if read == head.len() && head.starts_with(b"RKDLCKPT") {
             let store_id = head.last_chunk::<16>().copied().unwrap_or_default();
-            return Ok(Who { store_id, node: 1 });
+            return Ok(Who { store_id, node: 1, engine: None });
         }
     }
     Err(Error::NotAStore(format!(
@@ -203,18 +228,20 @@ fn newest_checkpoint(
     env: &Env,
     who: Who,
     unreadable: &mut Vec<String>,
-) -> Result<(MemoryEngine, Option<u64>, u64), Error> {
+) -> Result<Found, Error> {
     let disk: &(dyn ReadDisk + 'static) = &*env.disk;
     for id in checkpoints(disk, dir)? {
         let layer = engine_layer_of(dir, who.store_id, [id, 0], ReadDepth::Start);
         let seen = examine(&layer, disk, &*env.clock)?;
         if let Some(usable) = seen.trusted.usable().first() {
             let replay_from = usable.replay_from;
-            return Ok((seen.trusted.load(disk)?, Some(id), replay_from));
+            let engine = Held::Memory(Arc::new(seen.trusted.load(disk)?));
+            return Ok(Found { engine, checkpoint: Some(id), replay_from, aside: None });
         }
         let findings = seen.report.findings.iter().filter(|it| it.verdict.is_some());
         let named = findings.filter(|it| it.place.file.contains(&format!("{id:016x}")));
         unreadable.extend(named.map(|it| format!("checkpoint {id}: found {}", it.found)));
     }
-    Ok((MemoryEngine::new(), None, 1))
+    let engine = Held::Memory(Arc::new(MemoryEngine::new()));
+    Ok(Found { engine, checkpoint: None, replay_from: 1, aside: None })
 }

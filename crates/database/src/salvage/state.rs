@@ -3,13 +3,15 @@
 //! Invariants: only committed transactions whose parts are all there are applied, with the versions
 //! in their records, which only grow; what is in the way of that is passed over and said.
 
-use rekindle_engine::{Engine, MemoryEngine};
-use rekindle_env::Env;
+use std::sync::Arc;
+
+use rekindle_engine::{Engine, KeyspaceId};
+use rekindle_env::{Env, NativeFolder};
 use rekindle_journal::repair::Surveyed;
 use rekindle_journal::{Record, RecordKind};
 use rekindle_recovery::{Failure, Place};
 
-use super::sources::{Sources, Who};
+use super::sources::{Found, Sources, Who};
 use crate::apply::Target;
 use crate::codec::{CommitMark, Txns};
 use crate::error::Error;
@@ -24,7 +26,11 @@ const HISTORY_BYTES_MAX: u64 = 32 * 1024 * 1024;
 /// A state, and what it lacks.
 pub(super) struct State {
     pub(super) who: Who,
-    pub(super) engine: MemoryEngine,
+    pub(super) engine: Arc<dyn Engine>,
+    /// The keyspaces that have rows, ascending.
+    pub(super) keyspaces: Vec<KeyspaceId>,
+    /// What the engine's files are in, where these are not the store's; goes behind the engine.
+    _aside: Option<NativeFolder>,
     pub(super) checkpoint: Option<u64>,
     pub(super) replay_from: u64,
     pub(super) transactions: u64,
@@ -37,10 +43,12 @@ pub(super) struct State {
 
 /// Replays what can be read.
 pub(super) fn build(sources: Sources, env: &Env) -> Result<State, Error> {
-    let Sources { who, engine, checkpoint, replay_from, journal, unreadable } = sources;
+    let Sources { who, state, replay_from, journal, unreadable } = sources;
+    let Found { engine: held, checkpoint, aside, .. } = state;
+    let engine = held.engine();
     let mut reading = Reading {
         replay: Replay::new(engine.mark()),
-        engine: &engine,
+        engine: &*engine,
         from: replay_from,
         total: unreadable.len() as u64,
         lines: unreadable,
@@ -66,12 +74,14 @@ pub(super) fn build(sources: Sources, env: &Env) -> Result<State, Error> {
         unreadable: lines,
         unreadable_total: total,
         engine,
+        keyspaces: held.keyspaces()?,
+        _aside: aside,
     })
 }
 
 struct Reading<'a> {
     replay: Replay,
-    engine: &'a MemoryEngine,
+    engine: &'a dyn Engine,
     from: u64,
     lines: Vec<String>,
     total: u64,

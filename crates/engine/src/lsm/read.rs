@@ -98,6 +98,25 @@ impl LsmEngine {
         Ok(())
     }
 
+    /// The keyspaces that have rows, ascending.
+    ///
+    /// # Errors
+    /// `Corrupt`, `Io`.
+    pub fn keyspaces(&self) -> Result<Vec<KeyspaceId>, EngineError> {
+        let held = self.hold(u64::MAX)?;
+        let (mut found, mut next) = (Vec::new(), Some(KeyspaceId(0)));
+        while let Some(from) = next {
+            let range = (Bound::Included(row::key(from, &[])), Bound::Unbounded);
+            let first = self.tree.range::<Vec<u8>, _>(range, row::below(held.at), None).next();
+            let Some(guard) = first else { break };
+            let key = guard.key().map_err(|error| self.unreadable(&error))?;
+            let (keyspace, _) = row::split(&key).ok_or_else(|| self.no_value())?;
+            found.push(keyspace);
+            next = keyspace.0.checked_add(1).map(KeyspaceId);
+        }
+        Ok(found)
+    }
+
     pub(super) fn count_rows(&self, keyspace: KeyspaceId) -> u64 {
         let everything = (Bound::Unbounded, Bound::Unbounded);
         let counted = self.hold(u64::MAX).and_then(|held| {

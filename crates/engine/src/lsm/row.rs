@@ -42,6 +42,11 @@ pub(super) fn number(version: u64) -> u64 {
     version.checked_mul(NUMBERS).expect("versions stay below 2^47")
 }
 
+/// The version that wrote what has this sequence number.
+pub(super) fn version(number: u64) -> u64 {
+    number / NUMBERS
+}
+
 /// What a reader of a version is below of.
 pub(super) fn below(version: u64) -> u64 {
     number(version) + NUMBERS - 1

@@ -85,7 +85,16 @@ pub enum Files {
 /// # Errors
 /// `Corrupt` for a manifest that is not what was written, `Io`.
 pub fn look(disk: &dyn ReadDisk, dir: &Path) -> Result<Files, EngineError> {
-    let Some((manifest, checksum)) = named(disk, dir)? else { return Ok(Files::None) };
+    Ok(if read_manifest(disk, dir)?.is_some() { Files::There } else { Files::None })
+}
+
+/// The bytes of the manifest that the disk names, which are what was written; `None` in a folder
+/// without one.
+pub(super) fn read_manifest(
+    disk: &dyn ReadDisk,
+    dir: &Path,
+) -> Result<Option<Vec<u8>>, EngineError> {
+    let Some((manifest, checksum)) = named(disk, dir)? else { return Ok(None) };
     let path = dir.join(format!("v{manifest}"));
     let corrupt = |found: &str| EngineError::Corrupt {
         place: path.display().to_string(),
@@ -101,7 +110,7 @@ pub fn look(disk: &dyn ReadDisk, dir: &Path) -> Result<Files, EngineError> {
     if xxh3_128(&bytes) != checksum {
         return Err(corrupt("another checksum than `current` has for it"));
     }
-    Ok(Files::There)
+    Ok(Some(bytes))
 }
 
 /// The tables of a tree at one moment.

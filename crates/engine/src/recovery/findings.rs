@@ -25,6 +25,10 @@ pub(super) fn of_named(
         // Whole, and of a newer program: nothing is damaged.
         Then::Newer => None,
     };
+    if !pieces.files.is_empty() && verdict == Some(Verdict::Corrupt) {
+        let of_file = |(file, damage): &(String, Damage)| of_file(decision.label, file, damage);
+        return pieces.files.iter().map(of_file).collect();
+    }
     let named = layer.named.into_iter().zip([&pieces.newest, &pieces.older]);
     let mut findings: Vec<Finding> = named
         .filter_map(|(id, piece)| {
@@ -45,6 +49,19 @@ pub(super) fn of_named(
         findings.push(without_beginning(layer, decision.label));
     }
     findings
+}
+
+/// A file of the engine without which no checkpoint can be used.
+fn of_file(label: Label, file: &str, damage: &Damage) -> Finding {
+    let Damage { offset, expected, found } = damage.clone();
+    Finding {
+        label,
+        place: Place { file: file.to_owned(), offset, from: 0, to: 0 },
+        verdict: Some(Verdict::Corrupt),
+        acked: Acked::Yes,
+        expected,
+        found,
+    }
 }
 
 /// No checkpoint is named, and the journal does not begin at its first record.

@@ -41,6 +41,9 @@ pub struct Pieces {
     pub newest: Piece,
     /// The older one.
     pub older: Piece,
+    /// Files of an engine that has its own and that are not what was written: without them no
+    /// checkpoint can be used. Relative to the store.
+    pub(super) files: Vec<(String, Damage)>,
     /// Of the whole ones that are newer than all that meta names, the one that stands furthest.
     pub(super) unnamed: Option<Usable>,
     /// The id of the checkpoint that was loaded on the way, with its engine.
@@ -74,7 +77,8 @@ pub(super) fn scan(layer: &EngineLayer, source: &dyn ReadDisk) -> Result<Pieces,
     let is_used = matches!(&newest, Piece::Whole(usable) if layer.reaches(usable));
     let how = if is_used && layer.depth == Depth::Open { How::Surface } else { thorough };
     let mut older = examine(older_id, how)?;
-    if let Some(damage) = files(layer, source, &newest)? {
+    let files = files(layer, source, &newest)?;
+    if let Some((_, damage)) = files.first() {
         for piece in [&mut newest, &mut older] {
             if matches!(piece, Piece::Whole(_)) {
                 *piece = Piece::Damaged(damage.clone());
@@ -82,32 +86,44 @@ pub(super) fn scan(layer: &EngineLayer, source: &dyn ReadDisk) -> Result<Pieces,
         }
     }
     let unnamed = unnamed(layer, source, &entries)?;
-    Ok(Pieces { entries, place_taken, newest, older, unnamed, loaded })
+    Ok(Pieces { entries, place_taken, newest, older, files, unnamed, loaded })
 }
 
 /// What is wrong with the files of an engine that has its own, if a checkpoint says that there are
-/// some.
+/// some; with [`Depth::Everything`] every byte of them is read.
 fn files(
     layer: &EngineLayer,
     source: &dyn ReadDisk,
     newest: &Piece,
-) -> Result<Option<Damage>, Failure> {
+) -> Result<Vec<(String, Damage)>, Failure> {
     if layer.kind == Kind::Memory || *newest == Piece::NotNamed {
-        return Ok(None);
+        return Ok(Vec::new());
     }
-    let looked = lsm::look(source, &layer.files());
-    let (expected, found) = match looked {
-        Ok(lsm::Files::There) => return Ok(None),
-        Ok(lsm::Files::None) => {
-            ("the files of the engine".to_owned(), "no manifest in its folder".to_owned())
-        }
-        Err(EngineError::Corrupt { place, found }) => (format!("{place} as it was written"), found),
-        Err(other) => {
-            let context = format!("look at {}", layer.files().display());
-            return Err(Failure::io(context, std::io::Error::other(other)));
-        }
+    let (dir, folder) = (layer.files(), format!("{}/{}", layer.shard, lsm::FOLDER));
+    let looked = match layer.depth {
+        Depth::Everything => lsm::check(source, &dir),
+        Depth::Open | Depth::Surface => lsm::look(source, &dir).map(|files| (files, Vec::new())),
     };
-    Ok(Some(Damage { offset: 0, expected, found }))
+    let damage = |expected, found| Damage { offset: 0, expected, found };
+    match looked {
+        Ok((lsm::Files::There, wrong)) => {
+            let wrong = wrong.into_iter().map(|lsm::Wrong { file, expected, found }| {
+                (format!("{folder}/{file}"), damage(expected, found))
+            });
+            Ok(wrong.collect())
+        }
+        Ok((lsm::Files::None, _)) => {
+            let found = "no manifest in its folder".to_owned();
+            Ok(vec![(folder, damage("the files of the engine".to_owned(), found))])
+        }
+        Err(EngineError::Corrupt { place, found }) => {
+            Ok(vec![(folder, damage(format!("{place} as it was written"), found))])
+        }
+        Err(other) => {
+            let context = format!("look at {}", dir.display());
+            Err(Failure::io(context, std::io::Error::other(other)))
+        }
+    }
 }
 
 /// Looks at what was finished and never named: it says how far the journal had come.
