@@ -185,8 +185,8 @@ pub(crate) fn open_files(
 ) -> Result<LsmEngine, Failure> {
     let context = || format!("opening {}", files.display());
     if mode == NativeMode::InPlace {
-        // The crate syncs what is inside the folder, and not that there is a folder; and it would make
-        // folders that everybody can read.
+        // The crate syncs what is inside the folder, and not that there is a folder; and it would
+        // make folders that everybody can read.
         let tables = files.join("tables");
         durable::create_dir_all(&*env.disk, &tables).map_err(|e| Failure::io(context(), e))?;
     }

@@ -131,8 +131,6 @@ fn a_store_says_which_engine_it_needs() {
     open(place.path(), Some(EngineKind::Lsm)).unwrap().close().unwrap();
 }
 
-type Harm = Box<dyn Fn(&Path)>;
-
 /// What is read of a flushed state is what was written, or an error.
 #[test]
 fn files_of_the_engine_that_are_gone_refuse_the_start() {
