@@ -272,6 +272,49 @@ fn backups_under_load_are_prefixes() {
     }
 }
 
+/// On the lsm engine: backups while it is written to, kill -9, and a restored store on the same
+/// engine with the same messages.
+#[test]
+fn a_store_in_files_comes_back() {
+    let dir = tempfile::tempdir().unwrap();
+    let (data, backups) = (dir.path().join("data"), dir.path().join("backups"));
+    let folder = backups.to_str().unwrap();
+    let mut command_ = serve(&data, &["--engine", "lsm"]);
+    command_.env("REKINDLE__ENGINE__MEMTABLE_BYTES", "4194304");
+    let server = Server::spawn(command_);
+    let load = Load::start(&server);
+    let mut taken = Vec::new();
+    for _ in 0..3 {
+        let least = load.more(30);
+        let backup = back_up(&server, &backups);
+        assert_eq!(backup["engine"], json!("lsm"));
+        taken.push((backup["position"].as_u64().unwrap(), least, load.counts()));
+    }
+    let acknowledged = load.end();
+    server.kill();
+    assert_eq!(command(&["backup", "verify", folder]).code, 0);
+    assert_eq!(command(&["backup", "prune", folder, "--keep", "2"]).code, 0);
+    for (n, (position, least, counts)) in taken.iter().enumerate().skip(1) {
+        let to = dir.path().join(format!("restored-{n}"));
+        let restored = json_of(&restore(&backups, &to, &position.to_string()));
+        assert_eq!((&restored["engine"], &restored["position"]), (&json!("lsm"), &json!(position)));
+        assert_eq!(command(&["verify", "--data", to.to_str().unwrap()]).code, 0);
+        let info = json_of(&command(&["store", "info", "--data", to.to_str().unwrap(), "--json"]));
+        assert_eq!(info["engine"], json!("lsm"), "{info}");
+        let most: Vec<u64> = counts.iter().map(|count| count + 3).collect();
+        holds_prefixes(&to, least, &most);
+    }
+    // The killed store itself has everything, and says so without a server.
+    let verified = command(&["verify", "--data", data.to_str().unwrap()]).code;
+    assert!([0, 3].contains(&verified), "{verified}");
+    let out = dir.path().join("out");
+    let salvage = ["salvage", "--data", data.to_str().unwrap(), "--export", out.to_str().unwrap()];
+    let salvaged = command(&salvage);
+    assert_eq!(salvaged.code, 0, "{salvaged:?}");
+    let most: Vec<u64> = acknowledged.iter().map(|count| count + 3).collect();
+    holds_prefixes(&data, &acknowledged, &most);
+}
+
 /// Copies a directory as `cp -r` does: what goes away meanwhile is left out.
 fn copy(from: &Path, to: &Path) {
     std::fs::create_dir_all(to).unwrap();
