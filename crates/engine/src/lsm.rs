@@ -96,7 +96,6 @@ pub struct LsmEngine {
     memtable_bytes: AtomicU64,
     sealed_bytes: AtomicU64,
     disk_bytes: AtomicU64,
-    flushed_bytes: AtomicU64,
     /// Runs of files that readers look into one by one.
     runs: AtomicU64,
     failed: OnceLock<String>,
@@ -143,14 +142,14 @@ impl LsmEngine {
         let config = Config::new(dir, tags.clone(), SequenceNumberCounter::default())
             .use_cache(Arc::new(Cache::with_capacity_bytes(options.cache_bytes)))
             .use_descriptor_table(Some(Arc::new(DescriptorTable::new(OPEN_FILES))));
-        let tree = config.open().map_err(|error| tables::refused(dir, "open", error))?;
+        let tree = config.open().map_err(|error| tables::refused(dir, "open", &error))?;
         let stand = match tree.get(row::STAND_KEY, u64::MAX) {
             Ok(Some(value)) => Stand::decode(&value).ok_or_else(|| EngineError::Corrupt {
                 place: dir.display().to_string(),
                 found: "a mark that is none".to_owned(),
             })?,
             Ok(None) => Stand::default(),
-            Err(error) => return Err(tables::refused(dir, "read the mark", error)),
+            Err(error) => return Err(tables::refused(dir, "read the mark", &error)),
         };
         let engine = Self {
             disk_bytes: AtomicU64::new(tree.disk_space()),
@@ -168,7 +167,6 @@ impl LsmEngine {
             stands: Mutex::new(Stands { sealed: stand, flushed: stand }),
             memtable_bytes: AtomicU64::new(0),
             sealed_bytes: AtomicU64::new(0),
-            flushed_bytes: AtomicU64::new(0),
             runs: AtomicU64::new(0),
             failed: OnceLock::new(),
         };
@@ -212,12 +210,6 @@ impl LsmEngine {
     #[must_use]
     pub fn disk_bytes(&self) -> u64 {
         self.disk_bytes.load(Ordering::Relaxed)
-    }
-
-    /// Bytes of rows that were written out since it was opened, without what compaction wrote.
-    #[must_use]
-    pub fn flushed_bytes(&self) -> u64 {
-        self.flushed_bytes.load(Ordering::Relaxed)
     }
 
     /// Notes that writing is over.

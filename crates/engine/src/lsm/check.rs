@@ -32,8 +32,14 @@ pub struct Wrong {
 
 /// The tables that the manifest names; none in a folder without one.
 pub(super) fn named(disk: &dyn ReadDisk, dir: &Path) -> Result<Vec<Named>, EngineError> {
-    let Some(bytes) = read_manifest(disk, dir)? else { return Ok(Vec::new()) };
-    manifest::tables(&bytes).ok_or_else(|| EngineError::Corrupt {
+    match read_manifest(disk, dir)? {
+        Some(manifest) => tables_of(dir, &manifest),
+        None => Ok(Vec::new()),
+    }
+}
+
+fn tables_of(dir: &Path, manifest: &[u8]) -> Result<Vec<Named>, EngineError> {
+    manifest::tables(manifest).ok_or_else(|| EngineError::Corrupt {
         place: dir.display().to_string(),
         found: "a manifest of a form that is not known".to_owned(),
     })
@@ -44,9 +50,9 @@ pub(super) fn named(disk: &dyn ReadDisk, dir: &Path) -> Result<Vec<Named>, Engin
 /// # Errors
 /// `Corrupt` for a manifest that is not what was written, `Io`.
 pub fn check(disk: &dyn ReadDisk, dir: &Path) -> Result<(Files, Vec<Wrong>), EngineError> {
-    let files = super::look(disk, dir)?;
+    let Some(manifest) = read_manifest(disk, dir)? else { return Ok((Files::None, Vec::new())) };
     let mut wrong = Vec::new();
-    for table in named(disk, dir)? {
+    for table in tables_of(dir, &manifest)? {
         let path = dir.join(TABLES).join(table.number.to_string());
         let found = match checksum(disk, &path) {
             Ok(found) if found == table.checksum => continue,
@@ -59,7 +65,7 @@ pub fn check(disk: &dyn ReadDisk, dir: &Path) -> Result<(Files, Vec<Wrong>), Eng
         let file = format!("{TABLES}/{}", table.number);
         wrong.push(Wrong { file, expected: format!("checksum {:032x}", table.checksum), found });
     }
-    Ok((files, wrong))
+    Ok((Files::There, wrong))
 }
 
 fn checksum(disk: &dyn ReadDisk, path: &Path) -> std::io::Result<u128> {

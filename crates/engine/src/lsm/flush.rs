@@ -74,7 +74,6 @@ impl LsmEngine {
             lock(&self.stands).flushed = stand;
             self.sealed_bytes.fetch_sub(freed, Ordering::Relaxed);
             self.note_files();
-            self.flushed_bytes.fetch_add(bytes, Ordering::Relaxed);
             last = Some(Flush { mark: stand.mark, replay_from: stand.replay_from, bytes });
         }
     }
@@ -92,7 +91,7 @@ impl LsmEngine {
         });
         let flushed = self.tree.flush_to_tables(rows);
         let flushed =
-            flushed.map_err(|error| tables::refused(&self.folder.path, "flush", error))?;
+            flushed.map_err(|error| tables::refused(&self.folder.path, "flush", &error))?;
         let (files, blobs) = flushed.expect("a memtable that is flushed has rows");
         assert!(blobs.is_none(), "values lie with their keys");
         let needed = self.tag()?;
@@ -143,7 +142,7 @@ impl LsmEngine {
     /// An error after which another attempt is safe only where the manifest on disk is the one in
     /// memory: the crate would write the next one over the file that the disk may already name.
     fn doubt(&self, what: &str, error: &lsm_tree::Error) -> EngineError {
-        let refused = tables::refused_by(&self.folder.path, what, error);
+        let refused = tables::refused(&self.folder.path, what, error);
         let held = self.tree.current_version().id();
         match tables::named_manifest(&*self.disk, &self.folder.path) {
             Ok(Some(named)) if named == held => refused,

@@ -37,7 +37,7 @@ impl LsmEngine {
     }
 
     pub(super) fn unreadable(&self, error: &lsm_tree::Error) -> EngineError {
-        super::tables::refused_by(&self.folder.path, "read", error)
+        super::tables::refused(&self.folder.path, "read", error)
     }
 
     pub(super) fn no_value(&self) -> EngineError {

@@ -25,11 +25,7 @@ const CURRENT: &str = "current";
 const MANIFEST_BYTES_MAX: u64 = 64 << 20;
 
 /// What an error of the crate means.
-pub(super) fn refused(dir: &Path, what: &str, error: lsm_tree::Error) -> EngineError {
-    refused_by(dir, what, &error)
-}
-
-pub(super) fn refused_by(dir: &Path, what: &str, error: &lsm_tree::Error) -> EngineError {
+pub(super) fn refused(dir: &Path, what: &str, error: &lsm_tree::Error) -> EngineError {
     let place = dir.display().to_string();
     match error {
         // A file that ends too early, or is not there, is damage; anything else is the disk's no.
