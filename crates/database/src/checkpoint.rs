@@ -378,14 +378,23 @@ impl Checkpoints {
         let journal_bytes = self.journal.counters().bytes.load(Ordering::Relaxed);
         let durable = self.journal.sync()?;
         let stamp = self.stamp(replay_from);
-        let disk = &*core.env.disk;
-        let folder = &self.folder;
-        let mut go_on = |_| !self.stop.load(Ordering::Relaxed);
-        let written =
-            checkpoint::write_rows(disk, folder, rows, &stamp, durable.position, &mut go_on)
-                .map_err(failed)?;
+        let written = self.write_file(core, rows, &stamp, durable.position)?;
         self.publish(core, &written, journal_bytes)?;
         Ok(written.footer.state_hash)
+    }
+
+    /// Writes a file with these rows; [`Checkpoints::stop`] ends it early.
+    fn write_file(
+        &self,
+        core: &Core,
+        rows: &mut dyn RowStream,
+        stamp: &Stamp,
+        durable_position: u64,
+    ) -> Result<Written, Error> {
+        let (disk, folder) = (&*core.env.disk, &self.folder);
+        let mut go_on = |_| !self.stop.load(Ordering::Relaxed);
+        checkpoint::write_rows(disk, folder, rows, stamp, durable_position, &mut go_on)
+            .map_err(failed)
     }
 
     /// What the next one says, with an id that was never used.
@@ -413,11 +422,7 @@ impl Checkpoints {
         assert!(mark.position <= durable.position, "a sync covers everything applied before it");
         let stamp = self.stamp(replay_from);
         core.make_room_for_checkpoint(self);
-        let disk = &*core.env.disk;
-        let mut go_on = |_| !self.stop.load(Ordering::Relaxed);
-        let written =
-            checkpoint::write(disk, &self.folder, &frozen, &stamp, durable.position, &mut go_on)
-                .map_err(failed)?;
+        let written = self.write_file(core, &mut frozen.rows(), &stamp, durable.position)?;
         drop(frozen);
         self.publish(core, &written, journal_bytes)
     }

@@ -22,6 +22,9 @@ use crate::wakers::Wait;
 /// A version, and what must resolve before it may be answered (`None`: nothing).
 type Answer = (u64, Option<Ticket>);
 
+/// Whether what a commit waits for is there (true), or will not come (false).
+type Look = fn(&Handle) -> Poll<bool>;
+
 /// Wakes a thread that blocks.
 struct Unpark(std::thread::Thread);
 
@@ -54,10 +57,14 @@ impl Handle {
         };
         let mut until_ns = None;
         loop {
-            if self.is_exhausted() && !self.wait_space(self.room_until_ns(&mut until_ns)) {
+            if self.is_exhausted()
+                && !self.waits(self.room_until_ns(&mut until_ns), Self::look_at_space)
+            {
                 return Err(exhausted());
             }
-            if self.is_behind() && !self.wait_engine(self.room_until_ns(&mut until_ns)) {
+            if self.is_behind()
+                && !self.waits(self.room_until_ns(&mut until_ns), Self::look_at_engine)
+            {
                 return Err(self.no_room());
             }
             match self.try_order(transaction, &mut encoded) {
@@ -85,10 +92,14 @@ impl Handle {
         };
         let mut until_ns = None;
         loop {
-            if self.is_exhausted() && !self.await_space(self.room_until_ns(&mut until_ns)).await {
+            if self.is_exhausted()
+                && !self.awaits(self.room_until_ns(&mut until_ns), Self::look_at_space).await
+            {
                 return Err(exhausted());
             }
-            if self.is_behind() && !self.await_engine(self.room_until_ns(&mut until_ns)).await {
+            if self.is_behind()
+                && !self.awaits(self.room_until_ns(&mut until_ns), Self::look_at_engine).await
+            {
                 return Err(self.no_room());
             }
             match self.try_order(transaction, &mut encoded) {
@@ -125,53 +136,43 @@ impl Handle {
         .await
     }
 
-    /// Awaits that the engine has written out what is in memory; false when the time is over.
-    async fn await_engine(&self, until_ns: u64) -> bool {
+    /// Awaits what `look` says is there, or will not come; false then, and when the time is over.
+    async fn awaits(&self, until_ns: u64, look: Look) -> bool {
         let wait = Wait::new(&self.room, until_ns);
-        poll_fn(|context| self.poll_engine(&wait, until_ns, context.waker())).await
+        poll_fn(|context| self.poll(&wait, until_ns, look, context.waker())).await
     }
 
     /// The same on a thread that may block.
-    fn wait_engine(&self, until_ns: u64) -> bool {
+    fn waits(&self, until_ns: u64, look: Look) -> bool {
         let (wait, waker) = (Wait::new(&self.room, until_ns), Waker::from(Unpark::current()));
         loop {
-            match self.poll_engine(&wait, until_ns, &waker) {
+            match self.poll(&wait, until_ns, look, &waker) {
                 Poll::Ready(there) => return there,
                 Poll::Pending => std::thread::park_timeout(self.time_left(until_ns)),
             }
         }
     }
 
-    fn poll_engine(&self, wait: &Wait, until_ns: u64, waker: &Waker) -> Poll<bool> {
-        // Before it looks, so that a flush that ends meanwhile wakes it.
+    fn poll(&self, wait: &Wait, until_ns: u64, look: Look, waker: &Waker) -> Poll<bool> {
+        // Before it looks, so that what comes meanwhile wakes it.
         wait.leave(waker);
+        match look(self) {
+            Poll::Pending if self.time_left(until_ns).is_zero() => Poll::Ready(false),
+            looked => looked,
+        }
+    }
+
+    /// Whether the engine has written out enough of what is in memory. A poisoned one never will:
+    /// the journal says so.
+    fn look_at_engine(&self) -> Poll<bool> {
         match self.is_behind() && self.poisoned().is_none() {
             false => Poll::Ready(true),
-            true if self.time_left(until_ns).is_zero() => Poll::Ready(false),
             true => Poll::Pending,
         }
     }
 
-    /// Awaits space on disk; false when none comes, or the time is over.
-    async fn await_space(&self, until_ns: u64) -> bool {
-        let wait = Wait::new(&self.room, until_ns);
-        poll_fn(|context| self.poll_space(&wait, until_ns, context.waker())).await
-    }
-
-    /// The same on a thread that may block.
-    fn wait_space(&self, until_ns: u64) -> bool {
-        let (wait, waker) = (Wait::new(&self.room, until_ns), Waker::from(Unpark::current()));
-        loop {
-            match self.poll_space(&wait, until_ns, &waker) {
-                Poll::Ready(there) => return there,
-                Poll::Pending => std::thread::park_timeout(self.time_left(until_ns)),
-            }
-        }
-    }
-
-    fn poll_space(&self, wait: &Wait, until_ns: u64, waker: &Waker) -> Poll<bool> {
-        // Before it looks, so that space that comes meanwhile wakes it.
-        wait.leave(waker);
+    /// Whether there is space on disk, or none comes.
+    fn look_at_space(&self) -> Poll<bool> {
         if !self.is_exhausted() {
             return Poll::Ready(true);
         }
@@ -179,9 +180,6 @@ impl Handle {
             // It may have come already, and was not looked at since.
             let looked = self.look_at_disk();
             return Poll::Ready(looked.is_ok() && !self.is_exhausted());
-        }
-        if self.time_left(until_ns).is_zero() {
-            return Poll::Ready(false);
         }
         Poll::Pending
     }
