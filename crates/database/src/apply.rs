@@ -9,10 +9,12 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, TryLockError};
 
+use rekindle_engine::checkpoint::Derived;
 use rekindle_engine::{Engine, Mark, Operation};
 use rekindle_journal::{Apply, Event, Record};
 use rekindle_recovery::Place;
 
+use crate::derived::Tracker;
 use crate::error::Error;
 use crate::readers::Snapshots;
 use crate::replay::Replay;
@@ -32,6 +34,13 @@ pub trait Observer: Send + Sync {
 
     /// The journal is poisoned, or leadership is lost: what was pending is unknown.
     fn lost(&self);
+
+    /// What it derived so far, to be kept with the engine's files, so that a start need not read
+    /// all rows ([`crate::Database::take_earlier`]). Called between two transactions: it must be
+    /// quick. One observer of a database may answer.
+    fn freeze(&self) -> Option<Derived> {
+        None
+    }
 }
 
 /// Observers in the order in which they came.
@@ -46,6 +55,8 @@ pub(crate) struct Target<'a> {
     pub(crate) observers: &'a [Arc<dyn Observer>],
     /// Which operations count; all of them unless somebody looks at a part of the past.
     pub(crate) only: Option<&'a dyn Fn(&Operation<'_>) -> bool>,
+    /// Notes what changes, while a start replays.
+    pub(crate) tracker: Option<&'a Tracker>,
 }
 
 /// Turns one committed transaction into state.
@@ -156,6 +167,12 @@ impl State {
         work(&mut lock(&self.replay))
     }
 
+    /// What observers derived; call it between two records.
+    pub(crate) fn freeze(&self) -> Option<Derived> {
+        let observers = self.observers.read().unwrap_or_else(PoisonError::into_inner);
+        observers.iter().find_map(|observer| observer.freeze())
+    }
+
     /// The sequencer, locked.
     pub(crate) fn sequencer(&self) -> MutexGuard<'_, Sequencer> {
         lock(&self.sequencer)
@@ -248,7 +265,7 @@ impl std::fmt::Debug for State {
 impl Apply for State {
     fn apply(&self, record: &Record<'_>) -> Result<(), String> {
         let observers = self.observers.read().unwrap_or_else(PoisonError::into_inner);
-        let mut target = Target { engine: &*self.engine, observers: &observers, only: None };
+        let mut target = Target { engine: &*self.engine, observers: &observers, only: None, tracker: None };
         let mut replay = lock(&self.replay);
         let place = Place::default();
         let refused = replay.record(record, &place, &mut target);

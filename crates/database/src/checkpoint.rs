@@ -15,7 +15,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use rekindle_engine::checkpoint::{self, Policy, RowStream, Since, Stamp, WriteError, Written};
-use rekindle_engine::{LsmEngine, MemoryEngine};
+use rekindle_engine::{Engine, LsmEngine, MemoryEngine};
 use rekindle_journal::{Journal, LocalJournal};
 use rekindle_recovery::Identity;
 
@@ -343,7 +343,11 @@ impl Checkpoints {
 
     /// Has the engine write out its files, then says where they stand.
     fn write_files(&self, core: &Core, engine: &LsmEngine, again: bool) -> Result<(), Error> {
-        core.state.between_records(|replay| engine.seal(replay.replay_from()));
+        // What was derived up to here belongs to what is sealed now.
+        let (version, derived) = core.state.between_records(|replay| {
+            engine.seal(replay.replay_from());
+            (engine.mark().version, core.state.freeze())
+        });
         let journal_bytes = self.journal.counters().bytes.load(Ordering::Relaxed);
         // What is applied may be only written in the lazy modes.
         let durable = self.journal.sync()?;
@@ -357,7 +361,10 @@ impl Checkpoints {
         }
         let stamp = self.stamp(replay_from);
         let disk = &*core.env.disk;
-        let written = checkpoint::write_anchor(disk, &self.folder, mark, &stamp, durable.position)
+        // A flush that failed may have left what was sealed before.
+        let derived = derived.as_ref().filter(|_| version == mark.version);
+        let durable = durable.position;
+        let written = checkpoint::write_anchor(disk, &self.folder, mark, derived, &stamp, durable)
             .map_err(failed)?;
         self.publish(core, &written, journal_bytes)?;
         // A start begins with these files, whichever checkpoint it finds.

@@ -16,6 +16,7 @@ use rekindle_recovery::numbers::RUN_MAX;
 
 use crate::apply::{State, lock};
 use crate::checkpoint::Checkpoints;
+use crate::derived::{self, Earlier};
 use crate::error::Error;
 use crate::growth;
 use crate::keeper::Keeper;
@@ -56,6 +57,8 @@ pub(crate) struct Core {
     pub(crate) losses: Vec<AcceptedLoss>,
     /// Whether they still have to be told.
     pub(crate) untold: Untold,
+    /// What was derived from the rows before, until it is taken.
+    pub(crate) earlier: derived::Found,
     /// Checkpoints, where there is something to checkpoint to.
     pub(crate) checkpoints: Option<Checkpoints>,
     /// The space on disk, where there is one.
@@ -94,6 +97,8 @@ pub(crate) struct Assembly {
     pub(crate) replay_stats: ReplayStats,
     /// The accepted losses that replay met.
     pub(crate) losses: Vec<AcceptedLoss>,
+    /// What was derived from the rows before.
+    pub(crate) earlier: Option<Earlier>,
     /// The number of this run.
     pub(crate) incarnation: u64,
     /// How it was opened.
@@ -126,7 +131,8 @@ impl Core {
             true => growth::max_memory_bytes(&assembly.env),
             false => max_state_bytes,
         };
-        let untold = Untold::new(!assembly.losses.is_empty(), assembly.env.clock.boot_ms());
+        let now_ms = assembly.env.clock.boot_ms();
+        let untold = Untold::new(!assembly.losses.is_empty(), now_ms);
         Ok(Self {
             state: assembly.state,
             journal: assembly.journal,
@@ -139,6 +145,7 @@ impl Core {
             replay_stats: assembly.replay_stats,
             losses: assembly.losses,
             untold,
+            earlier: derived::Found::new(assembly.earlier, now_ms),
             checkpoints: assembly.checkpoints,
             space: assembly.space,
             scrubs: Mutex::default(),

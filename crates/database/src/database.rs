@@ -13,6 +13,7 @@ use rekindle_recovery::{Meter, MeteredDisk, Report};
 use crate::apply::{Observer, State, lock};
 use crate::checkpoint::Checkpoints;
 use crate::core::{Assembly, Core, Handle};
+use crate::derived::Earlier;
 use crate::error::Error;
 use crate::logclock::LogClock;
 use crate::losses::AcceptedLoss;
@@ -132,7 +133,7 @@ impl Database {
         env: Env,
         (space, directory): (Space, Box<dyn DirectoryLock>),
     ) -> Result<Self, Error> {
-        let Recovered { engine, replayed, journal, found, report } = recovered;
+        let Recovered { engine, replayed, journal, earlier, found, report } = recovered;
         let incarnation = report.incarnation;
         let losses = replayed.replay.losses().to_vec();
         let state = new_state(engine.engine(), replayed.replay, &options, &env);
@@ -154,6 +155,7 @@ impl Database {
             report,
             replay_stats: replayed.stats,
             losses,
+            earlier,
             incarnation,
             options,
             env,
@@ -183,6 +185,7 @@ impl Database {
             report: Report { incarnation, ..Report::default() },
             replay_stats: ReplayStats { final_version, ..ReplayStats::default() },
             losses: Vec::new(),
+            earlier: None,
             incarnation,
             options,
             env,
@@ -228,6 +231,14 @@ impl Database {
     /// next replay would begin behind them, and nobody would hear of them again.
     pub fn losses_told(&self) {
         self.core.untold.told();
+    }
+
+    /// What an observer of an earlier run derived, as the newest checkpoint keeps it, and what
+    /// changed since. Handed out once, and only until something is committed: what came after it is
+    /// not in it.
+    #[must_use]
+    pub fn take_earlier(&self) -> Option<Earlier> {
+        self.core.earlier.take()
     }
 
     /// The number of this run; grows with every open.
@@ -416,6 +427,7 @@ impl Database {
     pub fn observe(&self, observer: Arc<dyn Observer>) {
         let observers = self.core.state.observers.write();
         observers.unwrap_or_else(PoisonError::into_inner).push(observer);
+        self.core.earlier.goes_on();
     }
 }
 

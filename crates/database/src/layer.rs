@@ -18,6 +18,7 @@ use rekindle_recovery::{
 use crate::apply::Target;
 use crate::classify::WALL_BEHIND;
 use crate::codec::{CommitMark, Txns};
+use crate::derived::Tracker;
 use crate::explain::refusal;
 use crate::recovery::SHARD_DIR;
 use crate::replay::{NOTES_MAX, Replay, Until, unreadable};
@@ -48,6 +49,8 @@ pub(crate) struct DatabaseLayer<'a> {
     pub(crate) until: Until,
     /// Which operations count, for a look at a part of it.
     pub(crate) only: Option<Only<'a>>,
+    /// Notes what changes.
+    pub(crate) tracker: Option<&'a Tracker>,
     /// Told of each frame.
     pub(crate) meter: &'a Meter,
 }
@@ -114,7 +117,8 @@ impl Layer for DatabaseLayer<'_> {
             replay = replay.beneath(*position, file);
         }
         let mut seen = Seen { replay, refused: None, nanos: 0 };
-        let mut target = Target { engine: self.engine, observers: &[], only: self.only };
+        let Self { engine, only, tracker, .. } = *self;
+        let mut target = Target { engine, observers: &[], only, tracker };
         let mut expected = from;
         let mut records = 0;
         let told = self.journal.replay(disk, from, &mut |told, place| {

@@ -17,6 +17,7 @@ mod commit;
 mod conflicts;
 mod core;
 mod database;
+mod derived;
 mod dump;
 mod encode;
 mod engines;
@@ -57,6 +58,8 @@ mod verify;
 mod wakers;
 
 pub use apply::Observer;
+pub use derived::{Changes, Earlier};
+pub use rekindle_engine::checkpoint::Derived;
 pub use backup::{
     BACKUPS_MAX, Backup, BackupFinding, BackupReport, CheckpointFile, Manifest, Pruned,
     SegmentFile, list_backups, plan_prune, prune_backups, verify_backup,

@@ -144,7 +144,9 @@ fn replay(
     let journal = &journal.trusted;
     let until = until.map_or(Until::End, Until::Version);
     let meter = &Meter::default();
-    let layer = DatabaseLayer { journal, engine, beneath, replay_from, clock, until, only, meter };
+    let tracker = None;
+    let layer =
+        DatabaseLayer { journal, engine, beneath, replay_from, clock, until, only, tracker, meter };
     let seen = examine(&layer, &*env.disk, clock)?;
     if seen.refusal().is_some() {
         report.add(seen.report);

@@ -21,6 +21,7 @@ use rekindle_recovery::{
 
 use crate::before::{before, engine_figures, journal_figures};
 use crate::checkpoint::{Found, Named};
+use crate::derived::{Earlier, Tracker};
 use crate::engines::{self, EngineKind, Held};
 use crate::error::Error;
 use crate::layer::{Beneath, DatabaseLayer, Replayed};
@@ -84,6 +85,7 @@ struct Layers {
     /// Time of loading it, without what the engine's scan had loaded on its way.
     load_nanos: u64,
     replayed: Replayed,
+    earlier: Option<Earlier>,
     database: LayerReport,
 }
 
@@ -115,6 +117,8 @@ pub(crate) struct Recovered {
     pub(crate) replayed: Replayed,
     /// The journal behind it.
     pub(crate) journal: journal::Recovered,
+    /// What was derived from the rows before, and what changed since.
+    pub(crate) earlier: Option<Earlier>,
     /// Checkpoints on disk.
     pub(crate) found: Found,
     /// What was seen, decided and done.
@@ -218,6 +222,7 @@ impl<'a> Examination<'a> {
             }
             Err(other) => return Err(other.into()),
         };
+        let tracker = Tracker::of(trusted, disk)?;
         let load_nanos = clock.boot_ns().saturating_sub(began_ns);
         let layer = DatabaseLayer {
             journal: &below.journal.1.trusted,
@@ -227,6 +232,7 @@ impl<'a> Examination<'a> {
             clock,
             until: Until::End,
             only: None,
+            tracker: tracker.as_ref(),
             meter,
         };
         meter.expect_bytes(below.journal.1.trusted.replay_bytes(replay_from));
@@ -247,7 +253,8 @@ impl<'a> Examination<'a> {
         }
         let reached = held.engine().mark().version;
         assert_eq!(reached, replayed.stats.final_version, "replay reached its end");
-        Ok(Some(Layers { below, held, fresh, load_nanos, replayed, database }))
+        let earlier = tracker.and_then(|tracker| tracker.finish(reached));
+        Ok(Some(Layers { below, held, fresh, load_nanos, replayed, earlier, database }))
     }
 
     /// Examines the layers below the database; `None` when there is no store to look into.
@@ -370,12 +377,12 @@ impl<'a> Examination<'a> {
             replayed_bytes,
             replay_ns,
         };
-        let (held, replayed) = (layers.held, layers.replayed);
+        let (held, replayed, earlier) = (layers.held, layers.replayed, layers.earlier);
         let engine = match layers.fresh {
             true => held.settle(&engine_layer, self.env, options)?,
             false => held,
         };
-        Ok(Recovered { engine, replayed, journal, found, report: self.report })
+        Ok(Recovered { engine, replayed, journal, earlier, found, report: self.report })
     }
 }
 

@@ -178,6 +178,7 @@ impl<'a> Scene<'a> {
             clock,
             until: Until::End,
             only: None,
+            tracker: None,
             meter: &Meter::default(),
         };
         let seen = examine(&layer, disk, clock)?;

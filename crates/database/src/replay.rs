@@ -93,6 +93,15 @@ pub(crate) struct Open {
     bytes: usize,
 }
 
+impl Open {
+    /// What its parts change.
+    fn operations(&self) -> impl Iterator<Item = Operations<'_>> + Clone {
+        let decode =
+            |part| Part::decode(part).map_or(Operations::none(), |part: Part<'_>| part.operations);
+        self.parts.iter().map(move |part| decode(part.as_slice()))
+    }
+}
+
 /// The state of a replay between two records.
 #[derive(Debug, Default)]
 pub(crate) struct Replay {
@@ -212,7 +221,7 @@ impl Replay {
         let row = TABLE.decide(&conditions);
         match row.then {
             Decision::Apply => self.apply(record, &decoded, target),
-            Decision::Skip => self.skip(&decoded),
+            Decision::Skip => self.skip(&decoded, target),
             Decision::Keep => self.keep(record, &decoded, place),
             Decision::Discard => self.abort(&decoded, row.label),
             Decision::Orphan => self.orphan(record, &decoded, place, row.label),
@@ -316,9 +325,7 @@ impl Replay {
             }
             Decoded::Commit(commit) => {
                 let Some(open) = self.take_open(commit.txn_id) else { return };
-                let parts = open.parts.iter().map(|part| {
-                    Part::decode(part).map_or(Operations::none(), |part| part.operations)
-                });
+                let parts = open.operations();
                 let changes = parts.clone().map(|part| part.changes());
                 let changes = changes.fold((0, 0), |sum, part| (sum.0 + part.0, sum.1 + part.1));
                 let stamp = (commit.version, commit.log_time_ms);
@@ -339,6 +346,11 @@ impl Replay {
     ) {
         self.last = Some(version);
         let behind = matches!(self.until, Until::Version(until) if version > until);
+        if let Some(tracker) = target.tracker
+            && !behind
+        {
+            tracker.note(version, operations.clone());
+        }
         if version <= self.applied || behind {
             return;
         }
@@ -358,12 +370,22 @@ impl Replay {
         debug_assert_eq!(target.engine.mark().version, version, "the engine has it");
     }
 
-    fn skip(&mut self, decoded: &Decoded<'_>) {
+    /// Passes what the engine has.
+    fn skip(&mut self, decoded: &Decoded<'_>, target: &Target<'_>) {
         match decoded {
-            Decoded::Txns(txns) => self.last = Some(txns.last_version()),
+            Decoded::Txns(txns) => {
+                self.last = Some(txns.last_version());
+                if let Some(tracker) = target.tracker {
+                    let entries = txns.entries();
+                    entries.for_each(|(version, entry)| tracker.note(version, entry.operations));
+                }
+            }
             Decoded::Commit(commit) => {
                 self.last = Some(commit.version);
-                self.take_open(commit.txn_id);
+                let open = self.take_open(commit.txn_id);
+                if let (Some(tracker), Some(open)) = (target.tracker, open) {
+                    tracker.note(commit.version, open.operations().flatten());
+                }
             }
             _ => {}
         }

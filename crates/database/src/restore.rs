@@ -275,6 +275,7 @@ pub(crate) fn rebuild(
         clock,
         until: choice.until,
         only: None,
+        tracker: None,
         meter: &Meter::default(),
     };
     let seen = examine(&layer, disk, clock)?;

@@ -9,8 +9,9 @@
 //!    0  magic 8          "RKDLCKPT"
 //!    8  format 2         1
 //!   10  min_reader 2     1: the oldest format a reader must know
-//!   12  features 4       bits that a reader must understand; bit 0: no block follows, the rows are
-//!                        in the files of the engine (`shards/0/engine`)
+//!   12  features 4       bits that a reader must understand; bit 0: the rows are in the files of
+//!                        the engine (`shards/0/engine`), no block follows; bit 1, only with bit 0:
+//!                        blocks follow with what was derived from the rows (derived.rs)
 //!   16  header_len 4     512 .. 1 MiB
 //!   20  feature_level 4  of the records that led here
 //!   24  store_id 16
@@ -60,12 +61,14 @@
 //! only then may the journal's meta name it. It holds one version of each row, so after a start the
 //! past begins at the checkpoint that was loaded: older versions answer *compacted*.
 
+mod derived;
 mod folder;
 mod format;
 mod policy;
 mod read;
 mod write;
 
+pub use derived::{Derived, derived};
 pub use folder::{DIRECTORY, FileName, file_name, parse_name, retire, temporary_name};
 pub use format::{Footer, Header, MEMBERSHIP_BYTES_MAX};
 pub use policy::{Policy, Prediction, Since};

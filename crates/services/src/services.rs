@@ -1,5 +1,6 @@
 //! All services of a store, from recovery to shutdown.
 
+use std::cell::Cell;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
@@ -13,6 +14,7 @@ use rekindle_recovery::{
 use crate::alarm::Alarm;
 use crate::audit::{Audit, record_restore, tell_losses};
 use crate::claims::index::Index;
+use crate::claims::kept::Kept;
 use crate::claims::{Event, Run, Traces};
 use crate::error::Error;
 use crate::exec::Core;
@@ -150,11 +152,14 @@ impl Services {
         let producers = examine(&producers, &snapshot, clock).map_err(refused)?;
         let run = run(database, traces);
         let log_time_ms = database.log_time_ms();
-        let queues = QueueLayer { keyspaces, run: run.clone(), log_time_ms, meter };
+        // Everything is read: an index that an earlier run kept is the business of a start.
+        let kept = Cell::default();
+        let queues = QueueLayer { keyspaces, run: run.clone(), log_time_ms, kept, meter };
         let queues = examine(&queues, &snapshot, clock).map_err(refused)?;
         let now = Now::of(database);
         let meter = Meter::default();
-        let jobs = JobLayer { keyspaces, now, run, dispatch_capacity: u64::MAX, meter };
+        let (kept, dispatch_capacity) = (Cell::default(), u64::MAX);
+        let jobs = JobLayer { keyspaces, now, run, dispatch_capacity, kept, meter };
         let jobs = examine(&jobs, &snapshot, clock).map_err(refused)?;
         Ok(vec![producers.report, queues.report, jobs.report])
     }
@@ -272,10 +277,15 @@ fn recover(
     let (results, mut producers) = recover_layer(&layer, core, meter)?;
     producers.figure("results_kept", results);
     let run = core.run.clone();
-    let layer = QueueLayer { keyspaces, run: run.clone(), log_time_ms, meter: meter.clone() };
+    let earlier = core.database.take_earlier();
+    let kept = earlier.as_ref().and_then(|earlier| Kept::of(earlier, &keyspaces));
+    let (of_queues, of_jobs) = kept.map(Kept::split).unzip();
+    let (run_of_jobs, kept) = (run.clone(), Cell::new(of_queues));
+    let layer = QueueLayer { keyspaces, run, log_time_ms, kept, meter: meter.clone() };
     let (recovered, mut queues) = recover_layer(&layer, core, meter)?;
     let now = Now::of(&core.database);
-    let layer = JobLayer { keyspaces, now, run, dispatch_capacity, meter: meter.clone() };
+    let (run, kept) = (run_of_jobs, Cell::new(of_jobs));
+    let layer = JobLayer { keyspaces, now, run, dispatch_capacity, kept, meter: meter.clone() };
     let (jobs, report) = recover_layer(&layer, core, meter)?;
     let report = job_figures(report, &jobs);
     meter.expect_records(Some(0));

@@ -43,7 +43,7 @@ impl Core {
             return Err(Error::Poisoned(reason));
         }
         self.look_at_disk()?;
-        if self.untold.holds(now_ms) {
+        if self.untold.holds(now_ms) || (self.earlier.holds(now_ms) && !self.is_behind()) {
             return Ok(());
         }
         if checkpoints.owes(now_ms) {

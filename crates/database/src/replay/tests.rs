@@ -27,7 +27,7 @@ impl Bench {
 
     fn feed(&mut self, kind: RecordKind, payload: &[u8]) -> Option<Finding> {
         let record = Record { position: self.position, term: 0, kind, payload };
-        let mut target = Target { engine: &self.engine, observers: &[], only: None };
+        let mut target = Target { engine: &self.engine, observers: &[], only: None, tracker: None };
         self.position += 1;
         self.replay.record(&record, &Place::default(), &mut target)
     }

@@ -119,7 +119,7 @@ impl Reading<'_> {
             self.note(format!("versions {expected}..={} are not there", first - 1));
             self.replay.pass_hole(Some(first));
         }
-        let mut target = Target { engine: self.engine, observers: &[], only: None };
+        let mut target = Target { engine: self.engine, observers: &[], only: None, tracker: None };
         if let Some(finding) = self.replay.record(record, place, &mut target) {
             self.newer = finding.label.0 == "database-12";
             self.note(format!("position {}: {finding}", record.position));

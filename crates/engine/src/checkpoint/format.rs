@@ -12,6 +12,8 @@ pub(super) const MAGIC: [u8; 8] = *b"RKDLCKPT";
 pub(super) const FORMAT: u16 = 1;
 /// The bit of the features that says: the rows are in the files of the engine, none are here.
 const FEATURE_ELSEWHERE: u32 = 1;
+const FEATURE_DERIVED: u32 = 2;
+const FEATURES: u32 = FEATURE_ELSEWHERE | FEATURE_DERIVED;
 
 pub(super) const HEADER_BYTES_MIN: usize = 512;
 pub(super) const HEADER_BYTES_MAX: usize = 1 << 20;
@@ -53,6 +55,8 @@ pub struct Header {
     /// Whether the rows lie in the files of an engine that has its own: none are here, and the
     /// state there stands at the mark or above it.
     pub elsewhere: bool,
+    /// Whether the blocks hold what was derived from the rows, which are elsewhere.
+    pub derived: bool,
 }
 
 /// What the footer of a checkpoint says.
@@ -107,7 +111,7 @@ impl Header {
         put(&mut out, 0, &MAGIC);
         put(&mut out, 8, &FORMAT.to_le_bytes());
         put(&mut out, 10, &FORMAT.to_le_bytes());
-        put(&mut out, 12, &if self.elsewhere { FEATURE_ELSEWHERE } else { 0 }.to_le_bytes());
+        put(&mut out, 12, &self.features().to_le_bytes());
         put(&mut out, 16, &number(len));
         put(&mut out, 20, &self.feature_level.to_le_bytes());
         put(&mut out, 24, &self.store_id);
@@ -124,6 +128,14 @@ impl Header {
         let crc = crc32c::crc32c(covered);
         put(&mut out, len - 4, &crc.to_le_bytes());
         out
+    }
+
+    fn features(&self) -> u32 {
+        match (self.elsewhere, self.derived) {
+            (false, _) => 0,
+            (true, false) => FEATURE_ELSEWHERE,
+            (true, true) => FEATURES,
+        }
     }
 
     /// The length of the whole header, from its first 512 bytes.
@@ -154,8 +166,10 @@ impl Header {
         let u32_at = |at| field(content, at).map(u32::from_le_bytes).ok_or_else(cut);
         let u64_at = |at| field(content, at).map(u64::from_le_bytes).ok_or_else(cut);
         let (format, min_reader, features) = (u16_at(8)?, u16_at(10)?, u32_at(12)?);
-        if format == 0 || min_reader > FORMAT || features & !FEATURE_ELSEWHERE != 0 {
-            let expected = format!("format {FORMAT}, which this program reads, features 0 or 1");
+        // What is derived from rows is never beside them.
+        let known = matches!(features, 0 | FEATURE_ELSEWHERE) || features == FEATURES;
+        if format == 0 || min_reader > FORMAT || !known {
+            let expected = format!("format {FORMAT}, which this program reads, features 0, 1 or 3");
             let found =
                 format!("format {format} for readers from {min_reader}, features {features}");
             return Err(Mismatch { expected, found, newer: true });
@@ -180,6 +194,7 @@ impl Header {
                 })?
                 .to_vec(),
             elsewhere: features & FEATURE_ELSEWHERE != 0,
+            derived: features & FEATURE_DERIVED != 0,
         };
         header.check_order(u64_at(88)?)?;
         Ok(header)
@@ -262,6 +277,7 @@ mod tests {
             feature_level: 1,
             membership: vec![0xEE; membership],
             elsewhere: membership % 2 == 1,
+            derived: membership % 4 == 1,
         }
     }
 
@@ -287,7 +303,7 @@ mod tests {
 
     #[test]
     fn a_newer_format_is_told_from_damage() {
-        for (offset, value) in [(10, [2_u8, 0]), (12, [0, 1]), (8, [0, 0])] {
+        for (offset, value) in [(10, [2_u8, 0]), (12, [0, 1]), (12, [2, 0]), (8, [0, 0])] {
             let wrong = Header::decode(&forged(offset, &value)).unwrap_err();
             assert!(wrong.newer, "{wrong:?}");
         }

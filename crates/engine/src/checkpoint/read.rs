@@ -70,8 +70,18 @@ pub struct Summary {
 
 /// Verifies every byte of checkpoint `id` of a store; keeps nothing.
 pub fn check(file: &dyn ReadFile, store_id: &[u8; 16], id: u64) -> Result<Summary, ReadError> {
+    visit_rows(file, store_id, id, |_| {})
+}
+
+/// The same; `row` is handed each row, which counts only when the whole is verified.
+pub(super) fn visit_rows(
+    file: &dyn ReadFile,
+    store_id: &[u8; 16],
+    id: u64,
+    mut row: impl FnMut(&EncodedRow<'_>),
+) -> Result<Summary, ReadError> {
     let mut order = Order::default();
-    let summary = read(file, store_id, id, |block| order.visit(&block, |_| {}))?;
+    let summary = read(file, store_id, id, |block| order.visit(&block, &mut row))?;
     order.check_versions(&summary)?;
     Ok(summary)
 }
@@ -396,6 +406,10 @@ impl<'a> Input<'a> {
                 format!("version {version}, position {position}, {len} B")
             };
             return Err(self.damaged(at, mismatch(text(expected), text(found))));
+        }
+        if header.elsewhere && !header.derived && footer.blocks > 0 {
+            let found = format!("{} blocks", footer.blocks);
+            return Err(self.damaged(at, mismatch("no block, the rows are elsewhere", found)));
         }
         Ok(())
     }

@@ -9,6 +9,7 @@ use std::path::Path;
 
 use rekindle_env::{Disk, WriteFile, durable};
 
+use super::derived::{Derived, DerivedRows};
 use super::folder::{file_name, temporary_name};
 use super::format::{
     BLOCK_BYTES, BLOCK_BYTES_MAX, BLOCK_HEADER, BLOCK_MAGIC, FOOTER_BYTES, Footer,
@@ -103,19 +104,6 @@ impl RowStream for FrozenRows<'_> {
     }
 }
 
-/// The rows of a state that lies elsewhere.
-struct NoRows(Mark);
-
-impl RowStream for NoRows {
-    fn mark(&self) -> Mark {
-        self.0
-    }
-
-    fn fill(&mut self, _: &mut Vec<u8>, _: usize) -> Result<u32, EngineError> {
-        Ok(0)
-    }
-}
-
 /// Writes the frozen view as checkpoint `stamp.id` into the folder `dir`, which is made where it is
 /// missing. `go_on` is asked about every MiB, with the bytes written so far.
 ///
@@ -135,7 +123,8 @@ pub fn write(
 }
 
 /// Writes a checkpoint without rows, for an engine with files of its own whose state on disk stands
-/// at `mark` or above it: it says where replay begins.
+/// at `mark` or above it: it says where replay begins, and keeps what was derived from the rows at
+/// `mark`.
 ///
 /// # Panics
 /// As [`write`].
@@ -143,11 +132,14 @@ pub fn write_anchor(
     disk: &dyn Disk,
     dir: &Path,
     mark: Mark,
+    derived: Option<&Derived>,
     stamp: &Stamp,
     durable_position: u64,
 ) -> Result<Written, WriteError> {
-    let header = Header { elsewhere: true, ..header(stamp, mark) };
-    let rows = &mut NoRows(mark);
+    // A row has a version, and there is none yet.
+    let derived = derived.filter(|_| mark.version > 0);
+    let header = Header { elsewhere: true, derived: derived.is_some(), ..header(stamp, mark) };
+    let rows = &mut DerivedRows::new(mark, derived);
     write_file(disk, dir, (header, u64::MAX), rows, durable_position, &mut |_| true)
 }
 
@@ -218,6 +210,7 @@ fn header(stamp: &Stamp, mark: Mark) -> Header {
         feature_level: stamp.feature_level,
         membership: stamp.membership.clone(),
         elsewhere: false,
+        derived: false,
     }
 }
 

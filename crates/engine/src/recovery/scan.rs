@@ -68,7 +68,8 @@ pub(super) fn scan(layer: &EngineLayer, source: &dyn ReadDisk) -> Result<Pieces,
     let [newest_id, older_id] = layer.named;
     let thorough = match layer.depth {
         Depth::Open if layer.kind == Kind::Memory => How::Load,
-        Depth::Open => How::Surface,
+        // What is kept beside the mark is read later; damage must be known before.
+        Depth::Open => How::Check,
         Depth::Surface => How::Surface,
         Depth::Everything => How::Check,
     };
@@ -213,7 +214,7 @@ fn usable(id: u64, summary: &Summary) -> Usable {
         mark: summary.header.mark,
         replay_from: summary.header.replay_from,
         bytes: summary.footer.file_len,
-        rows: summary.footer.rows,
+        rows: if summary.header.elsewhere { 0 } else { summary.footer.rows },
         state_hash: summary.footer.state_hash,
     }
 }

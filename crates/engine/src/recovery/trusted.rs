@@ -6,13 +6,13 @@ use std::io;
 use std::path::PathBuf;
 use std::sync::{Mutex, PoisonError};
 
-use rekindle_env::ReadDisk;
+use rekindle_env::{ReadDisk, ReadFile};
 use rekindle_recovery::Failure;
 
 use super::table::{self, Leftover, Situation};
 use super::{Kind, Usable};
 use crate::api::{Engine, Mark};
-use crate::checkpoint::{self, file_name};
+use crate::checkpoint::{self, Derived, ReadError, file_name};
 use crate::memory::MemoryEngine;
 
 /// What the pieces are worth.
@@ -92,16 +92,34 @@ impl Trusted {
             return Ok(*engine);
         }
         let Some(chosen) = self.chosen() else { return Ok(MemoryEngine::new()) };
-        let path = self.folder.join(file_name(chosen.id));
+        let load = |file: &dyn ReadFile| checkpoint::load(file, &self.store_id, chosen.id);
+        self.read_again(disk, chosen.id, load).map(|(_, engine)| engine)
+    }
+
+    /// What the chosen checkpoint keeps of what was derived from the rows at its mark.
+    pub fn derived(&self, disk: &dyn ReadDisk) -> Result<Option<Derived>, Failure> {
+        let Some(chosen) = self.chosen() else { return Ok(None) };
+        self.read_again(disk, chosen.id, |file| {
+            checkpoint::derived(file, &self.store_id, chosen.id)
+        })
+    }
+
+    /// Reads a checkpoint that was verified before.
+    fn read_again<T>(
+        &self,
+        disk: &dyn ReadDisk,
+        id: u64,
+        read: impl FnOnce(&dyn ReadFile) -> Result<T, ReadError>,
+    ) -> Result<T, Failure> {
+        let path = self.folder.join(file_name(id));
         let context = || format!("read {}", path.display());
         let file = disk.open_read(&path).map_err(|error| Failure::io(context(), error))?;
-        match checkpoint::load(&*file, &self.store_id, chosen.id) {
-            Ok((_, engine)) => Ok(engine),
-            Err(checkpoint::ReadError::Io { source, .. }) => Err(Failure::io(context(), source)),
-            Err(changed) => {
+        read(&*file).map_err(|error| match error {
+            ReadError::Io { source, .. } => Failure::io(context(), source),
+            changed => {
                 let text = format!("it changed since it was verified: {changed}");
-                Err(Failure::io(context(), io::Error::new(io::ErrorKind::InvalidData, text)))
+                Failure::io(context(), io::Error::new(io::ErrorKind::InvalidData, text))
             }
-        }
+        })
     }
 }

@@ -11,6 +11,7 @@ mod backoff;
 pub(crate) mod expire;
 pub(crate) mod grant;
 pub(crate) mod index;
+pub(crate) mod kept;
 pub(crate) mod lease;
 mod line;
 #[cfg(test)]
@@ -21,6 +22,7 @@ pub(crate) mod settle;
 pub(crate) mod state;
 mod subject;
 mod table;
+pub(crate) mod unclaimed;
 pub(crate) mod word;
 
 pub use backoff::Backoff;

@@ -89,7 +89,11 @@ impl Keyspaces {
 
     /// Whether its rows say where units of work stand.
     pub(crate) fn is_of_work(&self, keyspace: KeyspaceId) -> bool {
-        let work = [self.messages, self.leases, self.attempts, self.jobs, self.job_outcomes];
-        work.contains(&keyspace)
+        self.of_work().contains(&keyspace)
+    }
+
+    /// Those keyspaces.
+    pub(crate) fn of_work(&self) -> [KeyspaceId; 5] {
+        [self.messages, self.leases, self.attempts, self.jobs, self.job_outcomes]
     }
 }

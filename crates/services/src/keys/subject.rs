@@ -55,6 +55,12 @@ pub fn range(line: u64) -> ([u8; LEN], [u8; LEN]) {
     (first, behind)
 }
 
+/// The line whose units a removed range begins with. Only whole lines are removed by range, from
+/// number 0 on, which no unit has.
+pub(crate) fn line_of_range(start: &[u8]) -> Option<u64> {
+    start.get(4..12)?.try_into().ok().map(u64::from_be_bytes)
+}
+
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {

@@ -5,6 +5,8 @@
 
 use std::collections::{HashMap, VecDeque};
 
+use crate::claims::unclaimed::Ended;
+
 /// Kinds of ends: completed, failed, cancelled, in the order of their numbers.
 const KINDS: usize = 3;
 
@@ -43,6 +45,15 @@ impl Finished {
         let count = place(status).and_then(|place| self.counts.get_mut(place));
         *count.expect("only the three kinds are added") -= 1;
         true
+    }
+
+    /// All of them.
+    pub(crate) fn iter(&self) -> impl ExactSizeIterator<Item = Ended> {
+        self.jobs.iter().map(|(&number, &(status, finished_ms))| Ended {
+            number,
+            status,
+            finished_ms,
+        })
     }
 
     /// How many of each kind.

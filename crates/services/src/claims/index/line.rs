@@ -7,6 +7,8 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use crate::claims::Line;
+use crate::claims::kept::{LaneOf, Writer};
+use crate::claims::unclaimed::{Ended, Later, Unclaimed};
 use crate::claims::attempts::UNDER_REVIEW;
 use crate::claims::index::finished::Finished;
 use crate::claims::index::pace::Pace;
@@ -161,6 +163,68 @@ impl LineIndex {
         }
         let Claim { attempted, due_ms } = claim;
         self.place(number, Touched { lane, place, attempted, due_ms });
+    }
+
+    /// Units that were there before this run and that no claim touches; before all others. Answers
+    /// how many wait.
+    pub(crate) fn adopt(&mut self, unclaimed: Unclaimed, log_ms: u64, wall_ms: u64) -> u64 {
+        let waiting = unclaimed.waiting();
+        let Unclaimed { mut lanes, later, finished, .. } = unclaimed;
+        for lane in &mut lanes {
+            let ready = std::mem::take(&mut lane.ready);
+            self.ready.adopt(lane.key(), ready);
+        }
+        for Later { number, lane, due } in later {
+            let lane = lanes.get(lane).expect("each belongs to a lane");
+            let place = match due {
+                Due::Log(at_ms) if at_ms > log_ms => Place::Delayed(at_ms),
+                Due::Wall(at_ms) if at_ms > wall_ms => Place::Scheduled(at_ms),
+                Due::Log(_) | Due::Wall(_) => Place::Ready,
+            };
+            self.restored(number, lane.key(), place, Claim::default());
+        }
+        for Ended { number, status, finished_ms } in finished {
+            self.finished.add(number, status, finished_ms);
+        }
+        waiting
+    }
+
+    /// Writes down where its units stand, for a later run.
+    pub(crate) fn write(&self, writer: &mut Writer) {
+        let mut places: HashMap<LaneId, usize> = HashMap::new();
+        let mut apart: HashMap<LaneId, BTreeSet<u64>> = HashMap::new();
+        let mut later = Vec::new();
+        let mut others: BTreeSet<u64> = self.aside.keys().copied().collect();
+        for (at, (id, ..)) in self.ready.lanes().enumerate() {
+            places.insert(id, at);
+        }
+        for (&number, touched) in &self.touched {
+            let lane = places.get(&touched.lane).copied();
+            let lane = lane.expect("a lane has a member until its last unit leaves");
+            match touched.place {
+                // Its place follows from the rows of its claim.
+                _ if touched.attempted => _ = others.insert(number),
+                Place::Leased(_) => _ = others.insert(number),
+                Place::Ready => {}
+                Place::Reserved => _ = apart.entry(touched.lane).or_default().insert(number),
+                Place::Delayed(at_ms) => later.push(Later { number, lane, due: Due::Log(at_ms) }),
+                Place::Scheduled(at_ms) => {
+                    later.push(Later { number, lane, due: Due::Wall(at_ms) });
+                }
+            }
+        }
+        let lanes: Vec<LaneOf<'_>> = self
+            .ready
+            .lanes()
+            .map(|(id, key, runs, returned)| {
+                let apart = apart.remove(&id).unwrap_or_default();
+                let apart = returned.union(&apart).copied().collect();
+                LaneOf { priority: key.priority, fairness: key.fairness, runs, apart }
+            })
+            .collect();
+        later.sort_unstable_by_key(|later| later.number);
+        let finished = self.finished.iter();
+        writer.line(self.line.id(), lanes.into_iter(), &later, finished, &others);
     }
 
     /// A lease was granted, extended or taken up again.

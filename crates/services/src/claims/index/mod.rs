@@ -11,6 +11,7 @@ mod line;
 mod observer;
 mod pace;
 mod ready;
+mod runs;
 mod waiters;
 
 use std::cmp::Reverse;
@@ -24,9 +25,11 @@ pub(crate) use line::{Claim, Due, LineIndex, Place, Reserved};
 pub(crate) use observer::IndexObserver;
 pub(crate) use pace::Backpressure;
 pub(crate) use ready::LaneKey;
+pub(crate) use runs::{Run, Runs};
 pub(crate) use waiters::{For, Listener};
 
 use crate::alarm::Alarm;
+use crate::claims::kept::Writer;
 use crate::claims::{Line, Subject};
 use crate::error::{Error, Kind};
 use crate::jobs::kind::JobType;
@@ -85,6 +88,19 @@ impl Index {
             alarm,
             unowned: Mutex::default(),
         }
+    }
+
+    /// Where all units stand, for a later run; `None` when it is not known any more.
+    fn kept(&self) -> Option<Vec<u8>> {
+        let inner = self.lock();
+        if inner.lost {
+            return None;
+        }
+        let mut lines: Vec<_> = inner.lines.iter().collect();
+        lines.sort_unstable_by_key(|(line, _)| **line);
+        let mut writer = Writer::new();
+        lines.into_iter().for_each(|(_, line)| line.write(&mut writer));
+        Some(writer.finish())
     }
 
     /// Adds a line that was there before this run, and its units.

@@ -7,7 +7,7 @@
 use std::sync::{Arc, PoisonError, Weak};
 use std::task::Waker;
 
-use rekindle_database::{KeyspaceId, Observer, Operation};
+use rekindle_database::{Derived, KeyspaceId, Observer, Operation};
 
 use crate::claims::attempts::Attempts;
 use crate::claims::index::{ANY_LINE, Due, Index, Inner, LaneKey, LineIndex};
@@ -55,6 +55,11 @@ impl Observer for IndexObserver {
         if let Some(due_ms) = after.due_ms {
             index.alarm.ring(due_ms);
         }
+    }
+
+    fn freeze(&self) -> Option<Derived> {
+        let keyspaces = self.keyspaces.of_work().to_vec();
+        self.index.upgrade()?.kept().map(|bytes| Derived { keyspaces, bytes })
     }
 
     fn lost(&self) {
@@ -251,11 +256,7 @@ fn submitted(line: &mut LineIndex, id: Subject, value: &[u8], now: u64, after: &
 }
 
 fn purged(inner: &mut Inner, start: &[u8], after: &mut After) {
-    // Only whole queues are cleared by range; the range begins at number 0, which is no message.
-    let Some(queue) = start.get(4..12).and_then(|bytes| <[u8; 8]>::try_from(bytes).ok()) else {
-        return;
-    };
-    let id = u64::from_be_bytes(queue);
+    let Some(id) = subject::line_of_range(start) else { return };
     if let Some(mut queue) = inner.lines.remove(&id) {
         orphan(inner, id, &mut queue, after);
         inner.lines.insert(id, queue);

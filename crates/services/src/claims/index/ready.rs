@@ -1,8 +1,8 @@
 //! The ready units of one line: higher priorities first; among equal ones keys take turns; of one
 //! key, first in, first out.
 //!
-//! A lane is one key's line. New units have rising numbers and go to the back of `fresh` in O(1);
-//! one that comes back (its lease ran out, it was given back) takes its old place through
+//! A lane is one key's line. New units have rising numbers and go to the back of `fresh` in O(1),
+//! where neighbours are one run; one that comes back (its lease ran out, it was given back) takes its old place through
 //! `returned`. Invariants: a number is in at most one of the two; a lane is in the ring of its
 //! priority exactly when it has ready units; a lane goes when the line has no unit of its key any
 //! more.
@@ -10,6 +10,8 @@
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
+
+use crate::claims::index::runs::Runs;
 
 /// Which lane; reused after its lane went.
 pub(crate) type LaneId = u32;
@@ -31,7 +33,7 @@ const EMPTY_RINGS_MAX: usize = 8;
 struct Lane {
     key: Arc<str>,
     priority: i16,
-    fresh: VecDeque<u64>,
+    fresh: Runs,
     returned: BTreeSet<u64>,
     /// Units of this key in the line, ready or not.
     members: u64,
@@ -44,14 +46,14 @@ impl Lane {
 
     /// The smallest number.
     fn first(&self) -> Option<u64> {
-        self.fresh.front().into_iter().chain(self.returned.first()).min().copied()
+        self.fresh.first().into_iter().chain(self.returned.first().copied()).min()
     }
 
     /// Takes the smallest number.
     fn pop(&mut self) -> Option<u64> {
-        match (self.fresh.front(), self.returned.first()) {
-            (Some(fresh), Some(returned)) if returned < fresh => self.returned.pop_first(),
-            (Some(_), _) => self.fresh.pop_front(),
+        match (self.fresh.first(), self.returned.first()) {
+            (Some(fresh), Some(&returned)) if returned < fresh => self.returned.pop_first(),
+            (Some(_), _) => self.fresh.pop(),
             (None, _) => self.returned.pop_first(),
         }
     }
@@ -106,12 +108,12 @@ impl Ready {
     pub(crate) fn push(&mut self, id: LaneId, number: u64) {
         let lane = self.lane(id);
         let was_empty = lane.is_empty();
-        match lane.fresh.back() {
-            Some(&back) if back >= number => {
-                debug_assert!(back != number, "a message becomes ready once");
+        match lane.fresh.last() {
+            Some(last) if last >= number => {
+                debug_assert!(last != number, "a message becomes ready once");
                 lane.returned.insert(number);
             }
-            _ => lane.fresh.push_back(number),
+            _ => lane.fresh.push(number),
         }
         if was_empty {
             let priority = lane.priority;
@@ -154,11 +156,7 @@ impl Ready {
     /// Takes this message out of its lane; false when it is not ready.
     pub(crate) fn take(&mut self, id: LaneId, number: u64) -> bool {
         let lane = self.lane(id);
-        let found = lane.returned.remove(&number)
-            || match lane.fresh.binary_search(&number) {
-                Ok(at) => lane.fresh.remove(at).is_some(),
-                Err(_) => false,
-            };
+        let found = lane.returned.remove(&number) || lane.fresh.remove(number);
         if found {
             self.count -= 1;
             let lane = self.lane(id);
@@ -179,9 +177,35 @@ impl Ready {
         self.by_key.values().copied().find(|&id| {
             let lane = usize::try_from(id).ok().and_then(|id| self.lanes.get(id));
             lane.is_some_and(|lane| {
-                lane.returned.contains(&number) || lane.fresh.binary_search(&number).is_ok()
+                lane.returned.contains(&number) || lane.fresh.contains(number)
             })
         })
+    }
+
+    /// The lanes that have members: their ids, keys, and what is ready in them: runs, and numbers
+    /// that stand apart, ascending.
+    pub(crate) fn lanes(
+        &self,
+    ) -> impl Iterator<Item = (LaneId, LaneKey<'_>, &Runs, &BTreeSet<u64>)> {
+        let ids = self.lanes.iter().zip(0..);
+        ids.filter(|(lane, _)| lane.members > 0).map(|(lane, id)| {
+            let key = LaneKey { priority: lane.priority, fairness: &lane.key };
+            (id, key, &lane.fresh, &lane.returned)
+        })
+    }
+
+    /// Ready units that were there before this run, ascending; those that come by themselves follow
+    /// them.
+    pub(crate) fn adopt(&mut self, key: LaneKey<'_>, numbers: Runs) {
+        let Some(first) = numbers.first() else { return };
+        let id = self.join(key);
+        debug_assert!(self.lane(id).is_empty(), "they come first");
+        self.push(id, first);
+        let count = numbers.count();
+        let lane = self.lane(id);
+        lane.members += count - 1;
+        lane.fresh = numbers;
+        self.count += count - 1;
     }
 
     fn lane_of(&self, key: LaneKey<'_>) -> Option<LaneId> {

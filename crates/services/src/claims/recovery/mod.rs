@@ -4,8 +4,10 @@
 //! Invariant: each step is a transaction of its own that looks again before it acts, so recovering
 //! twice finds nothing to do.
 
+mod cursor;
 mod rows;
 mod table;
+mod units;
 
 use rekindle_database::Transaction;
 use rekindle_recovery::{Action, ActionKind, Failure, Finding, Label, Plan};

@@ -2,8 +2,9 @@
 //!
 //! Units, outcomes, leases and attempts have equal keys and are joined in their order; the index by
 //! time is gathered per unit first, since there are only as many of its rows as there are leases.
+//! Of units that no claim touches no row is kept (units.rs): memory grows with what was in flight.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::iter::Peekable;
 use std::ops::Bound;
 use std::vec::IntoIter;
@@ -12,14 +13,19 @@ use rekindle_database::{KeyspaceId, Row, Snapshot};
 use rekindle_recovery::{Failure, Meter};
 
 use crate::claims::Subject;
+use crate::claims::index::{Due, LaneKey};
+use crate::claims::kept::Kept;
+use crate::claims::recovery::cursor::Cursor;
 use crate::claims::recovery::table::{BadKey, Stored};
+use crate::claims::recovery::units::{Units, known_queues, known_types};
+use crate::claims::unclaimed::Unclaimed;
+use crate::jobs::job;
 use crate::keys::lease_expiry::parse_lease_expiry_key;
 use crate::keys::{Keyspaces, subject};
+use crate::queues::message;
 
-/// Rows that one read asks for.
-const PAGE: usize = 8_192;
-
-/// Raw rows of one kind of work, in the order of their keys.
+/// What there is of one kind of work: the rows of all claims, of the units that they touch, and of
+/// those that cannot be read, in the order of their keys; of all other units where they stand.
 #[derive(Debug, Default)]
 pub(crate) struct Pieces {
     /// Queues or types of jobs.
@@ -32,6 +38,8 @@ pub(crate) struct Pieces {
     pub(crate) attempts: Vec<Row>,
     pub(crate) lease_expiry: Vec<Row>,
     pub(crate) schedules: Vec<Row>,
+    /// Units of known lines that are whole and that no claim touches, by line.
+    pub(crate) unclaimed: BTreeMap<u64, Unclaimed>,
 }
 
 impl Pieces {
@@ -39,42 +47,76 @@ impl Pieces {
     pub(crate) fn of_queues(
         snapshot: &Snapshot,
         keyspaces: &Keyspaces,
+        kept: Option<Kept>,
         meter: &Meter,
     ) -> Result<Self, Failure> {
         let split = subject::first_job();
         let below = (Bound::Unbounded, Bound::Excluded(&split[..]));
         let whole = |keyspace, name| scan_all(snapshot, keyspace, name, meter);
         let part = |keyspace, name| scan_range(snapshot, keyspace, below, name, meter);
-        Ok(Self {
+        let mut pieces = Self {
             lines: whole(keyspaces.queues, "queues")?,
-            units: whole(keyspaces.messages, "messages")?,
-            outcomes: vec![],
-            schedules: vec![],
             leases: part(keyspaces.leases, "leases")?,
             attempts: part(keyspaces.attempts, "attempts")?,
             lease_expiry: whole(keyspaces.lease_expiry, "lease_expiry")?,
-        })
+            ..Self::default()
+        };
+        let units = Units {
+            snapshot,
+            units: (keyspaces.messages, "messages"),
+            outcomes: None,
+            lines: known_queues(&pieces.lines),
+            place: |value| {
+                let message = message::parse(value).ok()?;
+                let key = LaneKey { priority: 0, fairness: message.fairness_key };
+                Some((key, Due::Log(message.due_ms)))
+            },
+            meter,
+        };
+        units.read(false, kept, &mut pieces)?;
+        Ok(pieces)
     }
 
     /// Reads those of jobs; changes nothing.
     pub(crate) fn of_jobs(
         snapshot: &Snapshot,
         keyspaces: &Keyspaces,
+        kept: Option<Kept>,
         meter: &Meter,
     ) -> Result<Self, Failure> {
         let split = subject::first_job();
         let above = (Bound::Included(&split[..]), Bound::Unbounded);
         let whole = |keyspace, name| scan_all(snapshot, keyspace, name, meter);
         let part = |keyspace, name| scan_range(snapshot, keyspace, above, name, meter);
-        Ok(Self {
+        let mut pieces = Self {
             schedules: whole(keyspaces.schedules, "schedules")?,
             lines: whole(keyspaces.job_types, "job_types")?,
-            units: whole(keyspaces.jobs, "jobs")?,
-            outcomes: whole(keyspaces.job_outcomes, "job_outcomes")?,
             leases: part(keyspaces.leases, "leases")?,
             attempts: part(keyspaces.attempts, "attempts")?,
             lease_expiry: whole(keyspaces.lease_expiry, "lease_expiry")?,
-        })
+            ..Self::default()
+        };
+        let units = Units {
+            snapshot,
+            units: (keyspaces.jobs, "jobs"),
+            outcomes: Some((keyspaces.job_outcomes, "job_outcomes")),
+            lines: known_types(&pieces.lines),
+            place: |value| {
+                let head = job::parse_head(value).ok()?;
+                Some((head.lane(), head.due()))
+            },
+            meter,
+        };
+        units.read(true, kept, &mut pieces)?;
+        Ok(pieces)
+    }
+
+    /// The units of this kind that rows of claims belong to.
+    pub(super) fn claimed(&self, jobs: bool) -> BTreeSet<Subject> {
+        let keys = self.leases.iter().chain(&self.attempts).map(|row| subject::parse(&row.key));
+        let expiries = self.lease_expiry.iter().map(|row| parse_lease_expiry_key(&row.key));
+        let ids = keys.flatten().chain(expiries.flatten().map(|expiry| expiry.subject));
+        ids.filter(|id| id.is_job() == jobs).collect()
     }
 }
 
@@ -96,20 +138,7 @@ fn scan_range(
     name: &str,
     meter: &Meter,
 ) -> Result<Vec<Row>, Failure> {
-    let mut rows: Vec<Row> = Vec::new();
-    loop {
-        let from = rows.last().map(|row| row.key.clone());
-        let start = from.as_deref().map_or(first, Bound::Excluded);
-        let page = snapshot
-            .scan(keyspace, (start, end), PAGE, false)
-            .map_err(|error| Failure::io(format!("scan {name}"), std::io::Error::other(error)))?;
-        let last = page.len() < PAGE;
-        meter.advance(0, page.len() as u64);
-        rows.extend(page);
-        if last {
-            return Ok(rows);
-        }
-    }
+    Cursor::new(snapshot, (keyspace, name), (first, end), meter).collect()
 }
 
 /// What stands in a row, and the value if it can be read.

@@ -10,9 +10,12 @@
 mod table;
 mod validate;
 
+use std::cell::Cell;
+
 use rekindle_database::Snapshot;
 use rekindle_recovery::{Failure, Finding, Layer, Meter, Plan};
 
+use crate::claims::kept::Kept;
 use crate::claims::recovery::{Pieces, Step, perform, planned};
 use crate::claims::{Run, Subject};
 use crate::exec::Core;
@@ -33,6 +36,8 @@ pub(crate) struct JobLayer {
     pub(crate) run: Run,
     /// Jobs of one type that are deliverable at once after a start.
     pub(crate) dispatch_capacity: u64,
+    /// What an earlier run knew of units that no claim touches; the scan takes it.
+    pub(crate) kept: Cell<Option<Kept>>,
     /// Told of each page of rows.
     pub(crate) meter: Meter,
 }
@@ -62,7 +67,7 @@ impl Layer for JobLayer {
     type Recovered = Recovered;
 
     fn scan(&self, source: &Snapshot) -> Result<Pieces, Failure> {
-        Pieces::of_jobs(source, &self.keyspaces, &self.meter)
+        Pieces::of_jobs(source, &self.keyspaces, self.kept.take(), &self.meter)
     }
 
     fn validate(&self, pieces: Pieces) -> (Trusted, Vec<Finding>) {

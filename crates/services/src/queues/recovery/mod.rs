@@ -8,6 +8,7 @@
 mod table;
 mod validate;
 
+use std::cell::Cell;
 use std::sync::Arc;
 
 use rekindle_database::Snapshot;
@@ -15,6 +16,7 @@ use rekindle_recovery::{Failure, Finding, Layer, Meter, Plan};
 
 use crate::claims::Run;
 use crate::claims::index::IndexObserver;
+use crate::claims::kept::Kept;
 use crate::claims::recovery::{Pieces, Step, perform, planned};
 use crate::exec::Core;
 use crate::keys::Keyspaces;
@@ -27,6 +29,8 @@ pub(crate) struct QueueLayer {
     pub(crate) run: Run,
     /// Now: what lies behind is due.
     pub(crate) log_time_ms: u64,
+    /// What an earlier run knew of units that no claim touches; the scan takes it.
+    pub(crate) kept: Cell<Option<Kept>>,
     /// Told of each page of rows.
     pub(crate) meter: Meter,
 }
@@ -52,7 +56,7 @@ impl Layer for QueueLayer {
     type Recovered = Recovered;
 
     fn scan(&self, source: &Snapshot) -> Result<Pieces, Failure> {
-        Pieces::of_queues(source, &self.keyspaces, &self.meter)
+        Pieces::of_queues(source, &self.keyspaces, self.kept.take(), &self.meter)
     }
 
     fn validate(&self, pieces: Pieces) -> (Trusted, Vec<Finding>) {

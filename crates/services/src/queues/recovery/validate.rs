@@ -75,6 +75,12 @@ pub(crate) fn validate(mut pieces: Pieces, run: &Run, now_ms: u64) -> (Trusted, 
             }
         }
     }
+    for (line, units) in std::mem::take(&mut pieces.unclaimed) {
+        // `queue-1`: of lines that are known only.
+        if let Some(queue) = trusted.queues.get_mut(&line) {
+            trusted.messages += queue.adopt(units, now_ms, 0);
+        }
+    }
     let mut unreadable = vec![];
     let join = Join::new(false, pieces, &mut unreadable);
     for one in unreadable {

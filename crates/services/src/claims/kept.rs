@@ -1,0 +1,251 @@
+//! The index as it is kept beside the files of an engine, so that a start need not read all rows.
+//!
+//! ```text
+//! format 1, then each line, ascending:
+//!   line 8
+//!   lanes:    priority 2, key (length 1, text), runs, numbers that stand apart
+//!   later:    number, lane, clock 1 (0 log, 1 wall), when
+//!   finished: number, status 1, when
+//!   others:   numbers of units that a claim touches, or that wait for a person
+//! ```
+//! Lists begin with their length. Where no size is given a number is a varint of 7 bits a byte,
+//! lowest first; runs are pairs of the distance from the end of the one before and the length;
+//! numbers that stand apart, and others, are distances from the one before.
+//!
+//! It says where units stood at one version. Whatever changed since, and all others, are judged by
+//! their rows; so are the rows of all claims. Invariant: what cannot be read is no index, and all
+//! rows are read again.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use rekindle_database::{Changes, Earlier};
+
+use crate::bytes::{Reader, put_text8};
+use crate::claims::Subject;
+use crate::claims::index::{Due, Run, Runs};
+use crate::claims::unclaimed::{Ended, Lane, Later, Unclaimed};
+use crate::keys::{Keyspaces, subject};
+
+/// The format; persisted.
+const FORMAT: u8 = 1;
+
+/// The clock of a time; persisted.
+const LOG: u8 = 0;
+const WALL: u8 = 1;
+
+/// What an earlier run knew, and what is to be looked at again.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Kept {
+    /// The units of each line that no claim touched.
+    pub(crate) lines: BTreeMap<u64, Unclaimed>,
+    /// Units that are judged by their rows.
+    pub(crate) others: BTreeSet<Subject>,
+    /// Lines of which a range was removed: only `others` may still be there.
+    pub(crate) cleared: BTreeSet<u64>,
+}
+
+impl Kept {
+    /// Reads it; `None` when it says nothing that can be used.
+    pub(crate) fn of(earlier: &Earlier, keyspaces: &Keyspaces) -> Option<Self> {
+        let mut kept = read(&earlier.derived.bytes)?;
+        let Changes { keys, ranges } = &earlier.changes;
+        for key in keys.values().flatten() {
+            // What has another key is no work, and is found in no index.
+            kept.others.extend(subject::parse(key).ok());
+        }
+        for start in ranges.get(&keyspaces.messages).into_iter().flatten() {
+            kept.cleared.insert(subject::line_of_range(start)?);
+        }
+        if ranges.get(&keyspaces.jobs).is_some() {
+            return None;
+        }
+        Some(kept)
+    }
+
+    /// The part of it that is of queues, and the part that is of jobs.
+    pub(crate) fn split(mut self) -> (Self, Self) {
+        let first = Subject { line: crate::claims::line_of_jobs(0), number: 0 };
+        let jobs = Self {
+            lines: self.lines.split_off(&first.line),
+            others: self.others.split_off(&first),
+            cleared: BTreeSet::new(),
+        };
+        (self, jobs)
+    }
+}
+
+/// Writes lines one after the other.
+#[derive(Debug)]
+pub(crate) struct Writer {
+    bytes: Vec<u8>,
+}
+
+/// A lane as it is written.
+pub(crate) struct LaneOf<'a> {
+    pub(crate) priority: i16,
+    pub(crate) fairness: &'a str,
+    pub(crate) runs: &'a Runs,
+    /// Ascending.
+    pub(crate) apart: Vec<u64>,
+}
+
+impl Writer {
+    pub(crate) fn new() -> Self {
+        Self { bytes: vec![FORMAT] }
+    }
+
+    pub(crate) fn line<'a>(
+        &mut self,
+        line: u64,
+        lanes: impl ExactSizeIterator<Item = LaneOf<'a>>,
+        later: &[Later],
+        finished: impl ExactSizeIterator<Item = Ended>,
+        others: &BTreeSet<u64>,
+    ) {
+        self.bytes.extend_from_slice(&line.to_le_bytes());
+        self.count(lanes.len());
+        for lane in lanes {
+            self.bytes.extend_from_slice(&lane.priority.to_le_bytes());
+            put_text8(&mut self.bytes, lane.fairness);
+            self.count(lane.runs.iter().len());
+            let mut end = 0;
+            for run in lane.runs.iter() {
+                self.number(run.first - end);
+                self.number(run.len);
+                end = run.end();
+            }
+            self.ascending(lane.apart.len(), lane.apart.iter().copied());
+        }
+        self.count(later.len());
+        for Later { number, lane, due } in later {
+            self.number(*number);
+            self.count(*lane);
+            let (clock, at_ms) = match *due {
+                Due::Log(at_ms) => (LOG, at_ms),
+                Due::Wall(at_ms) => (WALL, at_ms),
+            };
+            self.bytes.push(clock);
+            self.number(at_ms);
+        }
+        self.count(finished.len());
+        for Ended { number, status, finished_ms } in finished {
+            self.number(number);
+            self.bytes.push(status);
+            self.number(finished_ms);
+        }
+        self.ascending(others.len(), others.iter().copied());
+    }
+
+    pub(crate) fn finish(self) -> Vec<u8> {
+        self.bytes
+    }
+
+    fn ascending(&mut self, count: usize, numbers: impl Iterator<Item = u64>) {
+        self.count(count);
+        let mut before = 0;
+        for number in numbers {
+            self.number(number - before);
+            before = number;
+        }
+    }
+
+    fn count(&mut self, count: usize) {
+        self.number(count as u64);
+    }
+
+    fn number(&mut self, mut number: u64) {
+        while number >= 0x80 {
+            let [low, ..] = number.to_le_bytes();
+            self.bytes.push(low | 0x80);
+            number >>= 7;
+        }
+        let [low, ..] = number.to_le_bytes();
+        self.bytes.push(low);
+    }
+}
+
+fn read(bytes: &[u8]) -> Option<Kept> {
+    let mut input = Input(Reader::new(bytes));
+    if input.0.u8()? != FORMAT {
+        return None;
+    }
+    let mut kept = Kept::default();
+    while input.0.end().is_none() {
+        let line = input.0.u64()?;
+        let unclaimed = input.line()?;
+        let others = input.ascending()?;
+        kept.others.extend(others.into_iter().map(|number| Subject { line, number }));
+        if kept.lines.insert(line, unclaimed).is_some() {
+            return None;
+        }
+    }
+    Some(kept)
+}
+
+struct Input<'a>(Reader<'a>);
+
+impl Input<'_> {
+    fn line(&mut self) -> Option<Unclaimed> {
+        let mut line = Unclaimed::default();
+        for _ in 0..self.number()? {
+            let priority = i16::from_le_bytes(self.0.array()?);
+            let fairness = self.0.text8()?.into();
+            let mut ready = self.runs()?;
+            let apart = self.ascending()?;
+            if !apart.is_empty() {
+                ready = ready.with(&apart);
+            }
+            line.lanes.push(Lane { priority, fairness, ready });
+        }
+        for _ in 0..self.number()? {
+            let number = self.number()?;
+            let lane = usize::try_from(self.number()?).ok().filter(|at| *at < line.lanes.len())?;
+            let (clock, at_ms) = (self.0.u8()?, self.number()?);
+            let due = match clock {
+                LOG => Due::Log(at_ms),
+                WALL => Due::Wall(at_ms),
+                _ => return None,
+            };
+            line.later.push(Later { number, lane, due });
+        }
+        for _ in 0..self.number()? {
+            let (number, status) = (self.number()?, self.0.u8()?);
+            line.finished.push(Ended { number, status, finished_ms: self.number()? });
+        }
+        Some(line)
+    }
+
+    fn runs(&mut self) -> Option<Runs> {
+        let (mut runs, mut end) = (Runs::default(), 0_u64);
+        for nth in 0..self.number()? {
+            let (apart, len) = (self.number()?, self.number()?);
+            let first = end.checked_add(apart).filter(|_| nth == 0 || apart > 0)?;
+            end = first.checked_add(len).filter(|_| len > 0)?;
+            runs.push_run(Run { first, len });
+        }
+        Some(runs)
+    }
+
+    fn ascending(&mut self) -> Option<Vec<u64>> {
+        let (mut numbers, mut before) = (Vec::new(), 0_u64);
+        for nth in 0..self.number()? {
+            let apart = self.number()?;
+            before = before.checked_add(apart).filter(|_| nth == 0 || apart > 0)?;
+            numbers.push(before);
+        }
+        Some(numbers)
+    }
+
+    fn number(&mut self) -> Option<u64> {
+        let mut number = 0_u64;
+        for shift in (0..64).step_by(7) {
+            let byte = self.0.u8()?;
+            let low = u64::from(byte & 0x7F);
+            number |= low.checked_shl(shift).filter(|bits| bits >> shift == low)?;
+            if byte & 0x80 == 0 {
+                return Some(number);
+            }
+        }
+        None
+    }
+}
