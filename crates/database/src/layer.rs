@@ -8,7 +8,7 @@ use std::io;
 use std::ops::RangeInclusive;
 
 use rekindle_engine::recovery::Usable;
-use rekindle_engine::{Engine, Operation, checkpoint};
+use rekindle_engine::{Engine, Operation, checkpoint, lsm};
 use rekindle_env::{Clock, ReadDisk};
 use rekindle_journal::{Record, RecordKind, Records, Replayed as Told};
 use rekindle_recovery::{
@@ -75,6 +75,15 @@ impl Beneath {
         let furthest = both.max_by_key(|usable| usable.mark.position);
         let furthest = furthest.map(|usable| (usable.mark.position, file(usable)));
         Self { loaded: seen.chosen().map(file).unwrap_or_default(), furthest }
+    }
+
+    /// The same beneath an engine whose files stand at this position: after a crash in the middle
+    /// of a checkpoint that is further than any checkpoint says.
+    pub(crate) fn with_files_at(mut self, position: u64) -> Self {
+        if self.furthest.as_ref().is_none_or(|(furthest, _)| *furthest < position) {
+            self.furthest = Some((position, format!("{SHARD_DIR}/{}", lsm::FOLDER)));
+        }
+        self
     }
 }
 

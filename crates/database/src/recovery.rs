@@ -223,11 +223,15 @@ impl<'a> Examination<'a> {
             Err(other) => return Err(other.into()),
         };
         let tracker = Tracker::of(trusted, disk)?;
+        let mut beneath = Beneath::of(trusted);
+        if held.lsm().is_some() {
+            beneath = beneath.with_files_at(held.engine().mark().position);
+        }
         let load_nanos = clock.boot_ns().saturating_sub(began_ns);
         let layer = DatabaseLayer {
             journal: &below.journal.1.trusted,
             engine: &*held.engine(),
-            beneath: Beneath::of(&below.engine.1.trusted),
+            beneath,
             replay_from,
             clock,
             until: Until::End,

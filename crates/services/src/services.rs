@@ -280,12 +280,22 @@ fn recover(
     let earlier = core.database.take_earlier();
     let kept = earlier.as_ref().and_then(|earlier| Kept::of(earlier, &keyspaces));
     let (of_queues, of_jobs) = kept.map(Kept::split).unzip();
-    let (run_of_jobs, kept) = (run.clone(), Cell::new(of_queues));
-    let layer = QueueLayer { keyspaces, run, log_time_ms, kept, meter: meter.clone() };
+    let layer = |kept| {
+        let (run, kept, meter) = (run.clone(), Cell::new(kept), meter.clone());
+        QueueLayer { keyspaces, run, log_time_ms, kept, meter }
+    };
+    #[cfg(debug_assertions)]
+    check_kept(core, of_queues.as_ref(), layer, |trusted| trusted.sum());
+    let layer = layer(of_queues);
     let (recovered, mut queues) = recover_layer(&layer, core, meter)?;
     let now = Now::of(&core.database);
-    let (run, kept) = (run_of_jobs, Cell::new(of_jobs));
-    let layer = JobLayer { keyspaces, now, run, dispatch_capacity, kept, meter: meter.clone() };
+    let layer = |kept| {
+        let (run, kept, meter) = (run.clone(), Cell::new(kept), meter.clone());
+        JobLayer { keyspaces, now, run, dispatch_capacity, kept, meter }
+    };
+    #[cfg(debug_assertions)]
+    check_kept(core, of_jobs.as_ref(), layer, |trusted| trusted.sum());
+    let layer = layer(of_jobs);
     let (jobs, report) = recover_layer(&layer, core, meter)?;
     let report = job_figures(report, &jobs);
     meter.expect_records(Some(0));
@@ -296,6 +306,7 @@ fn recover(
     queues.figure("leases_reclaimed", leases_reclaimed);
     queues.figure("dead_lettered", dead_lettered);
     queues.figure("set_aside", set_aside);
+    queues.figure("messages_read", recovered.read);
     for finding in producers.findings.iter().chain(&queues.findings) {
         let Finding { label, place, expected, found, .. } = finding;
         let place = &place.file;
@@ -317,6 +328,28 @@ fn recover(
     Ok(vec![producers, queues, report])
 }
 
+/// Whether an index that an earlier run kept says what all the rows say.
+#[cfg(debug_assertions)]
+fn check_kept<L, S>(
+    core: &Arc<Core>,
+    kept: Option<&Kept>,
+    layer: impl Fn(Option<Kept>) -> L,
+    sum: impl Fn(&L::Trusted) -> S,
+) where
+    L: Layer<Source = rekindle_database::Snapshot, Sink = Core>,
+    S: PartialEq + std::fmt::Debug,
+{
+    let Some(kept) = kept else { return };
+    let Ok(snapshot) = core.database.snapshot() else { return };
+    let look = |kept| {
+        let layer = layer(kept);
+        let (trusted, findings) = layer.validate(layer.scan(&snapshot).ok()?);
+        Some((sum(&trusted), findings))
+    };
+    let (quick, full) = (look(Some(kept.clone())), look(None));
+    assert!(quick == full, "the kept index says {quick:#?}, the rows say {full:#?}");
+}
+
 /// What the recovery of jobs did, as figures of its report.
 fn job_figures(mut report: LayerReport, recovered: &RecoveredJobs) -> LayerReport {
     report.figure("job_types", recovered.types);
@@ -329,6 +362,7 @@ fn job_figures(mut report: LayerReport, recovered: &RecoveredJobs) -> LayerRepor
     report.figure("pending_re_enqueued", recovered.pending_re_enqueued);
     report.figure("failed", recovered.failed);
     report.figure("set_aside", recovered.set_aside);
+    report.figure("jobs_read", recovered.read);
     report
 }
 

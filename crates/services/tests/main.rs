@@ -23,6 +23,7 @@ mod job_inside;
 mod job_model;
 mod job_workers;
 mod jobs;
+mod kept;
 mod kv;
 mod leases;
 mod limits;

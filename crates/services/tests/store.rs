@@ -1,13 +1,16 @@
-//! A store on a simulated disk with clocks that stand still: what the scenarios run on.
+//! A store on a simulated disk with clocks that stand still: what the scenarios run on. An engine
+//! with files of its own needs a real folder, and its crash is that of the process.
 
+use std::path::Path;
 use std::sync::Arc;
 
-use rekindle_database::{Database, Env, KeyspaceId, Options as DatabaseOptions};
-use rekindle_env::{ManualClock, SeededRandom, SimulatedDisk, Survival};
+use rekindle_database::{Database, EngineKind, Env, KeyspaceId, Options as DatabaseOptions};
+use rekindle_env::{Clock, ManualClock, RealDisk, SeededRandom, SimulatedDisk, Survival};
 use rekindle_recovery::LayerReport;
 use rekindle_services::claims::Traces;
 use rekindle_services::queues::{Delivery, NewMessage, QueueSettings, ReceiveRequest, Token};
 use rekindle_services::{Error, Options, Queues, Services};
+use tempfile::TempDir;
 
 /// Where the wall clock begins.
 pub(crate) const START_MS: u64 = 1_000_000;
@@ -15,6 +18,8 @@ pub(crate) const START_MS: u64 = 1_000_000;
 /// An open store.
 pub(crate) struct Store {
     pub(crate) disk: SimulatedDisk,
+    /// Where it lies instead.
+    folder: Option<TempDir>,
     pub(crate) clock: Arc<ManualClock>,
     pub(crate) database: Database,
     pub(crate) services: Services,
@@ -46,7 +51,78 @@ impl Store {
         let database = try_open(&disk, &clock, max_state_bytes)?;
         let (services, reports) =
             Services::lead(&database, Options { background: false, ..Options::default() })?;
-        Ok(Self { disk, clock, database, services, reports })
+        Ok(Self { disk, folder: None, clock, database, services, reports })
+    }
+
+    /// A new one on the lsm engine.
+    pub(crate) fn in_files() -> Self {
+        Self::in_folder(tempfile::tempdir().unwrap(), Arc::new(ManualClock::new(START_MS)))
+    }
+
+    fn in_folder(folder: TempDir, clock: Arc<ManualClock>) -> Self {
+        let env = Env {
+            disk: Arc::new(RealDisk::new()),
+            clock: Arc::clone(&clock) as Arc<dyn Clock>,
+            random: Arc::new(SeededRandom::new(3)),
+        };
+        let options = DatabaseOptions {
+            background: false,
+            engine: Some(EngineKind::Lsm),
+            segment_bytes: 1024 * 1024,
+            ..DatabaseOptions::default()
+        };
+        let database = Database::open_with(folder.path().join("store"), options, env).unwrap();
+        let options = Options { background: false, ..Options::default() };
+        let (services, reports) = Services::lead(&database, options).unwrap();
+        let disk = SimulatedDisk::new(1);
+        Self { disk, folder: Some(folder), clock, database, services, reports }
+    }
+
+    /// What the disk holds of it now.
+    pub(crate) fn image(&self) -> TempDir {
+        let folder = self.folder.as_ref().expect("it lies in a folder");
+        let image = tempfile::tempdir().unwrap();
+        copy(folder.path(), image.path());
+        image
+    }
+
+    /// Power loss; in a folder the end of the process, sometimes in the middle of a checkpoint.
+    pub(crate) fn crash_somewhere(self, down_ms: u64) -> Self {
+        if self.folder.is_some() && down_ms % 2 == 1 {
+            return self.killed_before_the_anchor(down_ms);
+        }
+        self.crash(down_ms)
+    }
+
+    /// The process is killed; `down_ms` later it is started on this image of its folder.
+    pub(crate) fn killed(self, image: TempDir, down_ms: u64) -> Self {
+        self.clock.advance_ms(down_ms);
+        let clock = Arc::new(ManualClock::new(Clock::wall_ms(&*self.clock)));
+        drop(self);
+        Self::in_folder(image, clock)
+    }
+
+    /// The process is killed while a checkpoint is made: the engine's files are written, and
+    /// nothing says so yet.
+    pub(crate) fn killed_before_the_anchor(self, down_ms: u64) -> Self {
+        let before = self.image();
+        self.database.checkpoint().unwrap();
+        let image = self.image();
+        let shard = |image: &TempDir| image.path().join("store/shards/0");
+        for name in ["meta.a", "meta.b"] {
+            let from = shard(&before).join(name);
+            match from.exists() {
+                true => _ = std::fs::copy(from, shard(&image).join(name)).unwrap(),
+                false => _ = std::fs::remove_file(shard(&image).join(name)),
+            }
+        }
+        std::fs::remove_dir_all(shard(&image).join("checkpoints")).unwrap();
+        let checkpoints = shard(&before).join("checkpoints");
+        if checkpoints.exists() {
+            std::fs::create_dir(shard(&image).join("checkpoints")).unwrap();
+            copy(&checkpoints, &shard(&image).join("checkpoints"));
+        }
+        self.killed(image, down_ms)
     }
 
     /// A clean end and the next start.
@@ -58,6 +134,10 @@ impl Store {
 
     /// Power loss now, nothing kept that was not synced; `down_ms` later the machine is back.
     pub(crate) fn crash(self, down_ms: u64) -> Self {
+        if self.folder.is_some() {
+            let image = self.image();
+            return self.killed(image, down_ms);
+        }
         let disk = self.disk.crash(Survival::None, 7);
         self.clock.advance_ms(down_ms);
         Self::on(disk, Arc::new(ManualClock::new(rekindle_env::Clock::wall_ms(&*self.clock))))
@@ -78,7 +158,7 @@ impl Store {
         let clock = Arc::new(ManualClock::new(rekindle_env::Clock::wall_ms(&*self.clock)));
         let database = open(&disk, &clock);
         let (services, reports) = Services::lead(&database, options).unwrap();
-        Self { disk, clock, database, services, reports }
+        Self { disk, folder: None, clock, database, services, reports }
     }
 
     pub(crate) fn queues(&self) -> &Queues {
@@ -173,6 +253,20 @@ impl Store {
         let snapshot = self.database.snapshot().unwrap();
         let rows = snapshot.scan(keyspace, (Unbounded, Unbounded), 10_000, false).unwrap();
         rows.into_iter().map(|row| (row.key.to_vec(), row.value.to_vec())).collect()
+    }
+}
+
+/// Copies what is in a folder.
+pub(crate) fn copy(from: &Path, to: &Path) {
+    for entry in std::fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        let to = to.join(entry.file_name());
+        if entry.file_type().unwrap().is_dir() {
+            std::fs::create_dir_all(&to).unwrap();
+            copy(&entry.path(), &to);
+        } else {
+            std::fs::copy(entry.path(), to).unwrap();
+        }
     }
 }
 

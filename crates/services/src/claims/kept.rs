@@ -47,6 +47,14 @@ pub(crate) struct Kept {
 impl Kept {
     /// Reads it; `None` when it says nothing that can be used.
     pub(crate) fn of(earlier: &Earlier, keyspaces: &Keyspaces) -> Option<Self> {
+        let kept = Self::read(earlier, keyspaces);
+        if kept.is_none() {
+            tracing::warn!("the index of an earlier run cannot be used; all rows are read");
+        }
+        kept
+    }
+
+    fn read(earlier: &Earlier, keyspaces: &Keyspaces) -> Option<Self> {
         let mut kept = read(&earlier.derived.bytes)?;
         let Changes { keys, ranges } = &earlier.changes;
         for key in keys.values().flatten() {
@@ -71,6 +79,62 @@ impl Kept {
             cleared: BTreeSet::new(),
         };
         (self, jobs)
+    }
+}
+
+/// Where the units of lines stand, in one form: for comparing what was kept with what the rows say.
+#[cfg(debug_assertions)]
+pub(crate) mod places {
+    use std::collections::{BTreeMap, BTreeSet};
+
+    use super::{Writer, read};
+    use crate::claims::Subject;
+    use crate::claims::index::{Due, LineIndex, Runs};
+
+    /// Priority and fairness key.
+    type Key = (i16, Box<str>);
+
+    /// The units of a line.
+    #[derive(Debug, Default, PartialEq, Eq)]
+    pub(crate) struct Places {
+        ready: BTreeMap<Key, Runs>,
+        later: BTreeSet<(u64, Key, (bool, u64))>,
+        finished: BTreeSet<(u64, u8, u64)>,
+    }
+
+    /// Of all these lines, and the units that are judged by their rows.
+    pub(crate) fn of<'a>(
+        lines: impl Iterator<Item = &'a LineIndex>,
+    ) -> (BTreeMap<u64, Places>, BTreeSet<Subject>) {
+        let mut writer = Writer::new();
+        lines.for_each(|line| line.write(&mut writer));
+        let kept = read(&writer.finish()).expect("what is written can be read");
+        let mut places = BTreeMap::new();
+        for (number, line) in kept.lines {
+            let keys: Vec<Key> =
+                line.lanes.iter().map(|lane| (lane.priority, lane.fairness.clone())).collect();
+            let key = |at: usize| keys.get(at).cloned().unwrap_or_default();
+            let later = line.later.iter().map(|later| {
+                let due = match later.due {
+                    Due::Log(at_ms) => (false, at_ms),
+                    Due::Wall(at_ms) => (true, at_ms),
+                };
+                (later.number, key(later.lane), due)
+            });
+            let finished = line.finished.iter();
+            let of_line = Places {
+                later: later.collect(),
+                finished: finished.map(|it| (it.number, it.status, it.finished_ms)).collect(),
+                ready: line
+                    .lanes
+                    .into_iter()
+                    .filter(|lane| !lane.ready.is_empty())
+                    .map(|lane| ((lane.priority, lane.fairness), lane.ready))
+                    .collect(),
+            };
+            places.insert(number, of_line);
+        }
+        (places, kept.others)
     }
 }
 

@@ -40,6 +40,8 @@ pub(crate) struct Pieces {
     pub(crate) schedules: Vec<Row>,
     /// Units of known lines that are whole and that no claim touches, by line.
     pub(crate) unclaimed: BTreeMap<u64, Unclaimed>,
+    /// How many rows of units were read.
+    pub(crate) units_read: u64,
 }
 
 impl Pieces {

@@ -81,6 +81,7 @@ impl Units<'_> {
         let mut units = cursor(self.units);
         let mut outcomes = self.outcomes.map(cursor);
         while let Some(unit) = units.next_row()? {
+            pieces.units_read += 1;
             let mut outcome = None;
             if let Some(outcomes) = &mut outcomes {
                 while outcomes.peek()?.is_some_and(|row| row.key < unit.key) {
@@ -138,6 +139,7 @@ impl Units<'_> {
         let Kept { lines, mut others, cleared } = kept;
         others.extend(claimed);
         pieces.units = self.fetch(self.units, &others)?;
+        pieces.units_read = pieces.units.len() as u64;
         if let Some(outcomes) = self.outcomes {
             pieces.outcomes = self.fetch(outcomes, &others)?;
         }

@@ -55,6 +55,7 @@ pub(crate) struct Recovered {
     pub(crate) failed: u64,
     pub(crate) pending_re_enqueued: u64,
     pub(crate) set_aside: u64,
+    pub(crate) read: u64,
 }
 
 impl Layer for JobLayer {
@@ -92,6 +93,7 @@ impl Layer for JobLayer {
             schedules: trusted.schedules.len() as u64,
             claims_kept: trusted.claims_kept,
             set_aside: trusted.set_aside,
+            read: trusted.read,
             ..Recovered::default()
         };
         std::mem::take(&mut trusted.waiting).note(&mut sink.index.unowned(), self.now.log_ms);

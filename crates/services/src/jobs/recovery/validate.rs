@@ -33,6 +33,8 @@ pub(crate) struct Trusted {
     pub(crate) finished: u64,
     pub(crate) claims_kept: u64,
     pub(crate) set_aside: u64,
+    /// Rows of units that were read; the others are known from an earlier run.
+    pub(crate) read: u64,
     /// Schedules by their names.
     pub(crate) schedules: Vec<(String, Schedule, Pattern)>,
     /// What waits for a person and belongs to no type.
@@ -48,6 +50,15 @@ impl Trusted {
         let mut types: Vec<_> = self.types.into_iter().collect();
         types.sort_unstable_by_key(|(id, _)| *id);
         types.into_iter().map(|(_, kind)| kind)
+    }
+
+    /// Everything that it comes to, in one form.
+    #[cfg(debug_assertions)]
+    pub(crate) fn sum(&self) -> impl std::fmt::Debug + PartialEq + use<> {
+        let places = crate::claims::kept::places::of(self.types.values());
+        let mut steps: Vec<_> = self.steps.iter().map(|step| format!("{step:?}")).collect();
+        steps.sort_unstable();
+        (places, steps)
     }
 
     /// What is decided, counted.
@@ -78,7 +89,7 @@ impl Trusted {
 
 /// Judges every row.
 pub(crate) fn validate(mut pieces: Pieces, run: &Run, now: Now) -> (Trusted, Vec<Finding>) {
-    let mut trusted = Trusted::default();
+    let mut trusted = Trusted { read: pieces.units_read, ..Trusted::default() };
     let mut findings = Findings::default();
     for row in std::mem::take(&mut pieces.lines) {
         match kind(&row) {

@@ -44,6 +44,7 @@ pub(crate) struct Recovered {
     pub(crate) leases_reclaimed: u64,
     pub(crate) dead_lettered: u64,
     pub(crate) set_aside: u64,
+    pub(crate) read: u64,
 }
 
 impl Layer for QueueLayer {
@@ -78,6 +79,7 @@ impl Layer for QueueLayer {
             messages: trusted.messages,
             leases_kept: trusted.leases_kept,
             set_aside: trusted.set_aside,
+            read: trusted.read,
             ..Recovered::default()
         };
         std::mem::take(&mut trusted.waiting).note(&mut sink.index.unowned(), self.log_time_ms);

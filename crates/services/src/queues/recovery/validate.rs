@@ -27,6 +27,8 @@ pub(crate) struct Trusted {
     pub(crate) messages: u64,
     pub(crate) leases_kept: u64,
     pub(crate) set_aside: u64,
+    /// Rows of units that were read; the others are known from an earlier run.
+    pub(crate) read: u64,
     /// What waits for a person and belongs to no queue.
     pub(crate) waiting: Waiting,
     reclaims: u64,
@@ -39,6 +41,15 @@ impl Trusted {
         let mut queues: Vec<_> = self.queues.into_iter().collect();
         queues.sort_unstable_by_key(|(id, _)| *id);
         queues.into_iter().map(|(_, queue)| queue)
+    }
+
+    /// Everything that it comes to, in one form.
+    #[cfg(debug_assertions)]
+    pub(crate) fn sum(&self) -> impl std::fmt::Debug + PartialEq + use<> {
+        let places = crate::claims::kept::places::of(self.queues.values());
+        let mut steps: Vec<_> = self.steps.iter().map(|step| format!("{step:?}")).collect();
+        steps.sort_unstable();
+        (places, steps)
     }
 
     /// What is decided, counted.
@@ -60,7 +71,7 @@ impl Trusted {
 
 /// Judges every row.
 pub(crate) fn validate(mut pieces: Pieces, run: &Run, now_ms: u64) -> (Trusted, Vec<Finding>) {
-    let mut trusted = Trusted::default();
+    let mut trusted = Trusted { read: pieces.units_read, ..Trusted::default() };
     let mut findings = Findings::default();
     for row in std::mem::take(&mut pieces.lines) {
         match definition(&row) {
