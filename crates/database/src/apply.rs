@@ -35,6 +35,11 @@ pub trait Observer: Send + Sync {
     /// The journal is poisoned, or leadership is lost: what was pending is unknown.
     fn lost(&self);
 
+    /// Whether [`Observer::freeze`] answers.
+    fn is_kept(&self) -> bool {
+        false
+    }
+
     /// What it derived so far, to be kept with the engine's files, so that a start need not read
     /// all rows ([`crate::Database::take_earlier`]). Called between two transactions: it must be
     /// quick. One observer of a database may answer.
@@ -265,7 +270,8 @@ impl std::fmt::Debug for State {
 impl Apply for State {
     fn apply(&self, record: &Record<'_>) -> Result<(), String> {
         let observers = self.observers.read().unwrap_or_else(PoisonError::into_inner);
-        let mut target = Target { engine: &*self.engine, observers: &observers, only: None, tracker: None };
+        let mut target =
+            Target { engine: &*self.engine, observers: &observers, only: None, tracker: None };
         let mut replay = lock(&self.replay);
         let place = Place::default();
         let refused = replay.record(record, &place, &mut target);

@@ -1,10 +1,28 @@
 //! The state before: what an examination saw of a store, before anything was decided, and the
-//! figures of the layers that count nothing themselves.
+//! figures of the layers that count nothing themselves; and how much a start has ahead of it.
 
-use rekindle_engine::recovery::Trusted;
-use rekindle_journal::{TrustedJournal, TrustedMeta};
+use rekindle_engine::checkpoint;
+use rekindle_engine::recovery::{EngineLayer, Trusted};
+use rekindle_env::ReadDisk;
+use rekindle_journal::{Layout, TrustedJournal, TrustedMeta};
 use rekindle_recovery::report::figures;
 use rekindle_recovery::{Before, Ended, LayerReport, Verdict};
+
+/// Bytes that a start will probably read: the newest checkpoint, and the journal twice, once to
+/// check it and once to replay it. What is not there or cannot be looked at counts nothing here.
+pub(crate) fn bytes_ahead(
+    disk: &(dyn ReadDisk + 'static),
+    layout: &Layout,
+    engine: &EngineLayer,
+    meta: &TrustedMeta,
+) -> u64 {
+    let newest = meta.meta.map_or(0, |meta| meta.checkpoints[0]);
+    let path = engine.folder().join(checkpoint::file_name(newest));
+    let checkpoint = disk.stat(&path).ok().flatten().map_or(0, |entry| entry.len);
+    let entries = disk.list(&layout.journal_dir()).unwrap_or_default();
+    let journal: u64 = entries.iter().map(|entry| entry.len).sum();
+    checkpoint.saturating_add(journal.saturating_mul(2))
+}
 
 /// How the store stood, as far as the layers below the database say.
 pub(crate) fn before(meta: &TrustedMeta, engine: &Trusted, journal: &TrustedJournal) -> Before {

@@ -7,6 +7,7 @@
 //! one leaves the ones before it as they were.
 
 mod clock;
+mod files;
 mod rotten;
 
 use std::path::PathBuf;
@@ -15,7 +16,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use rekindle_engine::checkpoint::{self, Policy, RowStream, Since, Stamp, WriteError, Written};
-use rekindle_engine::{Engine, LsmEngine, MemoryEngine};
+use rekindle_engine::{LsmEngine, MemoryEngine};
 use rekindle_journal::{Journal, LocalJournal};
 use rekindle_recovery::Identity;
 
@@ -339,38 +340,6 @@ impl Checkpoints {
             Held::Memory(engine) => self.write_rows(core, engine, again),
             Held::Lsm(engine) => self.write_files(core, engine, again),
         }
-    }
-
-    /// Has the engine write out its files, then says where they stand.
-    fn write_files(&self, core: &Core, engine: &LsmEngine, again: bool) -> Result<(), Error> {
-        // What was derived up to here belongs to what is sealed now.
-        let (version, derived) = core.state.between_records(|replay| {
-            engine.seal(replay.replay_from());
-            (engine.mark().version, core.state.freeze())
-        });
-        let journal_bytes = self.journal.counters().bytes.load(Ordering::Relaxed);
-        // What is applied may be only written in the lazy modes.
-        let durable = self.journal.sync()?;
-        core.make_room_for_checkpoint(self);
-        engine.flush()?;
-        core.room.wake_all();
-        let (mark, replay_from) = engine.flushed();
-        let [newest, _] = lock(&self.known).named;
-        if mark.position == 0 || (mark.position == newest.position && !again) {
-            return Ok(());
-        }
-        let stamp = self.stamp(replay_from);
-        let disk = &*core.env.disk;
-        // A flush that failed may have left what was sealed before.
-        let derived = derived.as_ref().filter(|_| version == mark.version);
-        let durable = durable.position;
-        let written = checkpoint::write_anchor(disk, &self.folder, mark, derived, &stamp, durable)
-            .map_err(failed)?;
-        self.publish(core, &written, journal_bytes)?;
-        // A start begins with these files, whichever checkpoint it finds.
-        core.state.history_floor.fetch_max(mark.version, Ordering::Relaxed);
-        core.state.keep_past();
-        Ok(())
     }
 
     /// Writes one with the rows of an engine that has files of its own, and names it; answers the

@@ -426,8 +426,11 @@ impl Database {
     /// while nobody commits, or before the first commit.
     pub fn observe(&self, observer: Arc<dyn Observer>) {
         let observers = self.core.state.observers.write();
+        let goes_on = observer.is_kept();
         observers.unwrap_or_else(PoisonError::into_inner).push(observer);
-        self.core.earlier.goes_on();
+        if goes_on {
+            self.core.earlier.goes_on();
+        }
     }
 }
 

@@ -110,11 +110,7 @@ impl Tracker {
     }
 
     /// A committed transaction, in the order of versions.
-    pub(crate) fn note<'a>(
-        &self,
-        version: u64,
-        operations: impl Iterator<Item = Operation<'a>>,
-    ) {
+    pub(crate) fn note<'a>(&self, version: u64, operations: impl Iterator<Item = Operation<'a>>) {
         if version <= self.from {
             return;
         }

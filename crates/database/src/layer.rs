@@ -19,6 +19,7 @@ use crate::apply::Target;
 use crate::classify::WALL_BEHIND;
 use crate::codec::{CommitMark, Txns};
 use crate::derived::Tracker;
+use crate::engines::Held;
 use crate::explain::refusal;
 use crate::recovery::SHARD_DIR;
 use crate::replay::{NOTES_MAX, Replay, Until, unreadable};
@@ -66,24 +67,20 @@ pub(crate) struct Beneath {
 }
 
 impl Beneath {
-    /// What the engine's layer saw.
-    pub(crate) fn of(seen: &rekindle_engine::recovery::Trusted) -> Self {
+    /// What the engine's layer saw beneath this engine. After a crash in the middle of a checkpoint
+    /// files of an engine stand further than any checkpoint says.
+    pub(crate) fn of(seen: &rekindle_engine::recovery::Trusted, held: &Held) -> Self {
         let file = |usable: &Usable| {
             format!("{SHARD_DIR}/{}/{}", checkpoint::DIRECTORY, checkpoint::file_name(usable.id))
         };
         let both = seen.chosen().into_iter().chain(seen.unnamed());
         let furthest = both.max_by_key(|usable| usable.mark.position);
         let furthest = furthest.map(|usable| (usable.mark.position, file(usable)));
+        let files = held
+            .lsm()
+            .map(|engine| (engine.mark().position, format!("{SHARD_DIR}/{}", lsm::FOLDER)));
+        let furthest = files.into_iter().chain(furthest).max_by_key(|(position, _)| *position);
         Self { loaded: seen.chosen().map(file).unwrap_or_default(), furthest }
-    }
-
-    /// The same beneath an engine whose files stand at this position: after a crash in the middle
-    /// of a checkpoint that is further than any checkpoint says.
-    pub(crate) fn with_files_at(mut self, position: u64) -> Self {
-        if self.furthest.as_ref().is_none_or(|(furthest, _)| *furthest < position) {
-            self.furthest = Some((position, format!("{SHARD_DIR}/{}", lsm::FOLDER)));
-        }
-        self
     }
 }
 

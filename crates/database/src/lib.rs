@@ -58,14 +58,13 @@ mod verify;
 mod wakers;
 
 pub use apply::Observer;
-pub use derived::{Changes, Earlier};
-pub use rekindle_engine::checkpoint::Derived;
 pub use backup::{
     BACKUPS_MAX, Backup, BackupFinding, BackupReport, CheckpointFile, Manifest, Pruned,
     SegmentFile, list_backups, plan_prune, prune_backups, verify_backup,
 };
 pub use classify::FEATURE_LEVEL;
 pub use database::{Database, Parts};
+pub use derived::{Changes, Earlier};
 pub use dump::{DumpLine, DumpSink, dump};
 pub use engines::EngineKind;
 pub use error::{Error, Kind};
@@ -82,6 +81,7 @@ pub use options::{
 };
 pub use past::{Past, PastOptions};
 pub use refusals::refusals;
+pub use rekindle_engine::checkpoint::Derived;
 pub use rekindle_engine::{KeyspaceId, Operation, Row};
 pub use rekindle_env::Env;
 pub use rekindle_journal::Outcome;

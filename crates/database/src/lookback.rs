@@ -117,8 +117,8 @@ impl Examination<'_> {
             if until.is_some_and(|until| until < mark.version) {
                 continue;
             }
-            let engine = held.map_or_else(load, Ok)?.engine();
-            let beneath = Beneath::of(&seen.trusted);
+            let held = held.map_or_else(load, Ok)?;
+            let (engine, beneath) = (held.engine(), Beneath::of(&seen.trusted, &held));
             let stats = replay(&base, env, (&*engine, beneath), replay_from, until, only)?;
             return Ok((engine, stats));
         }

@@ -19,7 +19,7 @@ use rekindle_recovery::{
     perform_metered as perform,
 };
 
-use crate::before::{before, engine_figures, journal_figures};
+use crate::before::{before, bytes_ahead, engine_figures, journal_figures};
 use crate::checkpoint::{Found, Named};
 use crate::derived::{Earlier, Tracker};
 use crate::engines::{self, EngineKind, Held};
@@ -223,10 +223,7 @@ impl<'a> Examination<'a> {
             Err(other) => return Err(other.into()),
         };
         let tracker = Tracker::of(trusted, disk)?;
-        let mut beneath = Beneath::of(trusted);
-        if held.lsm().is_some() {
-            beneath = beneath.with_files_at(held.engine().mark().position);
-        }
+        let beneath = Beneath::of(trusted, &held);
         let load_nanos = clock.boot_ns().saturating_sub(began_ns);
         let layer = DatabaseLayer {
             journal: &below.journal.1.trusted,
@@ -463,22 +460,6 @@ pub(crate) fn journal_begin(
         SegmentHeaderRead::Valid(header) => Some(header.first_position),
         _ => None,
     })
-}
-
-/// Bytes that a start will probably read: the newest checkpoint, and the journal twice, once to
-/// check it and once to replay it. What is not there or cannot be looked at counts nothing here.
-fn bytes_ahead(
-    disk: &(dyn ReadDisk + 'static),
-    layout: &Layout,
-    engine: &EngineLayer,
-    meta: &rekindle_journal::TrustedMeta,
-) -> u64 {
-    let newest = meta.meta.map_or(0, |meta| meta.checkpoints[0]);
-    let path = engine.folder().join(rekindle_engine::checkpoint::file_name(newest));
-    let checkpoint = disk.stat(&path).ok().flatten().map_or(0, |entry| entry.len);
-    let entries = disk.list(&layout.journal_dir()).unwrap_or_default();
-    let journal: u64 = entries.iter().map(|entry| entry.len).sum();
-    checkpoint.saturating_add(journal.saturating_mul(2))
 }
 
 /// The checkpoints that can be used, newest first.

@@ -173,7 +173,7 @@ impl<'a> Scene<'a> {
         let layer = DatabaseLayer {
             journal: &patched,
             engine: &*engine,
-            beneath: Beneath::of(&self.below.engine.1.trusted),
+            beneath: Beneath::of(&self.below.engine.1.trusted, &held),
             replay_from: self.below.engine.1.trusted.replay_from(),
             clock,
             until: Until::End,

@@ -319,6 +319,7 @@ fn recover(
     tracing::info!(
         queues = recovered.queues,
         messages = recovered.messages,
+        messages_read = recovered.read,
         leases_kept,
         leases_reclaimed,
         dead_lettered,

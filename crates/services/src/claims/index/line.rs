@@ -7,12 +7,12 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use crate::claims::Line;
-use crate::claims::kept::{LaneOf, Writer};
-use crate::claims::unclaimed::{Ended, Later, Unclaimed};
 use crate::claims::attempts::UNDER_REVIEW;
 use crate::claims::index::finished::Finished;
 use crate::claims::index::pace::Pace;
 use crate::claims::index::ready::{LaneId, LaneKey, Ready};
+use crate::claims::kept::{LaneOf, Writer};
+use crate::claims::unclaimed::{Ended, Later, Unclaimed};
 use crate::jobs::JobCounts;
 use crate::queues::QueueStats;
 

@@ -57,6 +57,10 @@ impl Observer for IndexObserver {
         }
     }
 
+    fn is_kept(&self) -> bool {
+        true
+    }
+
     fn freeze(&self) -> Option<Derived> {
         let keyspaces = self.keyspaces.of_work().to_vec();
         self.index.upgrade()?.kept().map(|bytes| Derived { keyspaces, bytes })

@@ -2,10 +2,10 @@
 //! key, first in, first out.
 //!
 //! A lane is one key's line. New units have rising numbers and go to the back of `fresh` in O(1),
-//! where neighbours are one run; one that comes back (its lease ran out, it was given back) takes its old place through
-//! `returned`. Invariants: a number is in at most one of the two; a lane is in the ring of its
-//! priority exactly when it has ready units; a lane goes when the line has no unit of its key any
-//! more.
+//! where neighbours are one run; one that comes back (its lease ran out, it was given back) takes
+//! its old place through `returned`. Invariants: a number is in at most one of the two; a lane is
+//! in the ring of its priority exactly when it has ready units; a lane goes when the line has no
+//! unit of its key any more.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
@@ -176,9 +176,7 @@ impl Ready {
     pub(crate) fn find(&self, number: u64) -> Option<LaneId> {
         self.by_key.values().copied().find(|&id| {
             let lane = usize::try_from(id).ok().and_then(|id| self.lanes.get(id));
-            lane.is_some_and(|lane| {
-                lane.returned.contains(&number) || lane.fresh.contains(number)
-            })
+            lane.is_some_and(|lane| lane.returned.contains(&number) || lane.fresh.contains(number))
         })
     }
 

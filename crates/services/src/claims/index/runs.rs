@@ -164,7 +164,9 @@ mod tests {
     proptest! {
         /// Against a set of numbers: what is pushed ascends, what is taken is anything.
         #[test]
-        fn runs_are_a_set_of_numbers(steps in proptest::collection::vec((0_u8..4, 0_u64..40), 1..200)) {
+        fn runs_are_a_set_of_numbers(
+            steps in proptest::collection::vec((0_u8..4, 0_u64..40), 1..200),
+        ) {
             let (mut runs, mut model, mut next) = (Runs::default(), BTreeSet::new(), 0);
             for (what, number) in steps {
                 match what {
@@ -188,7 +190,8 @@ mod tests {
                 }
                 check(&runs);
                 prop_assert_eq!(runs.count(), u64::try_from(model.len()).unwrap());
-                prop_assert_eq!((runs.first(), runs.last()), (model.first().copied(), model.last().copied()));
+                let ends = (model.first().copied(), model.last().copied());
+                prop_assert_eq!((runs.first(), runs.last()), ends);
                 prop_assert_eq!(runs.is_empty(), model.is_empty());
             }
             let numbers = |runs: &Runs| -> Vec<u64> {

@@ -38,9 +38,8 @@ pub(super) struct Units<'a> {
 
 /// The numbers of the queues whose rows can be read.
 pub(super) fn known_queues(rows: &[Row]) -> BTreeSet<u64> {
-    let parse = |row: &Row| {
-        Some(Definition::parse(name_key::parse(&row.key).ok()?, &row.value).ok()?.id)
-    };
+    let parse =
+        |row: &Row| Some(Definition::parse(name_key::parse(&row.key).ok()?, &row.value).ok()?.id);
     rows.iter().filter_map(parse).collect()
 }
 
