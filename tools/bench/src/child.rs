@@ -108,7 +108,8 @@ impl Server {
 
     /// How it ended, if it did.
     pub(crate) fn ended(&mut self) -> Option<String> {
-        self.process.try_wait().ok().flatten().map(|status| status.to_string())
+        let status = self.process.try_wait().ok().flatten();
+        status.map(|status| format!("the server ended with {status}"))
     }
 
     /// Its CPU time, nanoseconds.

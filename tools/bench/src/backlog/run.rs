@@ -19,6 +19,7 @@ use crate::cgroup::{Group, Held};
 use crate::child::{Launch, Server};
 use crate::disks::Place;
 use crate::server::QUEUE;
+use crate::sizes::mib;
 use crate::{machine, phase};
 
 /// Longer than any run: a message that comes twice was not handed out by a lease that ran out.
@@ -166,11 +167,12 @@ impl Stage<'_> {
         let mut server = Server::launch(&self.launch)?;
         let before_ns = server.cpu_ns();
         let load = Load { messages: self.plan.messages, bytes: self.plan.bytes };
+        let address = server.grpc.clone();
         let sent = self.runtime.block_on(async {
-            create_queue(&server.grpc).await?;
-            send::send(&server.grpc, load).await
+            create_queue(&address).await?;
+            send::send(&address, load, || server.ended()).await
         });
-        let sent = sent.map_err(|error| self.why(error, &mut server))?;
+        let sent = sent.map_err(|error| self.why(error, server.ended()))?;
         let cpu_us = (server.cpu_ns() - before_ns) as f64 / 1e3 / self.plan.messages as f64;
         let filled = self.memory(&server);
         let metrics = server.metrics()?;
@@ -183,7 +185,10 @@ impl Stage<'_> {
     /// Starts the next server; the seconds until it is ready, and until the first message.
     fn start(&self, handed: &mut Handed) -> Result<(Server, [f64; 2]), Failed> {
         let began_ns = phase::now_ns();
-        let mut server = Server::launch(&self.launch)?;
+        let server = Server::launch(&self.launch);
+        let mut server = server.map_err(|error| {
+            self.why("it did not start again".to_owned(), Some(error.to_string()))
+        })?;
         let ready = seconds(phase::now_ns() - began_ns);
         let first = self.runtime.block_on(async {
             let client = receive::client(&server.grpc)?;
@@ -199,7 +204,7 @@ impl Stage<'_> {
                 )),
             }
         });
-        let first = first.map_err(|error| self.why(error, &mut server))?;
+        let first = first.map_err(|error| self.why(error, server.ended()))?;
         Ok((server, [ready, first]))
     }
 
@@ -208,7 +213,7 @@ impl Stage<'_> {
         let messages = self.plan.receive.min(self.plan.messages - 1);
         let before_ns = server.cpu_ns();
         let received = self.runtime.block_on(receive::receive(&server.grpc, messages));
-        let received = received.map_err(|error| self.why(error, &mut server))?;
+        let received = received.map_err(|error| self.why(error, server.ended()))?;
         let count: u64 = received.handed.iter().map(Handed::count).sum();
         let cpu_us = (server.cpu_ns() - before_ns) as f64 / 1e3 / count.max(1) as f64;
         Ok((received, cpu_us, server))
@@ -222,11 +227,18 @@ impl Stage<'_> {
     }
 
     /// An error together with what became of the server.
-    fn why(&self, error: String, server: &mut Server) -> Failed {
-        let Some(ended) = server.ended() else { return error.into() };
-        match self.launch.group.map_or(0, Group::kills) {
-            0 => format!("{error}; the server ended with {ended}").into(),
-            _ => format!("{error}; the kernel killed the server: its memory was full").into(),
+    fn why(&self, error: String, ended: Option<String>) -> Failed {
+        let Some(ended) = ended else { return error.into() };
+        let group = self.launch.group;
+        match group.map_or(0, Group::kills) {
+            0 => format!("{error}: {ended}").into(),
+            _ => {
+                let peak = mib(group.map_or(0, |group| group.held().peak));
+                format!(
+                    "{error}: the kernel killed the server, its memory was full ({peak:.0} MiB)"
+                )
+                .into()
+            }
         }
     }
 }

@@ -45,8 +45,13 @@ pub(crate) struct Sent {
     pub(crate) last_tenth_seconds: f64,
 }
 
-/// Sends everything to the server at this address, whose queue is there.
-pub(super) async fn send(address: &str, load: Load) -> Result<Sent, String> {
+/// Sends everything to the server at this address, whose queue is there. `ended` says how the
+/// server's process ended, if it did: nobody waits for one that is gone.
+pub(super) async fn send(
+    address: &str,
+    load: Load,
+    mut ended: impl FnMut() -> Option<String>,
+) -> Result<Sent, String> {
     let acked = Arc::new(AtomicU64::new(0));
     let began_ns = phase::now_ns();
     let mut senders = tokio::task::JoinSet::new();
@@ -62,11 +67,14 @@ pub(super) async fn send(address: &str, load: Load) -> Result<Sent, String> {
     let mut told_ns = began_ns;
     loop {
         tokio::select! {
-            ended = senders.join_next() => match ended {
+            done = senders.join_next() => match done {
                 None => break,
-                Some(ended) => ended.map_err(|error| error.to_string())??,
+                Some(done) => done.map_err(|error| error.to_string())??,
             },
-            _ = looks.tick() => {}
+            _ = looks.tick() => if ended().is_some() {
+                let done = acked.load(Ordering::Relaxed);
+                return Err(format!("sending ended behind {done} messages"));
+            },
         }
         let (now_ns, done) = (phase::now_ns(), acked.load(Ordering::Relaxed));
         tenths.note(done, now_ns);
