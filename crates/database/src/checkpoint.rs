@@ -142,6 +142,8 @@ pub(crate) struct Checkpoints {
     pub(crate) scrubbing: Mutex<()>,
     stop: AtomicBool,
     written: AtomicU64,
+    /// Bytes of those that were written.
+    written_bytes: AtomicU64,
     failed: AtomicU64,
     /// Time of the last one.
     micros: AtomicU64,
@@ -177,6 +179,7 @@ impl Checkpoints {
             scrubbing: Mutex::default(),
             stop: AtomicBool::new(false),
             written: AtomicU64::new(0),
+            written_bytes: AtomicU64::new(0),
             failed: AtomicU64::new(0),
             micros: AtomicU64::new(0),
             rate: AtomicU64::new(WRITE_RATE),
@@ -201,6 +204,11 @@ impl Checkpoints {
     /// How many were written, and how many failed.
     pub(crate) fn counts(&self) -> (u64, u64) {
         (self.written.load(Ordering::Relaxed), self.failed.load(Ordering::Relaxed))
+    }
+
+    /// Bytes of those that were written.
+    pub(crate) fn written_bytes(&self) -> u64 {
+        self.written_bytes.load(Ordering::Relaxed)
     }
 
     /// How long the last one took, this start's replay, and a start that would begin now.
@@ -424,6 +432,7 @@ impl Checkpoints {
         }
         core.state.keep_past();
         self.written.fetch_add(1, Ordering::Relaxed);
+        self.written_bytes.fetch_add(written.footer.file_len, Ordering::Relaxed);
         let rows = written.footer.rows;
         tracing::info!(id, version, rows, bytes = written.footer.file_len, "checkpoint written");
         Ok(())

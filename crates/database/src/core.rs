@@ -287,6 +287,7 @@ impl Core {
         };
         let (checkpoints, checkpoints_failed) =
             self.checkpoints.as_ref().map_or((0, 0), Checkpoints::counts);
+        let checkpointed = self.checkpoints.as_ref().map_or(0, Checkpoints::written_bytes);
         let times = self.checkpoints.as_ref().map(|it| it.times(&self.state)).unwrap_or_default();
         let mut sequencer = self.state.sequencer();
         Stats {
@@ -298,6 +299,8 @@ impl Core {
             state_bytes,
             max_state_bytes: self.max_state_bytes,
             max_memory_bytes: self.max_memory_bytes,
+            engine_memory_bytes: self.state.engine.memory_bytes(),
+            state_written_bytes: checkpointed + self.state.engine.written_bytes(),
             history_bytes,
             window_bytes: sequencer.overlay.bytes(),
             oldest_version: self.state.engine.floor(),

@@ -63,6 +63,12 @@ pub struct Stats {
     pub max_state_bytes: u64,
     /// The most that what is kept in memory may become: the state, where the engine keeps it there.
     pub max_memory_bytes: u64,
+    /// Bytes that the engine holds in memory: the state, where it is kept there, otherwise what is
+    /// not yet written and what is kept of its files.
+    pub engine_memory_bytes: u64,
+    /// Bytes that the state took in files: checkpoints, and what the engine flushed and merged. The
+    /// journal is not in it.
+    pub state_written_bytes: u64,
     /// Bytes of old versions kept for readers.
     pub history_bytes: u64,
     /// Bytes of writes that are ordered and not yet applied, or kept to validate readers.

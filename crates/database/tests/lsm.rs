@@ -7,6 +7,8 @@
     reason = "crashes and damage are made behind the store's back"
 )]
 
+use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::path::Path;
 
 use rekindle_database::{Database, EngineKind, Env, Error, KeyspaceId, Options, migrate};
@@ -227,4 +229,72 @@ fn a_store_moves_from_engine_to_engine() {
         hash = fill(number, number + 200);
         number += 200;
     }
+}
+
+/// The files in a folder and their lengths.
+fn lengths(dir: &Path) -> BTreeMap<OsString, u64> {
+    let entries = std::fs::read_dir(dir).unwrap().map(Result::unwrap);
+    entries.map(|entry| (entry.file_name(), entry.metadata().unwrap().len())).collect()
+}
+
+/// Whole tables are counted when a flush or a merge wrote them, checkpoints with them, and nothing
+/// of work that was over before it had to be written.
+#[test]
+fn what_the_state_takes_in_files_is_counted() {
+    let place = tempfile::tempdir().unwrap();
+    let dir = place.path().join("store");
+    let database = open(&dir, Some(EngineKind::Lsm)).unwrap();
+    let rows = database.keyspace("rows").unwrap();
+    let written = || database.stats().state_written_bytes;
+    let change = |delete: bool| {
+        for number in 0_u32..40 {
+            let mut transaction = database.begin();
+            match delete {
+                true => transaction.delete(rows, &number.to_be_bytes()),
+                false => transaction.put(rows, &number.to_be_bytes(), &[7; 900]),
+            }
+            transaction.commit().unwrap();
+        }
+    };
+    change(false);
+    assert!(database.stats().engine_memory_bytes > 36_000);
+    change(true);
+    database.checkpoint().unwrap();
+    assert!(database.stats().engine_memory_bytes < 36_000);
+    assert!((1..8_000).contains(&written()), "{} bytes of rows that are gone", written());
+    let (tables, checkpoints) =
+        (dir.join("shards/0/engine/tables"), dir.join("shards/0/checkpoints"));
+    for _ in 0..8 {
+        let (before, known) = (written(), lengths(&tables));
+        change(false);
+        database.checkpoint().unwrap();
+        let mut added = 0;
+        for (name, bytes) in lengths(&tables) {
+            added += if known.contains_key(&name) { 0 } else { bytes };
+        }
+        added += lengths(&checkpoints).into_values().next_back().unwrap();
+        assert_eq!((written() - before, added > 36_000), (added, true));
+    }
+    let (flushed, known) = (written(), lengths(&tables));
+    database.tick().unwrap();
+    let merged: u64 = lengths(&tables)
+        .into_iter()
+        .map(|(name, bytes)| if known.contains_key(&name) { 0 } else { bytes })
+        .sum();
+    assert_eq!((written() - flushed, merged > 36_000), (merged, true), "one merge");
+    database.close().unwrap();
+    // Tables that were there before are not this run's.
+    assert_eq!(open(&dir, None).unwrap().stats().state_written_bytes, 0);
+
+    let dir = place.path().join("memory");
+    let database = open(&dir, Some(EngineKind::Memory)).unwrap();
+    let rows = database.keyspace("rows").unwrap();
+    let mut transaction = database.begin();
+    transaction.put(rows, b"a", &[7; 900]);
+    transaction.commit().unwrap();
+    assert_eq!(database.stats().state_written_bytes, 0);
+    assert!(database.stats().engine_memory_bytes > 900);
+    database.checkpoint().unwrap();
+    let checkpoints: u64 = lengths(&dir.join("shards/0/checkpoints")).into_values().sum();
+    assert_eq!((database.stats().state_written_bytes, checkpoints > 900), (checkpoints, true));
 }

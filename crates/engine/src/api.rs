@@ -149,6 +149,19 @@ pub trait Engine: Send + Sync {
     /// Bytes of the newest state (keys, values, overhead), and of history kept for older versions.
     fn state_bytes(&self) -> (u64, u64);
 
+    /// Bytes that the engine holds in memory, about: of the state what is there, and what it keeps
+    /// of its files to read them faster.
+    fn memory_bytes(&self) -> u64 {
+        let (state, history) = self.state_bytes();
+        state + history
+    }
+
+    /// Bytes of files of its own that the engine wrote since it was opened, merges included; 0
+    /// where it has none.
+    fn written_bytes(&self) -> u64 {
+        0
+    }
+
     /// Number of live keys of a keyspace.
     fn len(&self, keyspace: KeyspaceId) -> u64;
 

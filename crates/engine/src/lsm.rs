@@ -23,6 +23,7 @@ mod read;
 mod readable;
 mod row;
 mod tables;
+mod written;
 
 use std::collections::VecDeque;
 use std::ops::Bound;
@@ -37,6 +38,7 @@ use rekindle_env::{NativeFolder, ReadDisk};
 use crate::api::{Engine, EngineError, KeyspaceId, Mark, Operation, Row, Versioned};
 use past::Past;
 use row::Stand;
+use written::Written;
 
 pub use bulk::Rows;
 pub use check::{Wrong, check};
@@ -96,6 +98,8 @@ pub struct LsmEngine {
     memtable_bytes: AtomicU64,
     sealed_bytes: AtomicU64,
     disk_bytes: AtomicU64,
+    written: Written,
+    cache: Arc<Cache>,
     /// Runs of files that readers look into one by one.
     runs: AtomicU64,
     failed: OnceLock<String>,
@@ -139,8 +143,9 @@ impl LsmEngine {
         let dir = &folder.path;
         tables::look(&*disk, dir)?;
         let tags = SequenceNumberCounter::default();
+        let cache = Arc::new(Cache::with_capacity_bytes(options.cache_bytes));
         let config = Config::new(dir, tags.clone(), SequenceNumberCounter::default())
-            .use_cache(Arc::new(Cache::with_capacity_bytes(options.cache_bytes)))
+            .use_cache(Arc::clone(&cache))
             .use_descriptor_table(Some(Arc::new(DescriptorTable::new(OPEN_FILES))));
         let tree = config.open().map_err(|error| tables::refused(dir, "open", &error))?;
         let stand = match tree.get(row::STAND_KEY, u64::MAX) {
@@ -153,6 +158,8 @@ impl LsmEngine {
         };
         let engine = Self {
             disk_bytes: AtomicU64::new(tree.disk_space()),
+            written: Written::since_open(&tree),
+            cache,
             tree,
             folder,
             disk,
@@ -340,6 +347,14 @@ impl Engine for LsmEngine {
 
     fn state_bytes(&self) -> (u64, u64) {
         (self.disk_bytes() + self.unflushed_bytes(), 0)
+    }
+
+    fn memory_bytes(&self) -> u64 {
+        self.cache.size() + self.unflushed_bytes()
+    }
+
+    fn written_bytes(&self) -> u64 {
+        self.written.bytes()
     }
 
     fn len(&self, keyspace: KeyspaceId) -> u64 {

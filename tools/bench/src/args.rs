@@ -8,6 +8,9 @@ use std::time::Duration;
 use clap::{Parser, Subcommand, ValueEnum};
 
 use crate::Failed;
+use crate::backlog::BacklogArgs;
+use crate::engines::EnginesArgs;
+use crate::short_lived::ShortLivedArgs;
 
 /// Measures Rekindle beside the raw disk.
 #[derive(Debug, Parser)]
@@ -29,21 +32,28 @@ pub(crate) struct Args {
     #[arg(long, value_name = "DIR")]
     pub(crate) dir: Option<PathBuf>,
     /// How the result is printed
-    #[arg(long, value_enum, default_value_t = Format::Text)]
+    #[arg(long, global = true, value_enum, default_value_t = Format::Text)]
     pub(crate) format: Format,
     /// Short for --format json
-    #[arg(long, conflicts_with = "markdown")]
+    #[arg(long, global = true, conflicts_with = "markdown")]
     json: bool,
     /// Short for --format markdown
-    #[arg(long)]
+    #[arg(long, global = true)]
     markdown: bool,
     #[command(subcommand)]
     pub(crate) command: Option<Command>,
 }
 
-/// What this program does for itself in processes of their own.
+/// What is measured apart from the tables, and what this program does for itself in processes of
+/// their own.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
+    /// A backlog larger than memory: sends it, kills the server, starts it again and receives
+    Backlog(BacklogArgs),
+    /// Messages that live for a moment: what they cost in bytes written
+    ShortLived(ShortLivedArgs),
+    /// All engines with backlogs of several sizes, for the choice of the default
+    Engines(EnginesArgs),
     /// Serves, as `rekindle serve` does, on a disk whose syncs may take longer
     #[command(hide = true)]
     Serve(ServeArgs),
@@ -61,6 +71,9 @@ pub(crate) struct ServeArgs {
     /// How much longer each sync takes
     #[arg(long, default_value_t = 0)]
     pub(crate) delay_us: u64,
+    /// The engine of the store
+    #[arg(long)]
+    pub(crate) engine: Option<String>,
 }
 
 /// Arguments of a replay's process.
@@ -157,14 +170,19 @@ impl Args {
         }
     }
 
-    /// Where the stores are made. Beside this program lies a real disk; `/tmp` may be memory.
+    /// Where the stores are made.
     pub(crate) fn directory(&self) -> Result<PathBuf, Failed> {
-        if let Some(dir) = &self.dir {
-            return Ok(dir.clone());
-        }
-        let program = std::env::current_exe()?;
-        Ok(program.parent().map_or_else(|| PathBuf::from("."), Path::to_path_buf))
+        directory(self.dir.as_deref())
     }
+}
+
+/// That directory; without one, beside this program lies a real disk, where `/tmp` may be memory.
+pub(crate) fn directory(asked: Option<&Path>) -> Result<PathBuf, Failed> {
+    if let Some(dir) = asked {
+        return Ok(dir.to_path_buf());
+    }
+    let program = std::env::current_exe()?;
+    Ok(program.parent().map_or_else(|| PathBuf::from("."), Path::to_path_buf))
 }
 
 fn seconds(text: &str) -> Result<f64, String> {

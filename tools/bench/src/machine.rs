@@ -4,6 +4,7 @@
 //! cost is no part of a store's environment.
 
 use std::fs;
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use rustix::time::{ClockId, clock_gettime};
@@ -44,11 +45,55 @@ pub(crate) fn cpu_ns_with_children(process: u32) -> u64 {
 /// Resident bytes of this process: now, and the most there ever were.
 pub(crate) fn resident() -> (u64, u64) {
     let status = proc_text("/proc/self/status");
-    let kib = |name: &str| {
-        let line = status.lines().find_map(|line| line.strip_prefix(name))?;
-        line.split_whitespace().next()?.parse::<u64>().ok()
+    (kib(&status, "VmRSS:"), kib(&status, "VmHWM:"))
+}
+
+/// Resident bytes of another process: the most there ever were, and what is now no file's.
+pub(crate) fn resident_of(process: u32) -> (u64, u64) {
+    let status = proc_text(&format!("/proc/{process}/status"));
+    (kib(&status, "VmHWM:"), kib(&status, "RssAnon:"))
+}
+
+/// The number behind a name, which the kernel writes in KiB, in bytes; 0 where it is not there.
+fn kib(status: &str, name: &str) -> u64 {
+    let line = status.lines().find_map(|line| line.strip_prefix(name));
+    let number = line.and_then(|line| line.split_whitespace().next()?.parse::<u64>().ok());
+    number.unwrap_or(0) * 1024
+}
+
+/// What a process wrote, bytes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Wrote {
+    /// Passed to calls of `write` and its kin, files and a part of the sockets alike.
+    pub(crate) calls: u64,
+    /// Pages that became dirty: each counts whole, and again each time that it was clean before.
+    pub(crate) pages: u64,
+}
+
+/// What a process wrote so far; nothing where the kernel does not tell.
+pub(crate) fn wrote(process: u32) -> Wrote {
+    wrote_of(&proc_text(&format!("/proc/{process}/io")))
+}
+
+fn wrote_of(text: &str) -> Wrote {
+    let of = |name: &str| {
+        let line = text.lines().find_map(|line| line.strip_prefix(name));
+        line.and_then(|value| value.trim().parse().ok()).unwrap_or(0)
     };
-    (kib("VmRSS:").unwrap_or(0) * 1024, kib("VmHWM:").unwrap_or(0) * 1024)
+    Wrote { calls: of("wchar:"), pages: of("write_bytes:") }
+}
+
+/// Bytes that a file, or all files below a directory, take on disk: a hole takes none.
+#[allow(clippy::disallowed_methods, reason = "the files of a killed server, from outside")]
+pub(crate) fn disk_bytes(path: &Path) -> u64 {
+    match fs::symlink_metadata(path) {
+        Ok(found) if found.is_dir() => {
+            let entries = fs::read_dir(path).into_iter().flatten().flatten();
+            entries.map(|entry| disk_bytes(&entry.path())).sum()
+        }
+        Ok(found) => found.blocks() * 512,
+        Err(_) => 0,
+    }
 }
 
 /// Empties the page cache, so that the next reads come from the disk; false when not permitted.
@@ -58,8 +103,9 @@ pub(crate) fn drop_caches() -> bool {
     fs::write("/proc/sys/vm/drop_caches", "1").is_ok()
 }
 
+/// The text of a file that the kernel makes; empty where there is none.
 #[allow(clippy::disallowed_methods, reason = "/proc is not a store's disk")]
-fn proc_text(path: &str) -> String {
+pub(crate) fn proc_text(path: &str) -> String {
     fs::read_to_string(path).unwrap_or_default()
 }
 
@@ -113,5 +159,29 @@ mod tests {
         let (now, most) = resident();
         assert!(now > 0 && most >= now);
         assert_eq!(describe(Path::new("/")).len(), 4);
+        let (peak, anon) = resident_of(std::process::id());
+        assert!(peak >= anon && anon > 0);
+        assert_eq!(resident_of(u32::MAX), (0, 0));
+    }
+
+    #[test]
+    fn what_was_written_is_read() {
+        let text = "rchar: 1\nwchar: 20\nread_bytes: 3\nwrite_bytes: 4096\n\
+                    cancelled_write_bytes: 5\n";
+        assert_eq!(wrote_of(text), Wrote { calls: 20, pages: 4_096 });
+        assert_eq!(wrote_of(""), Wrote::default());
+    }
+
+    #[test]
+    #[allow(clippy::disallowed_methods, reason = "files of a test")]
+    fn files_are_counted_as_far_as_they_take_space() {
+        let place = tempfile::tempdir().expect("a directory");
+        let below = place.path().join("a");
+        fs::create_dir(&below).expect("a folder");
+        fs::write(below.join("b"), vec![1; 100_000]).expect("a file");
+        let found = disk_bytes(place.path());
+        assert!((100_000..=200_000).contains(&found), "{found}");
+        assert_eq!(disk_bytes(&below.join("b")), found);
+        assert_eq!(disk_bytes(&place.path().join("nothing")), 0);
     }
 }

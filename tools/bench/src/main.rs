@@ -5,10 +5,13 @@
 //! and replays run in processes of their own, which are this same program.
 
 mod args;
+mod backlog;
 mod book;
+mod cgroup;
 mod child;
 mod commits;
 mod disks;
+mod engines;
 mod growth;
 mod jobs;
 mod machine;
@@ -19,6 +22,8 @@ mod raw;
 mod replay;
 mod restart;
 mod server;
+mod short_lived;
+mod sizes;
 mod table;
 
 use std::io::{self, Write};
@@ -37,6 +42,9 @@ fn main() -> ExitCode {
     let result = match &args.command {
         Some(Command::Serve(serve)) => return server::child_main(serve),
         Some(Command::Replay(replay)) => return replay::child_main(replay),
+        Some(Command::Backlog(backlog)) => backlog::run(backlog, args.format()),
+        Some(Command::ShortLived(short)) => short_lived::run(short, args.format()),
+        Some(Command::Engines(engines)) => engines::run(engines, args.format()),
         None => run(&args),
     };
     match result {

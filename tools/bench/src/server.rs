@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use rekindle_client::{Ack, Client, Durability, Error, Message, QueueDefinition, Receive};
 use rekindle_client::{SenderOptions, Ticket};
+use rekindle_env::Env;
 use tokio::runtime::Runtime;
 use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
@@ -236,14 +237,18 @@ async fn consumer(client: Client, phase: Arc<Phase>, room: Arc<Semaphore>) -> Re
 
 /// The server's process.
 pub(crate) fn child_main(args: &ServeArgs) -> ExitCode {
-    let disk = disks::counting(Duration::from_micros(args.delay_us));
+    let env = match args.delay_us {
+        0 => Env::real(),
+        longer => disks::env_on(&disks::counting(Duration::from_micros(longer))),
+    };
     let free = || Some("127.0.0.1:0".to_owned());
     let serve = rekindle::serve::ServeArgs {
         data: Some(args.data.clone()),
         grpc: free(),
         http: free(),
+        engine: args.engine.clone(),
         ..rekindle::serve::ServeArgs::default()
     };
-    let code = rekindle::serve::run_in(&serve, &disks::env_on(&disk));
+    let code = rekindle::serve::run_in(&serve, &env);
     ExitCode::from(u8::try_from(code).unwrap_or(u8::MAX))
 }

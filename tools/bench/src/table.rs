@@ -105,7 +105,8 @@ fn judged((text, reached): &(String, f64)) -> String {
     }
 }
 
-fn markdown_rows(rows: &[Vec<String>]) -> String {
+/// Rows as a table of Markdown; the first is its head.
+pub(crate) fn markdown_rows(rows: &[Vec<String>]) -> String {
     let mut text = String::new();
     for (index, row) in rows.iter().enumerate() {
         let _ = writeln!(text, "| {} |", row.join(" | "));
@@ -118,7 +119,8 @@ fn markdown_rows(rows: &[Vec<String>]) -> String {
     text
 }
 
-fn text_rows(rows: &[Vec<String>]) -> String {
+/// Rows in columns of one width.
+pub(crate) fn text_rows(rows: &[Vec<String>]) -> String {
     let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
     let width = |at: usize| {
         let cells = rows.iter().filter_map(|row| row.get(at));
@@ -140,7 +142,7 @@ fn text_rows(rows: &[Vec<String>]) -> String {
 }
 
 /// Three significant digits or whole thousands, grouped.
-fn number(value: f64) -> String {
+pub(crate) fn number(value: f64) -> String {
     if value.abs() < 9.995 {
         return format!("{value:.2}");
     }

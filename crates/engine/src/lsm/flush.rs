@@ -94,9 +94,12 @@ impl LsmEngine {
             flushed.map_err(|error| tables::refused(&self.folder.path, "flush", &error))?;
         let (files, blobs) = flushed.expect("a memtable that is flushed has rows");
         assert!(blobs.is_none(), "values lie with their keys");
-        let needed = self.tag()?;
-        let named = self.tree.register_tables(&files, None, None, &[memtable.id()], needed);
-        named.map_err(|error| self.doubt("name flushed files", &error))?;
+        self.written.flushed(&files);
+        let named = self
+            .tag()
+            .map(|needed| self.tree.register_tables(&files, None, None, &[memtable.id()], needed));
+        self.written.settled(&files);
+        named?.map_err(|error| self.doubt("name flushed files", &error))?;
         Ok(written)
     }
 
@@ -110,6 +113,7 @@ impl LsmEngine {
         let needed = self.tag()?;
         let merged = self.tree.compact(Arc::new(Leveled::default()), needed);
         merged.map_err(|error| self.doubt("merge files", &error))?;
+        self.written.merged(&self.tree);
         self.note_files();
         Ok(self.tree.current_version().id() != before)
     }

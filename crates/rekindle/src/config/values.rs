@@ -136,7 +136,8 @@ pub fn parse_duration(text: &str) -> Option<Duration> {
 }
 
 /// Parses a size in bytes: digits, and `KiB`, `MiB`, `GiB` or `TiB` behind them.
-fn parse_bytes(text: &str) -> Option<u64> {
+#[must_use]
+pub fn parse_bytes(text: &str) -> Option<u64> {
     let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
     let (number, unit) = text.split_at_checked(digits)?;
     let number: u64 = number.parse().ok()?;

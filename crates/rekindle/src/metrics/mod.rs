@@ -112,6 +112,11 @@ fn bytes(registry: &mut Registry, name: &str, help: &str, value: u64) {
     registry.register_with_unit(name, help, Unit::Bytes, ConstGauge::new(value));
 }
 
+/// A size that only grows, in bytes.
+fn total(registry: &mut Registry, name: &str, help: &str, value: u64) {
+    registry.register_with_unit(name, help, Unit::Bytes, ConstCounter::new(value));
+}
+
 /// What the journal's files were measured to do.
 fn journal(registry: &mut Registry, server: &Server) {
     let times = &server.disk_times;
@@ -187,6 +192,9 @@ fn database(registry: &mut Registry, recovered: &Recovered) {
     gauge(registry, "pending_transactions", "Ordered and not yet visible", pending);
     bytes(registry, "state", "Newest state", stats.state_bytes);
     bytes(registry, "state_limit", "The most that the state may become", stats.max_state_bytes);
+    bytes(registry, "engine_memory", "What the engine holds in memory", stats.engine_memory_bytes);
+    let help = "What checkpoints and the files of the engine took, merges included";
+    total(registry, "state_written", help, stats.state_written_bytes);
     bytes(registry, "history", "Old versions kept for readers", stats.history_bytes);
     gauge(registry, "readers", "Open snapshots and reading transactions", stats.readers);
     counter(registry, "checkpoints", "Checkpoints written", stats.checkpoints);
@@ -216,8 +224,7 @@ fn scrubs(registry: &mut Registry, database: &Database) {
     counter(registry, "scrubs", "Scrubs that came to their end", scrubs.rounds);
     let help = "Damage that scrubs met; what stays is counted by each";
     counter(registry, "scrub_findings", help, scrubs.findings);
-    let help = "What scrubs read";
-    registry.register_with_unit("scrubbed", help, Unit::Bytes, ConstCounter::new(scrubs.bytes));
+    total(registry, "scrubbed", "What scrubs read", scrubs.bytes);
 }
 
 /// What time did to leases and delays.
