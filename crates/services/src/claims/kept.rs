@@ -313,3 +313,84 @@ impl Input<'_> {
         None
     }
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn written() -> Vec<u8> {
+        let mut runs = Runs::default();
+        runs.push_run(Run { first: 1 << 40, len: 70_000 });
+        runs.push((1 << 40) + 80_000);
+        let lane = |priority, fairness| LaneOf {
+            priority,
+            fairness,
+            runs: &runs,
+            apart: vec![7, 300, (1 << 40) + 75_000],
+        };
+        let later = [
+            Later { number: 9, lane: 1, due: Due::Wall(u64::MAX >> 1) },
+            Later { number: 10, lane: 0, due: Due::Log(5) },
+        ];
+        let finished = [Ended { number: 11, status: 2, finished_ms: 1 << 50 }];
+        let others = BTreeSet::from([12, 13, 1 << 62]);
+        let mut writer = Writer::new();
+        let lanes = [lane(0, ""), lane(-3, "grün")];
+        writer.line(5, lanes.into_iter(), &later, finished.into_iter(), &others);
+        writer.line(6, [].into_iter(), &[], [].into_iter(), &BTreeSet::new());
+        writer.finish()
+    }
+
+    #[test]
+    fn what_is_written_is_read() {
+        let kept = read(&written()).unwrap();
+        let line = kept.lines.get(&5).unwrap();
+        assert_eq!(line.lanes.len(), 2);
+        let [first, second] = line.lanes.as_slice() else { panic!("two lanes") };
+        assert_eq!((second.priority, &*second.fairness), (-3, "grün"));
+        assert_eq!(first.ready, second.ready);
+        assert_eq!(first.ready.count(), 70_000 + 4);
+        assert!([7, 300, 1 << 40, (1 << 40) + 75_000].iter().all(|it| first.ready.contains(*it)));
+        assert_eq!((line.later.len(), line.finished.len(), line.waiting()), (2, 1, 2 * 70_004 + 2));
+        assert_eq!(kept.others.len(), 3);
+        assert!(kept.lines.get(&6).unwrap().is_empty());
+    }
+
+    #[test]
+    fn every_cut_is_no_index() {
+        let bytes = written();
+        let whole = bytes.len() - 12;
+        for len in 0..bytes.len() {
+            // Only where a line ends is a shorter one whole.
+            let read = read(bytes.get(..len).unwrap());
+            assert_eq!(read.is_some(), len == 1 || len == whole, "{len}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn hostile_bytes_do_not_panic(
+            bytes in proptest::collection::vec(any::<u8>(), 0..200),
+            flips in proptest::collection::vec((0_usize..1_000, any::<u8>()), 0..4),
+        ) {
+            let _ = read(&bytes);
+            let _ = read(&[&[FORMAT], &bytes[..]].concat());
+            let mut bent = written();
+            for (at, byte) in flips {
+                let len = bent.len();
+                if let Some(place) = bent.get_mut(at % len) {
+                    *place ^= byte;
+                }
+            }
+            if let Some(mut kept) = read(&bent) {
+                for line in kept.lines.values_mut() {
+                    let _ = line.waiting();
+                    line.without(&[7, 9, 1 << 40]);
+                }
+            }
+        }
+    }
+}

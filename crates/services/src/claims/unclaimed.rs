@@ -83,8 +83,8 @@ impl Unclaimed {
 
     /// How many of them wait.
     pub(crate) fn waiting(&self) -> u64 {
-        let ready: u64 = self.lanes.iter().map(|lane| lane.ready.count()).sum();
-        ready + self.later.len() as u64
+        let ready = self.lanes.iter().map(|lane| lane.ready.count());
+        ready.fold(self.later.len() as u64, u64::saturating_add)
     }
 
     /// Whether there is none.

@@ -4,6 +4,7 @@
 //! Nothing is settled here. A row that cannot be read stays and is told; requests whose result it
 //! may hold are refused as corrupt, never run.
 
+use std::ops::Bound;
 use std::sync::Arc;
 
 use rekindle_database::{Row as Stored, Snapshot};
@@ -11,7 +12,7 @@ use rekindle_recovery::{
     Action, ActionKind, Failure, Finding, Label, Layer, Meter, Plan, Row, Table,
 };
 
-use crate::claims::recovery::scan_all;
+use crate::claims::recovery::Cursor;
 use crate::exec::Core;
 use crate::findings::Findings;
 use crate::keys::Keyspaces;
@@ -44,7 +45,17 @@ pub(crate) struct ProducerLayer {
     pub(crate) meter: Meter,
 }
 
+/// What the keyspace holds: there may be millions of results, so of a row that can be read only what
+/// the table needs is kept.
+#[derive(Debug, Default)]
+pub(crate) struct Pieces {
+    known: Vec<Known>,
+    /// All other rows.
+    rows: Vec<Stored>,
+}
+
 /// A row that can be read and that the table is built from.
+#[derive(Debug)]
 pub(crate) enum Known {
     /// Of this producer.
     Chunk([u8; 16], Held),
@@ -58,42 +69,42 @@ impl Layer for ProducerLayer {
     const NAME: &'static str = "producer";
     type Source = Snapshot;
     type Sink = Core;
-    type Pieces = Vec<Stored>;
+    type Pieces = Pieces;
     type Trusted = Vec<Known>;
     type Step = ();
     type Recovered = u64;
 
-    fn scan(&self, source: &Snapshot) -> Result<Vec<Stored>, Failure> {
-        scan_all(source, self.keyspaces.producers, "producers", &self.meter)
+    fn scan(&self, source: &Snapshot) -> Result<Pieces, Failure> {
+        let all = (Bound::Unbounded, Bound::Unbounded);
+        let keyspace = (self.keyspaces.producers, "producers");
+        let mut pieces = Pieces::default();
+        for row in Cursor::new(source, keyspace, all, &self.meter) {
+            let row = row?;
+            match known(&row) {
+                Some(known) => pieces.known.push(known),
+                None => pieces.rows.push(row),
+            }
+        }
+        Ok(pieces)
     }
 
-    fn validate(&self, pieces: Vec<Stored>) -> (Vec<Known>, Vec<Finding>) {
-        let (mut trusted, mut findings) = (vec![], Findings::default());
-        for row in pieces {
+    fn validate(&self, pieces: Pieces) -> (Vec<Known>, Vec<Finding>) {
+        let (mut trusted, mut findings) = (pieces.known, Findings::default());
+        for row in pieces.rows {
             let key = parse(&row.key);
-            let (known, value) = match &key {
-                Ok(ProducerKey::Chunk(producer, chunk)) => {
-                    let read = Chunk::parse(&row.value, row.version).ok();
-                    let bytes = row.key.len() + row.value.len();
-                    let known = read.and_then(|_| Held::of(*chunk, &row.value, bytes));
-                    let value = known.is_some();
-                    let known = known.map(|held| Known::Chunk(*producer, held));
-                    (Some(known.unwrap_or(Known::Unreadable(*producer))), value)
+            let value = match &key {
+                Ok(ProducerKey::Era) => parse_era(&row.value).is_ok(),
+                Ok(ProducerKey::Chunk(producer, _) | ProducerKey::Floor(producer)) => {
+                    trusted.push(Known::Unreadable(*producer));
+                    false
                 }
-                Ok(ProducerKey::Floor(producer)) => {
-                    let floor = Floor::parse(&row.value).ok();
-                    let known = floor.map(|floor| Known::Floor(*producer, floor.newest_ms));
-                    (Some(known.unwrap_or(Known::Unreadable(*producer))), floor.is_some())
-                }
-                Ok(ProducerKey::Era) => (None, parse_era(&row.value).is_ok()),
-                Err(_) => (None, false),
+                Err(_) => false,
             };
             let decided = RESULTS.decide(&Situation { key: key.is_ok(), value });
             if decided.then == ActionKind::Ask {
                 let found = format!("key {}, {} bytes", row.key.escape_ascii(), row.value.len());
                 findings.tell(decided.label, "keyspace producers", EXPECTED, &found);
             }
-            trusted.extend(known);
         }
         (trusted, findings.finish())
     }
@@ -121,6 +132,22 @@ impl Layer for ProducerLayer {
             keyspace: self.keyspaces.producers,
         }));
         Ok(sink.producers.figures().results)
+    }
+}
+
+/// What the table needs of a row; `None` where it cannot be read, or is of no producer.
+fn known(row: &Stored) -> Option<Known> {
+    match parse(&row.key).ok()? {
+        ProducerKey::Chunk(producer, chunk) => {
+            Chunk::parse(&row.value, row.version).ok()?;
+            let held = Held::of(chunk, &row.value, row.key.len() + row.value.len())?;
+            Some(Known::Chunk(producer, held))
+        }
+        ProducerKey::Floor(producer) => {
+            let floor = Floor::parse(&row.value).ok()?;
+            Some(Known::Floor(producer, floor.newest_ms))
+        }
+        ProducerKey::Era => None,
     }
 }
 

@@ -12,7 +12,7 @@ const PAGE_ROWS: usize = 8_192;
 const PAGE_BYTES: usize = 16 << 20;
 
 /// Reads a range in the order of its keys. Invariant: no more than a page is in memory.
-pub(super) struct Cursor<'a> {
+pub(crate) struct Cursor<'a> {
     snapshot: &'a Snapshot,
     keyspace: (KeyspaceId, &'a str),
     range: (Bound<Arc<[u8]>>, Bound<&'a [u8]>),
@@ -24,7 +24,7 @@ pub(super) struct Cursor<'a> {
 
 impl<'a> Cursor<'a> {
     /// At the first row of a range.
-    pub(super) fn new(
+    pub(crate) fn new(
         snapshot: &'a Snapshot,
         keyspace: (KeyspaceId, &'a str),
         (first, end): (Bound<&[u8]>, Bound<&'a [u8]>),
