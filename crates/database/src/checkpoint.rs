@@ -7,6 +7,7 @@
 //! one leaves the ones before it as they were.
 
 mod clock;
+mod counts;
 mod files;
 mod rotten;
 
@@ -25,6 +26,7 @@ use crate::classify::FEATURE_LEVEL;
 use crate::core::Core;
 use crate::engines::Held;
 use crate::error::Error;
+use counts::Counts;
 pub(crate) use rotten::Rotten;
 
 /// After a failure, how long until the next attempt, milliseconds.
@@ -141,10 +143,7 @@ pub(crate) struct Checkpoints {
     /// Held while what is at rest is read.
     pub(crate) scrubbing: Mutex<()>,
     stop: AtomicBool,
-    written: AtomicU64,
-    /// Bytes of those that were written.
-    written_bytes: AtomicU64,
-    failed: AtomicU64,
+    pub(crate) counts: Counts,
     /// Time of the last one.
     micros: AtomicU64,
     /// How fast it was written, bytes in a second.
@@ -178,9 +177,7 @@ impl Checkpoints {
             backing_up: Mutex::default(),
             scrubbing: Mutex::default(),
             stop: AtomicBool::new(false),
-            written: AtomicU64::new(0),
-            written_bytes: AtomicU64::new(0),
-            failed: AtomicU64::new(0),
+            counts: Counts::default(),
             micros: AtomicU64::new(0),
             rate: AtomicU64::new(WRITE_RATE),
             replay_micros: found.replay_ns / 1_000,
@@ -199,16 +196,6 @@ impl Checkpoints {
     /// Those that the journal names, newest first.
     pub(crate) fn named(&self) -> Vec<Named> {
         lock(&self.known).named.into_iter().filter(|named| named.id != 0).collect()
-    }
-
-    /// How many were written, and how many failed.
-    pub(crate) fn counts(&self) -> (u64, u64) {
-        (self.written.load(Ordering::Relaxed), self.failed.load(Ordering::Relaxed))
-    }
-
-    /// Bytes of those that were written.
-    pub(crate) fn written_bytes(&self) -> u64 {
-        self.written_bytes.load(Ordering::Relaxed)
     }
 
     /// How long the last one took, this start's replay, and a start that would begin now.
@@ -324,10 +311,10 @@ impl Checkpoints {
 
     /// Writes one; `again`: also of the same state as the last.
     fn write_timed(&self, core: &Core, again: bool) -> Result<(), Error> {
-        let (before, began_ns) = (self.counts().0, core.env.clock.boot_ns());
+        let (before, began_ns) = (self.counts.now().written, core.env.clock.boot_ns());
         let outcome = self.write_one(core, again);
         let took_ns = core.env.clock.boot_ns().saturating_sub(began_ns);
-        if self.counts().0 > before {
+        if self.counts.now().written > before {
             self.micros.store(took_ns / 1_000, Ordering::Relaxed);
             let [bytes, _] = self.named_bytes();
             if took_ns >= 1_000_000 && bytes > 0 {
@@ -336,7 +323,7 @@ impl Checkpoints {
             }
         }
         if let Err(error) = &outcome {
-            self.failed.fetch_add(1, Ordering::Relaxed);
+            self.counts.note_failed();
             lock(&self.known).retry_at_ms = core.env.clock.boot_ms() + RETRY_MS;
             tracing::warn!("the checkpoint failed, the ones before it stay: {error}");
         }
@@ -431,8 +418,7 @@ impl Checkpoints {
             core.state.history_floor.fetch_max(older.version, Ordering::Relaxed);
         }
         core.state.keep_past();
-        self.written.fetch_add(1, Ordering::Relaxed);
-        self.written_bytes.fetch_add(written.footer.file_len, Ordering::Relaxed);
+        self.counts.note_written(written.footer.file_len);
         let rows = written.footer.rows;
         tracing::info!(id, version, rows, bytes = written.footer.file_len, "checkpoint written");
         Ok(())

