@@ -12,7 +12,7 @@ mod conformance;
 mod crash;
 mod damage;
 mod golden;
-mod lsm;
+mod files;
 mod memory;
 mod recovery;
 mod support;

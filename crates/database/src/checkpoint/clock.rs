@@ -3,7 +3,7 @@
 //!
 //! Invariant: nothing here runs on the path of a commit.
 
-use rekindle_engine::LsmEngine;
+use rekindle_engine::FileEngine;
 
 use crate::core::Core;
 use crate::error::Error;
@@ -60,7 +60,7 @@ impl Core {
 
     /// Merges files of the engine where that is due; whether it did something.
     pub(crate) fn merge_files(&self) -> Result<bool, Error> {
-        let engine = self.checkpoints.as_ref().and_then(|checkpoints| checkpoints.engine.lsm());
+        let engine = self.checkpoints.as_ref().and_then(|checkpoints| checkpoints.engine.files());
         let Some(engine) = engine else { return Ok(false) };
         let merged = engine.compact()?;
         if merged {
@@ -71,7 +71,7 @@ impl Core {
 
     /// Whether the engine is so far behind that writers should wait.
     pub(crate) fn is_behind(&self) -> bool {
-        let engine = self.checkpoints.as_ref().and_then(|checkpoints| checkpoints.engine.lsm());
-        engine.is_some_and(LsmEngine::is_behind)
+        let engine = self.checkpoints.as_ref().and_then(|checkpoints| checkpoints.engine.files());
+        engine.is_some_and(FileEngine::is_behind)
     }
 }
