@@ -113,9 +113,11 @@ impl FromStr for EngineKind {
     fn from_str(text: &str) -> Result<Self, String> {
         let known = Self::ALL.iter().copied().find(|kind| kind.name() == text);
         known.ok_or_else(|| match text {
-            ROCKSDB => "this program was built without the engine rocksdb; build it with --features \
+            ROCKSDB => {
+                "this program was built without the engine rocksdb; build it with --features \
                         rocksdb, or choose memory or lsm"
-                .to_owned(),
+                    .to_owned()
+            }
             _ => format!("no engine {text:?}; there are {}", names()),
         })
     }
@@ -291,7 +293,8 @@ mod tests {
             assert_eq!(EngineKind::of_number(kind.number()), Some(kind));
         }
         let error = "btree".parse::<EngineKind>().unwrap_err();
-        let all = if cfg!(feature = "rocksdb") { "memory, lsm and rocksdb" } else { "memory and lsm" };
+        let all =
+            if cfg!(feature = "rocksdb") { "memory, lsm and rocksdb" } else { "memory and lsm" };
         assert_eq!(error, format!("no engine \"btree\"; there are {all}"));
     }
 

@@ -85,7 +85,8 @@ fn memory_and_rocksdb_have_the_same_state_before_and_after_crashes() {
     let place = tempfile::tempdir().unwrap();
     let dirs = ["memory", "rocksdb"].map(|name| place.path().join(name));
     for life in 0_u64..12 {
-        let kinds = [EngineKind::Memory, EngineKind::Rocksdb].map(|kind| (life == 0).then_some(kind));
+        let kinds =
+            [EngineKind::Memory, EngineKind::Rocksdb].map(|kind| (life == 0).then_some(kind));
         let memory = open(&dirs[0], kinds[0]).unwrap();
         let rocks = open(&dirs[1], kinds[1]).unwrap();
         let both = [&memory, &rocks].map(|it| (it, it.keyspace("rows").unwrap()));
@@ -143,9 +144,8 @@ fn files_that_are_gone_or_old_refuse_the_start() {
     drop(database);
     let files = image(&dir.join(ENGINE)).into_keys();
     let names = files.map(|path| path.file_name().unwrap().to_str().unwrap().to_owned());
-    let needed = |name: &String| {
-        name == "CURRENT" || name.starts_with("MANIFEST") || name.ends_with(".sst")
-    };
+    let needed =
+        |name: &String| name == "CURRENT" || name.starts_with("MANIFEST") || name.ends_with(".sst");
     let needed: Vec<String> = names.filter(needed).collect();
     assert!(needed.len() > 3, "{needed:?}");
     for what in needed.iter().map(String::as_str).chain(["folder", "old copy"]) {
@@ -274,6 +274,31 @@ fn damaged_tables_are_told() {
     assert!([0, 3].contains(&verify(&dir, &env).unwrap().code));
 }
 
+/// A flush of the database is one of the engine too, and so is a clean end.
+///
+/// proves: B8
+#[test]
+fn a_flush_writes_the_memtables_out() {
+    let place = tempfile::tempdir().unwrap();
+    let dir = place.path().join("store");
+    let database = open(&dir, Some(EngineKind::Rocksdb)).unwrap();
+    let keyspace = database.keyspace("rows").unwrap();
+    put(&database, keyspace, "a", "1");
+    assert!(tables(&dir).is_empty(), "nothing was due");
+    database.flush().unwrap();
+    let flushed = tables(&dir).len();
+    assert!(flushed >= 3, "the registry, the rows, the stand");
+    database.flush().unwrap();
+    assert_eq!(tables(&dir).len(), flushed, "nothing happened since");
+    drop(database);
+    let (replayed, hash) = {
+        let again = open(&dir, None).unwrap();
+        (again.replay_stats().txns_applied, again.state_hash())
+    };
+    assert_eq!(replayed, 0, "the files have everything");
+    assert_eq!(open(&dir, None).unwrap().state_hash(), hash);
+}
+
 /// A store is backed up with its rows, and restored on its engine.
 #[test]
 fn a_backup_is_restored_on_the_same_engine() {
@@ -300,7 +325,8 @@ fn a_backup_is_restored_on_the_same_engine() {
     drop(again);
     assert_eq!(verify(&to, &Env::real()).unwrap().code, 0);
     let newest = place.path().join("newest");
-    let restored = restore(&backups, &newest, Moment::Version(second.manifest.version), &Env::real());
+    let restored =
+        restore(&backups, &newest, Moment::Version(second.manifest.version), &Env::real());
     assert!(get(&open(&newest, None).unwrap(), keyspace, "later").is_some());
     drop(restored);
 }

@@ -129,6 +129,12 @@ pub trait FileEngine: Engine + Debug {
     /// writing is over.
     fn flush(&self) -> Result<Option<Flush>, EngineError>;
 
+    /// Whether a flush of the whole database writes its memtables out too: who looks into the files
+    /// with RocksDB's own tools after a clean stop finds everything.
+    fn writes_out_at_flush(&self) -> bool {
+        false
+    }
+
     /// Does what is due with the files beside flushing; whether it merged some.
     ///
     /// # Errors

@@ -344,6 +344,10 @@ impl FileEngine for RocksEngine {
         self.flush_sealed()
     }
 
+    fn writes_out_at_flush(&self) -> bool {
+        true
+    }
+
     /// RocksDB merges by itself; its figures are read again.
     fn compact(&self) -> Result<bool, EngineError> {
         self.note_files();

@@ -148,7 +148,8 @@ impl Taking<'_> {
             });
             asked.map_err(|error| *stopped.borrow_mut() = Some(error)).is_ok()
         };
-        let written = checkpoint::write_rows(disk, &folder, &mut *rows, &stamp, durable, &mut go_on);
+        let written =
+            checkpoint::write_rows(disk, &folder, &mut *rows, &stamp, durable, &mut go_on);
         match written {
             Ok(written) => {
                 transfer.counts.copied += 1;

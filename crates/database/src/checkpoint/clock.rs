@@ -17,6 +17,20 @@ impl Core {
         }
     }
 
+    /// Syncs the journal; behind it the engine writes out its memtables, where it does so at a flush.
+    /// A failure of that loses nothing: the journal has what they hold.
+    pub(crate) fn flush(&self) -> Result<(), Error> {
+        self.journal.sync()?;
+        let engine = self.checkpoints.as_ref().and_then(|checkpoints| checkpoints.engine.files());
+        let writes_out = engine.is_some_and(FileEngine::writes_out_at_flush);
+        if writes_out && !self.untold.holds(self.env.clock.boot_ms()) {
+            if let Err(error) = self.checkpoint() {
+                tracing::warn!("the memtables of the engine were not written out: {error}");
+            }
+        }
+        Ok(())
+    }
+
     /// Wakes commits that awaited room for too long: they have no thread that could wait for a
     /// time, and on a disk whose sync hangs the journal never wakes them.
     pub(crate) fn wake_overdue(&self) {

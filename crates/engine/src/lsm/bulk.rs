@@ -40,8 +40,7 @@ impl RowStream for Rows<'_> {
             let (key, value) =
                 guard.into_inner().map_err(|error| self.engine.unreadable(&error))?;
             let Some((keyspace, key)) = row::split(&key) else { continue };
-            let (version, value) =
-                split_value(&value).ok_or_else(|| self.engine.no_value())?;
+            let (version, value) = split_value(&value).ok_or_else(|| self.engine.no_value())?;
             encode(out, &EncodedRow { keyspace: keyspace.0, version, key, value });
             count += 1;
         }

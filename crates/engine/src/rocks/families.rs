@@ -68,10 +68,8 @@ pub(super) fn registered(value: &[u8]) -> Option<KeyspaceId> {
 impl Families {
     /// Those that the files name.
     pub(super) fn read(db: &Db, dir: &Path) -> Result<Self, EngineError> {
-        let corrupt = |found: String| EngineError::Corrupt {
-            place: dir.display().to_string(),
-            found,
-        };
+        let corrupt =
+            |found: String| EngineError::Corrupt { place: dir.display().to_string(), found };
         let mut names = BTreeMap::new();
         let from = IteratorMode::From(PREFIX, Direction::Forward);
         for row in db.iterator(from) {

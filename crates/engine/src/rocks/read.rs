@@ -22,8 +22,10 @@ pub(super) const EVERYTHING: Range<'static> = (Bound::Unbounded, Bound::Unbounde
 impl RocksEngine {
     /// The view that a reader of `at` reads, and the version that it reads there.
     fn view(&self, at: u64) -> Result<(Arc<View>, u64), EngineError> {
+        let views = lock(&self.views);
+        // The floor is never above what is visible; it does not move meanwhile.
         let at = at.min(self.visible.load(Ordering::Acquire));
-        Ok((lock(&self.views).at(at)?, at))
+        Ok((views.at(at)?, at))
     }
 
     pub(super) fn refused(&self, what: &str, error: &rocksdb::Error) -> EngineError {

@@ -118,13 +118,8 @@ impl Walk<'_> {
         if is_empty(self.range) {
             return Ok(());
         }
-        let new = |table| Pages {
-            table,
-            walk: self,
-            last: None,
-            page: VecDeque::new(),
-            is_last: false,
-        };
+        let new =
+            |table| Pages { table, walk: self, last: None, page: VecDeque::new(), is_last: false };
         let mut pages: Vec<Pages<'_>> = view.tables.iter().map(|table| new(table)).collect();
         let mut files = Files::begin(view, self);
         loop {
