@@ -17,7 +17,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use rekindle_engine::checkpoint::{self, Policy, RowStream, Since, Stamp, WriteError, Written};
-use rekindle_engine::{LsmEngine, MemoryEngine};
+use rekindle_engine::{FileEngine, MemoryEngine};
 use rekindle_journal::{Journal, LocalJournal};
 use rekindle_recovery::Identity;
 
@@ -246,7 +246,7 @@ impl Checkpoints {
         let known = lock(&self.known);
         let [newest, _] = known.named;
         let history = state.engine.state_bytes().1;
-        let full = self.engine.lsm().is_some_and(LsmEngine::is_flush_due);
+        let full = self.engine.files().is_some_and(FileEngine::is_flush_due);
         now_ms >= known.retry_at_ms && (full || known.policy.is_due(since, newest.bytes, history))
     }
 
@@ -270,8 +270,8 @@ impl Checkpoints {
     pub(crate) fn is_worth_at_close(&self, state: &State) -> bool {
         let since = self.since(state);
         let rate = self.rate.load(Ordering::Relaxed).max(1);
-        let bytes = match self.engine.lsm() {
-            Some(lsm) => lsm.unflushed_bytes(),
+        let bytes = match self.engine.files() {
+            Some(engine) => engine.unflushed_bytes(),
             None => state.engine.state_bytes().0,
         };
         let write = bytes.saturating_mul(1_000) / rate;
@@ -333,7 +333,7 @@ impl Checkpoints {
     fn write_one(&self, core: &Core, again: bool) -> Result<(), Error> {
         match &self.engine {
             Held::Memory(engine) => self.write_rows(core, engine, again),
-            Held::Lsm(engine) => self.write_files(core, engine, again),
+            Held::Files(_, engine) => self.write_files(core, &**engine, again),
         }
     }
 

@@ -123,8 +123,8 @@ impl Core {
             )));
         }
         let highest_keyspace = keyspaces::highest(&*assembly.state.engine)?;
-        let lsm = assembly.checkpoints.as_ref().and_then(|checkpoints| checkpoints.engine.lsm());
-        let in_files = lsm.is_some();
+        let files = assembly.checkpoints.as_ref().and_then(|it| it.engine.files());
+        let in_files = files.is_some();
         let max_state_bytes =
             growth::max_state_bytes(assembly.options.max_state_bytes, in_files, &assembly.env);
         let max_memory_bytes = match in_files {

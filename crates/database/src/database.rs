@@ -335,13 +335,13 @@ impl Database {
         self.core.state.sequencer().clock.now_ms()
     }
 
-    /// Writes and syncs everything that was submitted, whatever the mode.
+    /// Writes and syncs everything that was submitted, whatever the mode. On the engine `rocksdb` its
+    /// memtables are written out too.
     ///
     /// # Errors
     /// `Poisoned` when the journal failed.
     pub fn flush(&self) -> Result<(), Error> {
-        self.core.journal.sync()?;
-        Ok(())
+        self.core.flush()
     }
 
     /// Makes everything that was acknowledged before visible to reads that are not transactions, as

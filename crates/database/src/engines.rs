@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use rekindle_engine::recovery::{EngineLayer, Kind, Trusted};
 use rekindle_engine::{
-    Engine, EngineError, KeyspaceId, LsmEngine, LsmOptions, Mark, MemoryEngine, lsm,
+    Engine, EngineError, FileEngine, FileOptions, FilesKind, KeyspaceId, Mark, MemoryEngine,
 };
 use rekindle_env::{Env, NativeMode, ReadDisk, durable};
 use rekindle_recovery::{
@@ -28,11 +28,22 @@ pub enum EngineKind {
     Memory,
     /// State larger than memory, in sorted files (the crate `lsm-tree`).
     Lsm,
+    /// The same in column families of RocksDB, in a program that was built with it.
+    #[cfg(feature = "rocksdb")]
+    Rocksdb,
 }
 
+/// The name of the engine that not every program is built with.
+const ROCKSDB: &str = "rocksdb";
+
 impl EngineKind {
-    /// All of them.
-    pub const ALL: [Self; 2] = [Self::Memory, Self::Lsm];
+    /// All that this program was built with.
+    pub const ALL: &'static [Self] = &[
+        Self::Memory,
+        Self::Lsm,
+        #[cfg(feature = "rocksdb")]
+        Self::Rocksdb,
+    ];
 
     /// Its number in the identity of a store.
     #[must_use]
@@ -40,13 +51,15 @@ impl EngineKind {
         match self {
             Self::Memory => identity::ENGINE_MEMORY,
             Self::Lsm => identity::ENGINE_LSM,
+            #[cfg(feature = "rocksdb")]
+            Self::Rocksdb => identity::ENGINE_ROCKSDB,
         }
     }
 
     /// The one with this number.
     #[must_use]
     pub fn of_number(number: u8) -> Option<Self> {
-        Self::ALL.into_iter().find(|kind| kind.number() == number)
+        Self::ALL.iter().copied().find(|kind| kind.number() == number)
     }
 
     /// Its name.
@@ -55,6 +68,18 @@ impl EngineKind {
         match self {
             Self::Memory => "memory",
             Self::Lsm => "lsm",
+            #[cfg(feature = "rocksdb")]
+            Self::Rocksdb => ROCKSDB,
+        }
+    }
+
+    /// Which files hold its state; `None` for the one in memory.
+    pub(crate) fn files(self) -> Option<FilesKind> {
+        match self {
+            Self::Memory => None,
+            Self::Lsm => Some(FilesKind::Lsm),
+            #[cfg(feature = "rocksdb")]
+            Self::Rocksdb => Some(FilesKind::Rocksdb),
         }
     }
 
@@ -62,13 +87,17 @@ impl EngineKind {
     pub(crate) fn accepted(asked: Option<Self>) -> Vec<u8> {
         match asked {
             Some(kind) => vec![kind.number()],
-            None => Self::ALL.map(Self::number).to_vec(),
+            None => Self::ALL.iter().map(|kind| kind.number()).collect(),
         }
     }
 
     /// Where the rows of a store with this engine are.
     pub(crate) fn rows(number: u8) -> Kind {
-        if number == identity::ENGINE_LSM { Kind::Lsm } else { Kind::Memory }
+        match Self::of_number(number).map(Self::files) {
+            Some(None) => Kind::Memory,
+            Some(Some(files)) => Kind::Files(files),
+            None => Kind::Elsewhere,
+        }
     }
 }
 
@@ -82,8 +111,25 @@ impl FromStr for EngineKind {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let known = Self::ALL.into_iter().find(|kind| kind.name() == text);
-        known.ok_or_else(|| format!("no engine {text:?}; there are memory and lsm"))
+        let known = Self::ALL.iter().copied().find(|kind| kind.name() == text);
+        known.ok_or_else(|| match text {
+            ROCKSDB => {
+                "this program was built without the engine rocksdb; build it with --features \
+                        rocksdb, or choose memory or lsm"
+                    .to_owned()
+            }
+            _ => format!("no engine {text:?}; there are {}", names()),
+        })
+    }
+}
+
+/// The names of all, as a sentence has them.
+fn names() -> String {
+    let names: Vec<&str> = EngineKind::ALL.iter().map(|kind| kind.name()).collect();
+    match names.split_last() {
+        Some((last, [])) => (*last).to_owned(),
+        Some((last, before)) => format!("{} and {last}", before.join(", ")),
+        None => String::new(),
     }
 }
 
@@ -92,8 +138,8 @@ impl FromStr for EngineKind {
 pub(crate) enum Held {
     /// In memory.
     Memory(Arc<MemoryEngine>),
-    /// In files.
-    Lsm(Arc<LsmEngine>),
+    /// In files of its own.
+    Files(FilesKind, Arc<dyn FileEngine>),
 }
 
 impl Held {
@@ -107,8 +153,9 @@ impl Held {
     ) -> Result<Self, Failure> {
         match layer.kind() {
             Kind::Memory => Ok(Self::Memory(Arc::new(trusted.load(disk)?))),
-            Kind::Lsm => {
-                let engine = open_files(&layer.files(), env, options, mode)?;
+            Kind::Files(kind) => {
+                let files = layer.files().expect("an engine of this kind has some");
+                let engine = open_files(kind, &files, env, options, mode)?;
                 let (stands, needed) = (engine.flushed().0, trusted.mark());
                 if stands.position < needed.position {
                     return Err(Failure::Refused(format!(
@@ -117,8 +164,11 @@ impl Held {
                         stands.version, needed.version
                     )));
                 }
-                Ok(Self::Lsm(Arc::new(engine)))
+                Ok(Self::Files(kind, engine))
             }
+            Kind::Elsewhere => Err(Failure::Config(
+                "the store is on an engine that this program does not have".to_owned(),
+            )),
         }
     }
 
@@ -131,11 +181,12 @@ impl Held {
     ) -> Result<Self, Failure> {
         match self {
             Self::Memory(engine) => Ok(Self::Memory(engine)),
-            Self::Lsm(view) => {
+            Self::Files(kind, view) => {
                 assert_eq!(view.mark(), Mark::default(), "a new store has no state");
                 drop(view);
-                let files = layer.files();
-                Ok(Self::Lsm(Arc::new(open_files(&files, env, options, NativeMode::InPlace)?)))
+                let files = layer.files().expect("an engine of this kind has some");
+                let opened = open_files(kind, &files, env, options, NativeMode::InPlace)?;
+                Ok(Self::Files(kind, opened))
             }
         }
     }
@@ -144,7 +195,7 @@ impl Held {
     pub(crate) fn engine(&self) -> Arc<dyn Engine> {
         match self {
             Self::Memory(engine) => Arc::clone(engine) as Arc<dyn Engine>,
-            Self::Lsm(engine) => Arc::clone(engine) as Arc<dyn Engine>,
+            Self::Files(_, engine) => Arc::clone(engine) as Arc<dyn Engine>,
         }
     }
 
@@ -152,7 +203,9 @@ impl Held {
     pub(crate) fn kind(&self) -> EngineKind {
         match self {
             Self::Memory(_) => EngineKind::Memory,
-            Self::Lsm(_) => EngineKind::Lsm,
+            Self::Files(FilesKind::Lsm, _) => EngineKind::Lsm,
+            #[cfg(feature = "rocksdb")]
+            Self::Files(FilesKind::Rocksdb, _) => EngineKind::Rocksdb,
         }
     }
 
@@ -163,38 +216,40 @@ impl Held {
                 let all = (0..=u16::MAX).map(KeyspaceId);
                 Ok(all.filter(|keyspace| engine.len(*keyspace) > 0).collect())
             }
-            Self::Lsm(engine) => engine.keyspaces(),
+            Self::Files(_, engine) => engine.keyspaces(),
         }
     }
 
-    /// The lsm engine.
-    pub(crate) fn lsm(&self) -> Option<&LsmEngine> {
+    /// The engine, where it has files of its own.
+    pub(crate) fn files(&self) -> Option<&dyn FileEngine> {
         match self {
             Self::Memory(_) => None,
-            Self::Lsm(engine) => Some(engine),
+            Self::Files(_, engine) => Some(&**engine),
         }
     }
 }
 
-/// Opens the files of the lsm engine; in their place the folder is made where it is missing.
+/// Opens the files of an engine; in their place the folder is made where it is missing.
 pub(crate) fn open_files(
+    kind: FilesKind,
     files: &Path,
     env: &Env,
     options: &Options,
     mode: NativeMode,
-) -> Result<LsmEngine, Failure> {
+) -> Result<Arc<dyn FileEngine>, Failure> {
     let context = || format!("opening {}", files.display());
     if mode == NativeMode::InPlace {
         // The crate syncs what is inside the folder, and not that there is a folder; and it would
         // make folders that everybody can read.
-        let tables = files.join("tables");
-        durable::create_dir_all(&*env.disk, &tables).map_err(|e| Failure::io(context(), e))?;
+        let inner = kind.inner_folder().map(|inner| files.join(inner));
+        let folder = inner.as_deref().unwrap_or(files);
+        durable::create_dir_all(&*env.disk, folder).map_err(|e| Failure::io(context(), e))?;
     }
     let folder = env.disk.native(files, mode).map_err(|e| Failure::io(context(), e))?;
     let sizes =
-        LsmOptions { memtable_bytes: options.memtable_bytes, cache_bytes: options.cache_bytes };
+        FileOptions { memtable_bytes: options.memtable_bytes, cache_bytes: options.cache_bytes };
     let disk: Arc<dyn ReadDisk> = env.disk.clone();
-    LsmEngine::open(folder, disk, sizes).map_err(|error| match error {
+    kind.open(folder, disk, sizes).map_err(|error| match error {
         EngineError::Corrupt { place, found } => {
             Failure::Refused(format!("{place} is damaged: {found}"))
         }
@@ -204,12 +259,13 @@ pub(crate) fn open_files(
 
 /// Refuses a start because of the engine's files, although their manifest is whole: as without a
 /// checkpoint (`engine-6`). Changes the report of that layer only.
-pub(crate) fn refuse_files(report: &mut LayerReport, found: &str) {
+pub(crate) fn refuse_files(report: &mut LayerReport, kind: Kind, found: &str) {
+    let Kind::Files(kind) = kind else { return };
     if report.layer != EngineLayer::NAME {
         return;
     }
     let label = Label("engine-6");
-    let file = format!("{SHARD_DIR}/{}", lsm::FOLDER);
+    let file = format!("{SHARD_DIR}/{}", kind.folder());
     report.findings.push(Finding {
         label,
         place: Place { file: file.clone(), ..Place::default() },
@@ -232,11 +288,20 @@ mod tests {
 
     #[test]
     fn names_and_numbers_come_back() {
-        for kind in EngineKind::ALL {
+        for kind in EngineKind::ALL.iter().copied() {
             assert_eq!(kind.name().parse(), Ok(kind));
             assert_eq!(EngineKind::of_number(kind.number()), Some(kind));
         }
         let error = "btree".parse::<EngineKind>().unwrap_err();
-        assert_eq!(error, "no engine \"btree\"; there are memory and lsm");
+        let all =
+            if cfg!(feature = "rocksdb") { "memory, lsm and rocksdb" } else { "memory and lsm" };
+        assert_eq!(error, format!("no engine \"btree\"; there are {all}"));
+    }
+
+    #[test]
+    #[cfg(not(feature = "rocksdb"))]
+    fn an_engine_that_was_not_built_in_is_known_by_name() {
+        let error = ROCKSDB.parse::<EngineKind>().unwrap_err();
+        assert!(error.contains("built without") && error.contains("--features rocksdb"), "{error}");
     }
 }

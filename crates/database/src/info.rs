@@ -10,6 +10,8 @@ mod text;
 
 use std::path::Path;
 
+use rekindle_engine::FileEngine;
+use rekindle_engine::files::Family;
 use rekindle_env::{Env, LockMode};
 use rekindle_recovery::Report;
 use rekindle_recovery::identity::{Identity, Versions};
@@ -42,6 +44,9 @@ pub struct StoreInfo {
     pub segments: SegmentsInfo,
     /// The named checkpoints, newest first.
     pub checkpoints: Vec<CheckpointInfo>,
+    /// The families of an engine that keeps each keyspace in one of its own; empty where it has
+    /// none, or they cannot be read.
+    pub families: Vec<Family>,
     /// Files that were set aside.
     pub quarantine: Files,
     /// Reports of recoveries.
@@ -177,7 +182,9 @@ impl StoreInfo {
 pub fn store_info(path: impl AsRef<Path>, env: &Env) -> Result<StoreInfo, Error> {
     let dir = path.as_ref();
     let _lock = lock_directory(dir, false, LockMode::Shared, env)?;
-    look::look(dir, env)
+    let mut info = look::look(dir, env)?;
+    info.families = look::families(dir, env, &info);
+    Ok(info)
 }
 
 /// The same of a store whose directory this process holds locked, and which `database` may have
@@ -206,6 +213,8 @@ pub fn store_info_while_held(
         };
         let Some(database) = database else { return Ok(info) };
         look::forget_what_is_being_made(&mut info.report);
+        let files = database.core().checkpoints.as_ref().and_then(|it| it.engine.files());
+        info.families = files.map_or(Ok(Vec::new()), FileEngine::families)?;
         let stats = database.stats();
         info.running = Some(RunningInfo {
             incarnation: database.incarnation(),

@@ -40,7 +40,7 @@ impl Keeper {
                 let wake = |core: &Core| core.wake_overdue();
                 keeper.spawn(core, "deadlines", move |stop, core| every_interval(stop, core, wake))
             })
-            .and_then(|()| match core.checkpoints.as_ref().and_then(|it| it.engine.lsm()) {
+            .and_then(|()| match core.checkpoints.as_ref().and_then(|it| it.engine.files()) {
                 None => Ok(()),
                 Some(_) => keeper.spawn(core, "merges", |stop, core| {
                     every_interval(stop, core, |core| merge(stop, core));

@@ -8,7 +8,7 @@ use std::io;
 use std::ops::RangeInclusive;
 
 use rekindle_engine::recovery::Usable;
-use rekindle_engine::{Engine, Operation, checkpoint, lsm};
+use rekindle_engine::{Engine, Operation, checkpoint};
 use rekindle_env::{Clock, ReadDisk};
 use rekindle_journal::{Record, RecordKind, Records, Replayed as Told};
 use rekindle_recovery::{
@@ -76,9 +76,8 @@ impl Beneath {
         let both = seen.chosen().into_iter().chain(seen.unnamed());
         let furthest = both.max_by_key(|usable| usable.mark.position);
         let furthest = furthest.map(|usable| (usable.mark.position, file(usable)));
-        let files = held
-            .lsm()
-            .map(|engine| (engine.mark().position, format!("{SHARD_DIR}/{}", lsm::FOLDER)));
+        let at = held.engine().mark().position;
+        let files = held.kind().files().map(|kind| (at, format!("{SHARD_DIR}/{}", kind.folder())));
         let furthest = files.into_iter().chain(furthest).max_by_key(|(position, _)| *position);
         Self { loaded: seen.chosen().map(file).unwrap_or_default(), furthest }
     }

@@ -109,7 +109,7 @@ impl Examination<'_> {
                 Held::load(&layer, &seen.trusted, disk, (env, options), NativeMode::View)
             };
             let mut held = None;
-            if layer.kind() == Kind::Lsm {
+            if layer.kind() != Kind::Memory {
                 // The files may stand behind what the checkpoint says.
                 mark = held.insert(load()?).engine().mark();
             }

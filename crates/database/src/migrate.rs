@@ -2,15 +2,14 @@
 //!
 //! The identity says which engine a store is on, and changing it is the one step that counts. What
 //! it is changed to is whole on disk before, and what it is changed from stays until after: two
-//! checkpoints with rows serve both engines (for one with files of its own they say where replay
-//! begins). So an interrupted migration leaves a store on the old engine or on the new one, and can
+//! checkpoints with rows serve all engines (for one with files of its own they say where replay
+//! begins), and each engine has a folder of its own. So an interrupted migration leaves a store on the old engine or on the new one, and can
 //! be repeated. Invariant: nobody else has the directory meanwhile, and nothing is committed.
 
 use std::io;
 use std::path::Path;
 
-use rekindle_engine::checkpoint::RowStream;
-use rekindle_engine::lsm;
+use rekindle_engine::FilesKind;
 use rekindle_env::{Disk, EntryKind, Env, NativeMode, durable};
 use rekindle_journal::Layout;
 use rekindle_recovery::store::StoreLayer;
@@ -53,12 +52,11 @@ pub fn migrate(dir: &Path, to: EngineKind, options: Options, env: &Env) -> Resul
     let migrated = Migrated { from, to, version, state_hash };
     let shard = Layout::new(dir, SHARD).shard_dir();
     if from != to {
-        let wrong = match (&checkpoints.engine, to) {
-            (Held::Memory(_), EngineKind::Lsm) => to_files(core, &options, &shard)?,
-            (Held::Lsm(_), EngineKind::Memory) => to_rows(core)?,
-            (held, to) => unreachable!("from {held:?} to {to}"),
-        } != state_hash;
-        if wrong {
+        let written = match to.files() {
+            Some(kind) => to_files(core, &options, kind, &shard)?,
+            None => to_rows(core)?,
+        };
+        if written != state_hash {
             return Err(Error::Invalid(format!(
                 "the state that was written for the engine {to} is not the one on {from}; the \
                  store stays as it is"
@@ -68,40 +66,50 @@ pub fn migrate(dir: &Path, to: EngineKind, options: Options, env: &Env) -> Resul
     }
     database.close()?;
     drop(database);
-    if to == EngineKind::Memory {
-        clear(&*env.disk, &shard.join(lsm::FOLDER))?;
+    let used = to.files().map(FilesKind::folder);
+    for folder in FilesKind::FOLDERS.into_iter().filter(|folder| used != Some(*folder)) {
+        clear(&*env.disk, &shard.join(folder))?;
     }
     Ok(migrated)
 }
 
-/// Fills the files of the lsm engine with the newest checkpoint's state; answers its hash.
-fn to_files(core: &Core, options: &Options, shard: &Path) -> Result<u128, Error> {
+/// Fills the files of an engine with the state; answers its hash. The checkpoints that are named
+/// say where replay on top of it begins, whether they have rows or not.
+fn to_files(core: &Core, options: &Options, kind: FilesKind, shard: &Path) -> Result<u128, Error> {
     core.checkpoint()?;
     let checkpoints = core.checkpoints.as_ref().expect("asked before");
-    let Held::Memory(engine) = &checkpoints.engine else { unreachable!("the caller looked") };
-    let folder = shard.join(lsm::FOLDER);
+    let folder = shard.join(kind.folder());
     clear(&*core.env.disk, &folder)?;
-    let (frozen, replay_from) =
-        core.state.between_records(|replay| (engine.freeze(), replay.replay_from()));
-    let files = open_files(&folder, &core.env, options, NativeMode::InPlace)?;
-    files.fill(&mut frozen.rows(), replay_from)?;
+    let files = open_files(kind, &folder, &core.env, options, NativeMode::InPlace)?;
+    match &checkpoints.engine {
+        Held::Memory(engine) => {
+            let (frozen, replay_from) =
+                core.state.between_records(|replay| (engine.freeze(), replay.replay_from()));
+            files.fill(&mut frozen.rows(), replay_from)?;
+        }
+        Held::Files(_, engine) => {
+            let (rows, replay_from) =
+                core.state.between_records(|replay| (engine.rows(), replay.replay_from()));
+            files.fill(&mut *rows?, replay_from)?;
+        }
+    }
     drop(files);
     // As a start will see it.
-    let files = open_files(&folder, &core.env, options, NativeMode::InPlace)?;
-    Ok(rekindle_engine::Engine::state_hash(&files))
+    let files = open_files(kind, &folder, &core.env, options, NativeMode::InPlace)?;
+    Ok(files.state_hash())
 }
 
-/// Writes two checkpoints with the rows of the lsm engine; answers the hash of the second.
+/// Writes two checkpoints with the rows of an engine that has files; answers the hash of the second.
 fn to_rows(core: &Core) -> Result<u128, Error> {
     core.checkpoint()?;
     let checkpoints = core.checkpoints.as_ref().expect("asked before");
-    let Held::Lsm(engine) = &checkpoints.engine else { unreachable!("the caller looked") };
+    let engine = checkpoints.engine.files().expect("what is in memory has its rows there");
     let mut hash = 0;
     for _ in 0..2 {
         let replay_from = core.state.between_records(|replay| replay.replay_from());
         let mut rows = engine.rows()?;
         assert_eq!(rows.mark(), core.state.engine.mark(), "nothing is committed meanwhile");
-        hash = checkpoints.write_stream(core, &mut rows, replay_from)?;
+        hash = checkpoints.write_stream(core, &mut *rows, replay_from)?;
     }
     Ok(hash)
 }

@@ -212,11 +212,12 @@ impl<'a> Examination<'a> {
         let in_place = depth == Depth::Start && !fresh;
         let mode = if in_place { NativeMode::InPlace } else { NativeMode::View };
         let (layer, trusted) = (&below.engine.0, &below.engine.1.trusted);
+        let kind = layer.kind();
         let held = match Held::load(layer, trusted, disk, (self.env, options), mode) {
             Ok(held) => held,
             Err(Failure::Refused(found)) => {
                 let mut reports = below.reports();
-                reports.iter_mut().for_each(|report| engines::refuse_files(report, &found));
+                reports.iter_mut().for_each(|it| engines::refuse_files(it, kind, &found));
                 self.add_all(reports);
                 return Ok(None);
             }

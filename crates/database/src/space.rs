@@ -244,8 +244,8 @@ impl Core {
     /// What the next checkpoint takes, at most.
     fn next_checkpoint_bytes(&self, checkpoints: &Checkpoints) -> u64 {
         let [newest, _] = checkpoints.named_bytes();
-        let next = match checkpoints.engine.lsm() {
-            Some(lsm) => lsm.next_bytes(),
+        let next = match checkpoints.engine.files() {
+            Some(engine) => engine.next_bytes(),
             None => self.state.state_bytes(),
         };
         newest.max(next)

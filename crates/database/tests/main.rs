@@ -29,6 +29,8 @@ mod only_segment;
 mod repair;
 mod replay;
 mod restart;
+#[cfg(feature = "rocksdb")]
+mod rocks;
 mod salvage;
 mod scrub;
 mod serializable;

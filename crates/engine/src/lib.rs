@@ -1,5 +1,5 @@
 //! Sorted keyspaces at a position: the trait [`Engine`], the memory engine with its checkpoints,
-//! and the lsm engine for state larger than memory.
+//! and engines with files of their own, for state larger than memory.
 //!
 //! Invariants: an engine holds only what the journal resolved; it flushes nothing above durable;
 //! applying a batch at or below the applied position changes nothing.
@@ -7,11 +7,15 @@
 mod api;
 pub mod checkpoint;
 pub mod conformance;
+pub mod files;
 pub mod lsm;
 mod memory;
 pub mod recovery;
+#[cfg(feature = "rocksdb")]
+pub mod rocks;
 mod row;
 
 pub use api::{Engine, EngineError, KeyspaceId, Mark, Operation, Row, Versioned};
-pub use lsm::{LsmEngine, LsmOptions};
+pub use files::{FileEngine, FileOptions, FilesKind};
+pub use lsm::LsmEngine;
 pub use memory::{Frozen, MemoryEngine};

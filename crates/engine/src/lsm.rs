@@ -18,7 +18,6 @@ mod bulk;
 mod check;
 mod flush;
 mod manifest;
-mod past;
 mod read;
 mod readable;
 mod row;
@@ -36,24 +35,16 @@ use lsm_tree::{
 use rekindle_env::{NativeFolder, ReadDisk};
 
 use crate::api::{Engine, EngineError, KeyspaceId, Mark, Operation, Row, Versioned};
-use past::Past;
-use row::Stand;
+use crate::checkpoint::RowStream;
+use crate::files::{FileEngine, FileOptions, Flush, MEMTABLES_MAX, Past, Stand, with_version};
 use written::Written;
 
-pub use bulk::Rows;
-pub use check::{Wrong, check};
-pub use flush::Flush;
+pub(crate) use check::{TABLES, check};
 pub use readable::Readable;
-pub use tables::{Files, look};
-
-/// The folder of an engine with files of its own, inside the shard.
-pub const FOLDER: &str = "engine";
+pub(crate) use tables::look;
 
 /// What a row of a memtable costs beside its bytes, about.
 const ROW_OVERHEAD: u64 = 96;
-
-/// Memtables in memory before writers wait.
-const MEMTABLES_MAX: u64 = 4;
 
 /// Runs of files that wait to be merged before writers wait.
 const RUNS_MAX: u64 = 32;
@@ -61,28 +52,13 @@ const RUNS_MAX: u64 = 32;
 /// Files that are kept open.
 const OPEN_FILES: usize = 512;
 
-/// How large the parts of it may be in memory.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct LsmOptions {
-    /// A memtable of this size is due to be flushed, bytes.
-    pub memtable_bytes: u64,
-    /// Blocks of files that are kept, bytes.
-    pub cache_bytes: u64,
-}
-
-impl Default for LsmOptions {
-    fn default() -> Self {
-        Self { memtable_bytes: 64 << 20, cache_bytes: 256 << 20 }
-    }
-}
-
 /// Sorted keyspaces in files.
 pub struct LsmEngine {
     tree: AnyTree,
     /// The folder; a view ends with the engine.
     folder: NativeFolder,
     disk: Arc<dyn ReadDisk>,
-    options: LsmOptions,
+    options: FileOptions,
     /// The crate tags its manifests with numbers from here ([`row::number`]).
     tags: SequenceNumberCounter,
     /// Where it stands; also: one writer at a time.
@@ -138,7 +114,7 @@ impl LsmEngine {
     pub fn open(
         folder: NativeFolder,
         disk: Arc<dyn ReadDisk>,
-        options: LsmOptions,
+        options: FileOptions,
     ) -> Result<Self, EngineError> {
         let dir = &folder.path;
         tables::look(&*disk, dir)?;
@@ -180,45 +156,6 @@ impl LsmEngine {
         Ok(engine)
     }
 
-    /// The state that lasts: where it stands, and where replay on top of it begins (0: nothing was
-    /// ever flushed, replay begins at 1).
-    #[must_use]
-    pub fn flushed(&self) -> (Mark, u64) {
-        let flushed = lock(&self.stands).flushed;
-        (flushed.mark, flushed.replay_from)
-    }
-
-    /// Bytes in memory that are not yet flushed, about.
-    #[must_use]
-    pub fn unflushed_bytes(&self) -> u64 {
-        self.memtable_bytes.load(Ordering::Relaxed) + self.sealed_bytes.load(Ordering::Relaxed)
-    }
-
-    /// Whether the memtable is as large as it should become.
-    #[must_use]
-    pub fn is_flush_due(&self) -> bool {
-        self.memtable_bytes.load(Ordering::Relaxed) >= self.options.memtable_bytes
-    }
-
-    /// Whether writers are so far ahead of the disk that they should wait.
-    #[must_use]
-    pub fn is_behind(&self) -> bool {
-        self.unflushed_bytes() > MEMTABLES_MAX * self.options.memtable_bytes
-            || self.runs.load(Ordering::Relaxed) > RUNS_MAX
-    }
-
-    /// What a flush may take on disk before it gives something back, bytes.
-    #[must_use]
-    pub fn next_bytes(&self) -> u64 {
-        self.unflushed_bytes() + self.options.memtable_bytes
-    }
-
-    /// Bytes of its files.
-    #[must_use]
-    pub fn disk_bytes(&self) -> u64 {
-        self.disk_bytes.load(Ordering::Relaxed)
-    }
-
     /// Notes that writing is over.
     fn fail(&self, reason: String) -> EngineError {
         let reason = self.failed.get_or_init(|| reason).clone();
@@ -227,7 +164,7 @@ impl LsmEngine {
 
     fn put(&self, keyspace: KeyspaceId, key: &[u8], value: &[u8], version: u64) -> u64 {
         let key = row::key(keyspace, key);
-        self.tree.insert(key, row::value(version, value), row::number(version)).0 + ROW_OVERHEAD
+        self.tree.insert(key, with_version(version, value), row::number(version)).0 + ROW_OVERHEAD
     }
 
     fn delete(&self, keyspace: KeyspaceId, key: &[u8], version: u64) -> u64 {
@@ -367,5 +304,57 @@ impl Engine for LsmEngine {
 
     fn failed(&self) -> Option<String> {
         self.failed.get().cloned()
+    }
+}
+
+impl FileEngine for LsmEngine {
+    fn flushed(&self) -> (Mark, u64) {
+        let flushed = lock(&self.stands).flushed;
+        (flushed.mark, flushed.replay_from)
+    }
+
+    fn unflushed_bytes(&self) -> u64 {
+        self.memtable_bytes.load(Ordering::Relaxed) + self.sealed_bytes.load(Ordering::Relaxed)
+    }
+
+    fn is_flush_due(&self) -> bool {
+        self.memtable_bytes.load(Ordering::Relaxed) >= self.options.memtable_bytes
+    }
+
+    fn is_behind(&self) -> bool {
+        self.unflushed_bytes() > MEMTABLES_MAX * self.options.memtable_bytes
+            || self.runs.load(Ordering::Relaxed) > RUNS_MAX
+    }
+
+    fn next_bytes(&self) -> u64 {
+        self.unflushed_bytes() + self.options.memtable_bytes
+    }
+
+    fn disk_bytes(&self) -> u64 {
+        self.disk_bytes.load(Ordering::Relaxed)
+    }
+
+    fn seal(&self, replay_from: u64) -> Option<Mark> {
+        self.seal_memtable(replay_from)
+    }
+
+    fn flush(&self) -> Result<Option<Flush>, EngineError> {
+        self.flush_sealed()
+    }
+
+    fn compact(&self) -> Result<bool, EngineError> {
+        self.merge()
+    }
+
+    fn rows(&self) -> Result<Box<dyn RowStream + Send + '_>, EngineError> {
+        Ok(Box::new(self.all_rows()?))
+    }
+
+    fn fill(&self, rows: &mut dyn RowStream, replay_from: u64) -> Result<u64, EngineError> {
+        self.fill_with(rows, replay_from)
+    }
+
+    fn keyspaces(&self) -> Result<Vec<KeyspaceId>, EngineError> {
+        self.used_keyspaces()
     }
 }

@@ -23,7 +23,7 @@ use rekindle_recovery::{Action, ActionKind, Failure, Finding, Label, Layer, Plan
 
 use crate::api::Mark;
 use crate::checkpoint::{self, FileName, file_name, parse_name};
-use crate::lsm;
+use crate::files::FilesKind;
 use crate::memory::MemoryEngine;
 pub use scan::{Piece, Pieces};
 use table::{Leftover, LeftoverThen, Named, Owner, Reach, Situation, Then};
@@ -61,8 +61,10 @@ pub enum Kind {
     /// In memory, and in checkpoints.
     #[default]
     Memory,
-    /// In the files of the lsm engine; a checkpoint says where they stand.
-    Lsm,
+    /// In the files of an engine that has its own; a checkpoint says where they stand.
+    Files(FilesKind),
+    /// In the files of an engine that this program does not have: nothing can be loaded.
+    Elsewhere,
 }
 
 impl EngineLayer {
@@ -107,10 +109,13 @@ impl EngineLayer {
         self.kind
     }
 
-    /// The folder of an engine with files of its own.
+    /// The folder of the engine's files, where it has some of its own.
     #[must_use]
-    pub fn files(&self) -> PathBuf {
-        self.dir.join(&self.shard).join(lsm::FOLDER)
+    pub fn files(&self) -> Option<PathBuf> {
+        match self.kind {
+            Kind::Memory | Kind::Elsewhere => None,
+            Kind::Files(kind) => Some(self.dir.join(&self.shard).join(kind.folder())),
+        }
     }
 
     /// The folder of the checkpoints.
@@ -244,7 +249,6 @@ impl Layer for EngineLayer {
             names,
             next_id: self.next_id(&pieces.entries),
             folder: self.folder(),
-            files: self.files(),
             kind: self.kind,
             store_id: self.store_id,
             loaded: Mutex::new(loaded),
@@ -440,7 +444,8 @@ fn refusal(then: Then, label: Label, findings: &[Finding]) -> String {
              store with the newer program"
         );
     }
-    if file.contains(&format!("/{}", lsm::FOLDER)) {
+    let of_engine = |folder: &&str| file.contains(&format!("/{folder}"));
+    if FilesKind::FOLDERS.iter().any(of_engine) {
         return format!(
             "{file} is damaged: expected {expected}, found {found}; restore a backup or a copy of \
              the store, or see 'rekindle salvage' for what can be read"

@@ -111,8 +111,15 @@ pub struct NativeFolder {
     /// Where the library finds it.
     pub path: PathBuf,
     /// Removes a view when it is dropped.
-    #[allow(dead_code)]
     pub(crate) view: Option<View>,
+}
+
+impl NativeFolder {
+    /// Whether it is a view: what happens there changes nothing elsewhere, and is lost.
+    #[must_use]
+    pub fn is_view(&self) -> bool {
+        self.view.is_some()
+    }
 }
 
 /// How a library is to find a folder.

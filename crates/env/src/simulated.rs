@@ -16,6 +16,7 @@ mod fault;
 mod file;
 mod image;
 mod machine;
+mod native;
 mod operation;
 mod trace;
 mod transfer;
@@ -23,7 +24,7 @@ mod transfer;
 use std::fmt;
 use std::io;
 use std::ops::Range;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use self::durability::Durability;
@@ -31,10 +32,13 @@ use self::entries::EntryChange;
 use self::file::{SimulatedFile, SimulatedLock};
 use self::image::NodeId;
 use self::machine::Machine;
+use self::native::Native;
 use self::operation::Change;
 use crate::disk::{
-    DirectoryLock, Disk, Entry, EntryKind, Inode, LockMode, ReadDisk, ReadFile, WriteFile,
+    DirectoryLock, Disk, Entry, EntryKind, Inode, LockMode, NativeFolder, NativeMode, ReadDisk,
+    ReadFile, WriteFile,
 };
+use crate::real::RealDisk;
 
 pub use self::fault::{Effect, Fault, FaultError, Times};
 pub use self::image::Image;
@@ -45,6 +49,8 @@ pub use self::trace::{CrashPoints, Survival, Trace};
 #[derive(Clone)]
 pub struct SimulatedDisk {
     machine: Arc<Mutex<Machine>>,
+    /// Folders of this machine that are part of it.
+    native: Option<Arc<Native>>,
 }
 
 impl SimulatedDisk {
@@ -57,7 +63,34 @@ impl SimulatedDisk {
     /// A disk that holds this image, all of it durable.
     #[must_use]
     pub fn from_image(image: Image, seed: u64) -> Self {
-        Self { machine: Arc::new(Mutex::new(Machine::new(image, seed))) }
+        Self::of(Machine::new(image, seed), None)
+    }
+
+    fn of(machine: Machine, native: Option<Arc<Native>>) -> Self {
+        Self { machine: Arc::new(Mutex::new(machine)), native }
+    }
+
+    /// The same disk with room for libraries that do their own input and output, in folders of this
+    /// machine ([`ReadDisk::native`]); what they write there is not simulated, and a crash leaves
+    /// it as a killed process would.
+    pub fn with_native_folders(self) -> io::Result<Self> {
+        Ok(Self { native: Some(Arc::new(Native::new()?)), ..self })
+    }
+
+    /// Whether it has room for them.
+    #[must_use]
+    pub fn has_native_folders(&self) -> bool {
+        self.native.is_some()
+    }
+
+    fn native_after_crash(&self) -> Option<Arc<Native>> {
+        let copied = self.native.as_ref().map(|native| native.copied());
+        copied.map(|copied| Arc::new(copied.expect("the machine that simulates is well")))
+    }
+
+    /// Where this path is on the machine, when a library does its own input and output there.
+    fn real(&self, path: &Path) -> Option<PathBuf> {
+        self.native.as_ref().and_then(|native| native.real(path))
     }
 
     /// What the running program sees, as an image: the disk if everything were synced.
@@ -79,7 +112,7 @@ impl SimulatedDisk {
     }
 
     fn at(live: Image, durability: Durability, seed: u64) -> Self {
-        Self { machine: Arc::new(Mutex::new(Machine::at(live, durability, seed))) }
+        Self::of(Machine::at(live, durability, seed), None)
     }
 
     /// Stops recording (and drops the record), for runs too long to be kept in memory.
@@ -104,7 +137,7 @@ impl SimulatedDisk {
         let mut crashed = Machine::new(machine.durability.survivors(survival, seed), seed);
         crashed.available = machine.available;
         crashed.unreadable.clone_from(&machine.unreadable);
-        Self { machine: Arc::new(Mutex::new(crashed)) }
+        Self::of(crashed, self.native_after_crash())
     }
 
     /// The disk after the program was killed while the machine goes on, as a new disk: everything
@@ -117,7 +150,7 @@ impl SimulatedDisk {
         let mut killed = Machine::at(machine.image(), machine.durability.clone(), seed);
         killed.available = machine.available;
         killed.unreadable.clone_from(&machine.unreadable);
-        Self { machine: Arc::new(Mutex::new(killed)) }
+        Self::of(killed, self.native_after_crash())
     }
 
     /// Turns the machine off when it has done so many operations since it was made: the next one
@@ -195,10 +228,16 @@ impl fmt::Debug for SimulatedDisk {
 
 impl ReadDisk for SimulatedDisk {
     fn open_read(&self, path: &Path) -> io::Result<Box<dyn ReadFile>> {
+        if let Some(real) = self.real(path) {
+            return RealDisk::new().open_read(&real);
+        }
         Ok(self.open(path)?)
     }
 
     fn list(&self, dir: &Path) -> io::Result<Vec<Entry>> {
+        if let Some(real) = self.real(dir) {
+            return RealDisk::new().list(&real);
+        }
         let mut machine = self.machine();
         machine.call(OperationKind::List, &[dir])?;
         let live = &machine.live;
@@ -207,6 +246,9 @@ impl ReadDisk for SimulatedDisk {
     }
 
     fn stat(&self, path: &Path) -> io::Result<Option<Entry>> {
+        if let Some(real) = self.real(path) {
+            return RealDisk::new().stat(&real);
+        }
         let mut machine = self.machine();
         machine.call(OperationKind::List, &[path])?;
         let name = path.file_name().unwrap_or(path.as_os_str()).to_string_lossy();
@@ -220,6 +262,16 @@ impl ReadDisk for SimulatedDisk {
     /// It has none: an image of it is the same disk.
     fn inode(&self, _: &Path) -> io::Result<Option<Inode>> {
         Ok(None)
+    }
+
+    fn native(&self, dir: &Path, mode: NativeMode) -> io::Result<NativeFolder> {
+        match &self.native {
+            Some(native) => native.folder(dir, mode),
+            None => {
+                let text = format!("{} is on a disk that is only simulated", dir.display());
+                Err(io::Error::new(io::ErrorKind::Unsupported, text))
+            }
+        }
     }
 }
 
@@ -238,6 +290,9 @@ impl Disk for SimulatedDisk {
     }
 
     fn create_dir(&self, path: &Path) -> io::Result<()> {
+        if let Some(real) = self.real(path) {
+            return RealDisk::new().create_dir(&real);
+        }
         let mut machine = self.machine();
         machine.call(OperationKind::CreateDir, &[path])?;
         let change = EntryChange::create(&machine.live, path, true)?;
@@ -261,6 +316,9 @@ impl Disk for SimulatedDisk {
     }
 
     fn remove_file(&self, path: &Path) -> io::Result<()> {
+        if let Some(real) = self.real(path) {
+            return RealDisk::new().remove_file(&real);
+        }
         let mut machine = self.machine();
         machine.call(OperationKind::RemoveFile, &[path])?;
         let change = EntryChange::remove(&machine.live, path, false)?;
@@ -268,6 +326,11 @@ impl Disk for SimulatedDisk {
     }
 
     fn remove_dir(&self, path: &Path) -> io::Result<()> {
+        if let (Some(real), Some(native)) = (self.real(path), &self.native) {
+            RealDisk::new().remove_dir(&real)?;
+            native.forget(path);
+            return Ok(());
+        }
         let mut machine = self.machine();
         machine.call(OperationKind::RemoveDir, &[path])?;
         let change = EntryChange::remove(&machine.live, path, true)?;
@@ -275,6 +338,9 @@ impl Disk for SimulatedDisk {
     }
 
     fn sync_dir(&self, dir: &Path) -> io::Result<()> {
+        if let Some(real) = self.real(dir) {
+            return RealDisk::new().sync_dir(&real);
+        }
         let mut machine = self.machine();
         machine.call(OperationKind::SyncDir, &[dir])?;
         let node = machine.live.walk(dir)?;

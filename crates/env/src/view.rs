@@ -41,7 +41,13 @@ impl View {
         Ok(NativeFolder { path: view.path.clone(), view: Some(view) })
     }
 
-    fn create() -> io::Result<Self> {
+    /// Where it is.
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// An empty folder.
+    pub(crate) fn create() -> io::Result<Self> {
         loop {
             let number = NUMBER.fetch_add(1, Ordering::Relaxed);
             let name = format!("rekindle-view-{}-{number}", std::process::id());

@@ -19,7 +19,7 @@ use rekindle_env::{DirectoryLock, Disk, LockMode, ReadDisk, durable};
 use crate::action::{Action, ActionKind};
 use crate::driver::{Failure, Layer, Plan};
 use crate::finding::{Finding, Label};
-use crate::identity::{Identity, IdentityCopy};
+use crate::identity::{ENGINE_ROCKSDB, Identity, IdentityCopy, engine_name};
 use crate::quarantine;
 use findings::Fault;
 pub use scan::{Pieces, RawCopy};
@@ -303,7 +303,8 @@ impl StoreLayer {
             ),
             Then::OtherEngine => format!(
                 "{dir} was created with {found}, but {expected} was asked for; start it with the \
-                 engine that it was created with"
+                 engine that it was created with{}",
+                own_programs(found)
             ),
             Then::NoJournal => {
                 format!("{dir} has lost {JOURNAL_DIR}; bring that directory back from a copy")
@@ -360,4 +361,13 @@ fn write_copy(disk: &dyn Disk, dir: &Path, name: &str, copy: &IdentityCopy) -> R
         }
     };
     written.map_err(|error| Failure::io(format!("write {}", path.display()), error))
+}
+
+/// Where an engine is that not every program has.
+fn own_programs(found: &str) -> &'static str {
+    if found.ends_with(&engine_name(ENGINE_ROCKSDB)) {
+        " (rocksdb is in programs that were built with --features rocksdb)"
+    } else {
+        ""
+    }
 }

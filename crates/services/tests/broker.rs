@@ -10,7 +10,7 @@ use rekindle_services::keys::lease_expiry::{LeaseExpiry, encode, parse_lease_exp
 use rekindle_services::queues::{NewMessage, QueueSettings, ReceiveRequest};
 use rekindle_services::{Kind, Options, Services};
 
-use crate::store::{Store, bodies};
+use crate::store::{Store, bodies, disk, engine};
 
 /// proves: B1, B3, B7, B10
 #[test]
@@ -151,6 +151,7 @@ fn relaxed(disk: &SimulatedDisk, clock: &Arc<ManualClock>) -> Services {
         random: Arc::new(SeededRandom::new(3)),
     };
     let options = DatabaseOptions {
+        engine: engine(disk),
         durability: DurabilityMode::Relaxed,
         background: false,
         segment_bytes: 1024 * 1024,
@@ -166,7 +167,7 @@ fn relaxed(disk: &SimulatedDisk, clock: &Arc<ManualClock>) -> Services {
 /// proves: B2
 #[test]
 fn what_is_acknowledged_from_memory_is_received() {
-    let services = relaxed(&SimulatedDisk::new(1), &Arc::new(ManualClock::new(5_000)));
+    let services = relaxed(&disk(1), &Arc::new(ManualClock::new(5_000)));
     let queues = services.queues();
     let request = ReceiveRequest { queue: "q", max: 9, visibility_ms: None, owner: "" };
     let message = NewMessage { body: b"one", ..NewMessage::default() };
@@ -199,7 +200,7 @@ fn now<T>(future: impl Future<Output = T>) -> T {
 /// proves: B8, B10
 #[test]
 fn shutdown_flushes_wal() {
-    let disk = SimulatedDisk::new(1);
+    let disk = disk(1);
     let clock = Arc::new(ManualClock::new(5_000));
     let services = relaxed(&disk, &clock);
     services.queues().create("q", &QueueSettings::default(), None).unwrap();

@@ -2,18 +2,18 @@
 
 use std::sync::Arc;
 
-use rekindle_env::{ManualClock, SimulatedDisk};
+use rekindle_env::ManualClock;
 use rekindle_services::kv::{Expect, Scope};
 use rekindle_services::queues::{Nack, NewMessage, QueueSettings, Token};
 use rekindle_services::{Identity, Kind};
 
-use crate::store::{START_MS, Store};
+use crate::store::{START_MS, Store, disk};
 
 const STATE_BYTES: u64 = 1024 * 1024;
 
 fn small() -> Store {
     let clock = Arc::new(ManualClock::new(START_MS));
-    Store::limited(SimulatedDisk::new(1), clock, STATE_BYTES).unwrap()
+    Store::limited(disk(1), clock, STATE_BYTES).unwrap()
 }
 
 /// Why a message is refused, if it is.

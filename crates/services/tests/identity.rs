@@ -2,13 +2,13 @@
 
 use std::sync::Arc;
 
-use rekindle_env::{ManualClock, SimulatedDisk, Survival};
+use rekindle_env::{ManualClock, Survival};
 use rekindle_services::kv::{Expect, Scope};
 use rekindle_services::limits::{PRODUCER_IDLE_MS_MAX, PRODUCER_RESULT_MS_MIN};
 use rekindle_services::queues::{NewMessage, QueueSettings};
 use rekindle_services::{Identity, Kind};
 
-use crate::store::{START_MS, Store};
+use crate::store::{START_MS, Store, disk};
 
 fn id(sequence: u64) -> Option<Identity> {
     Some(Identity { producer: [9; 16], sequence })
@@ -285,7 +285,7 @@ fn log_time_that_is_ahead_of_everybody_refuses_no_new_producer() {
     const DAY_MS: u64 = 24 * 3_600_000;
     let mut right_ms = START_MS + 40 * DAY_MS;
     let clock = ManualClock::new(right_ms + 10 * DAY_MS);
-    let store = Store::on(SimulatedDisk::new(1), Arc::new(clock));
+    let store = Store::on(disk(1), Arc::new(clock));
     store.create("q");
     let message = NewMessage { body: b"x", ..NewMessage::default() };
     let send = |store: &Store, id: Identity| store.queues().send("q", &message, Some(id));

@@ -6,14 +6,14 @@
 
 use std::sync::Arc;
 
-use rekindle_env::{Clock as _, ManualClock, SimulatedDisk};
+use rekindle_env::{Clock as _, ManualClock};
 use rekindle_services::jobs::{
     ClaimRequest, Claimed, Done, Failure, JobFilter, JobId, NewJob, Status, When,
 };
 use rekindle_services::queues::Token;
 use rekindle_services::schedules::{Missed, NewSchedule};
 
-use crate::store::Store;
+use crate::store::{Store, disk};
 
 const HOUR: u64 = 3_600_000;
 const DAY: u64 = 24 * HOUR;
@@ -53,7 +53,7 @@ impl Jump {
 }
 
 fn store() -> Store {
-    Store::on(SimulatedDisk::new(1), Arc::new(ManualClock::new(BEGIN_MS)))
+    Store::on(disk(1), Arc::new(ManualClock::new(BEGIN_MS)))
 }
 
 fn submit(store: &Store, when: When) -> JobId {

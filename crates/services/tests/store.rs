@@ -16,6 +16,26 @@ use tempfile::TempDir;
 /// Where the wall clock begins.
 pub(crate) const START_MS: u64 = 1_000_000;
 
+/// The engine that the scenarios run on: `REKINDLE_TEST_ENGINE`, or memory.
+fn tested_engine() -> EngineKind {
+    let asked = std::env::var("REKINDLE_TEST_ENGINE");
+    asked.map_or(EngineKind::Memory, |name| name.parse().unwrap())
+}
+
+/// A new disk; the files of an engine that has its own are beside it.
+pub(crate) fn disk(seed: u64) -> SimulatedDisk {
+    let disk = SimulatedDisk::new(seed);
+    match tested_engine() {
+        EngineKind::Memory => disk,
+        _ => disk.with_native_folders().unwrap(),
+    }
+}
+
+/// The engine of a new store on this disk; a store that was there keeps its own.
+pub(crate) fn engine(disk: &SimulatedDisk) -> Option<EngineKind> {
+    disk.has_native_folders().then(tested_engine)
+}
+
 /// An open store.
 pub(crate) struct Store {
     pub(crate) disk: SimulatedDisk,
@@ -30,7 +50,7 @@ pub(crate) struct Store {
 impl Store {
     /// A new one.
     pub(crate) fn new() -> Self {
-        Self::on(SimulatedDisk::new(1), Arc::new(ManualClock::new(START_MS)))
+        Self::on(disk(1), Arc::new(ManualClock::new(START_MS)))
     }
 
     /// The one on this disk.
@@ -139,6 +159,7 @@ impl Store {
             let image = self.image();
             return self.killed(image, down_ms);
         }
+        self.flush_sometimes();
         let disk = self.disk.crash(Survival::None, 7);
         self.clock.advance_ms(down_ms);
         Self::on(disk, Arc::new(ManualClock::new(rekindle_env::Clock::wall_ms(&*self.clock))))
@@ -154,7 +175,15 @@ impl Store {
         self.crash_with(Options { background: false, traces, ..Options::default() })
     }
 
+    /// On an engine with files some crashes find the state in these, the others in the journal.
+    fn flush_sometimes(&self) {
+        if self.disk.has_native_folders() && self.database.current_version().is_multiple_of(2) {
+            self.database.checkpoint().unwrap();
+        }
+    }
+
     fn crash_with(self, options: Options) -> Self {
+        self.flush_sometimes();
         let disk = self.disk.crash(Survival::None, 7);
         let clock = Arc::new(ManualClock::new(rekindle_env::Clock::wall_ms(&*self.clock)));
         let database = open(&disk, &clock);
@@ -287,6 +316,7 @@ fn try_open(
         random: Arc::new(SeededRandom::new(3)),
     };
     let options = DatabaseOptions {
+        engine: engine(disk),
         background: false,
         segment_bytes: 1024 * 1024,
         max_state_bytes: Some(max_state_bytes),

@@ -154,7 +154,7 @@ impl Manifest {
     pub(super) fn of_engine(kind: EngineKind) -> (u16, Option<String>) {
         match kind {
             EngineKind::Memory => (FORMAT_MEMORY, None),
-            EngineKind::Lsm => (FORMAT, Some(kind.name().to_owned())),
+            kind => (FORMAT, Some(kind.name().to_owned())),
         }
     }
 

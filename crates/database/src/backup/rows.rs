@@ -10,8 +10,7 @@
 use std::cell::RefCell;
 
 use rekindle_engine::checkpoint::{self, RowStream, Stamp, WriteError};
-use rekindle_engine::lsm::Rows;
-use rekindle_engine::{EngineError, LsmEngine};
+use rekindle_engine::{EngineError, FileEngine};
 use rekindle_journal::Journal;
 
 use super::claims::{Claim, Claims, another};
@@ -23,7 +22,7 @@ use crate::error::Error;
 
 /// The rows of a store at one mark, not yet written.
 pub(super) struct Streamed<'a> {
-    rows: Rows<'a>,
+    rows: Box<dyn RowStream + Send + 'a>,
     stamp: Stamp,
     /// As far as which the journal was synced.
     durable: u64,
@@ -44,7 +43,7 @@ impl Streamed<'_> {
 
 impl Taking<'_> {
     /// Holds the rows as they are now.
-    pub(super) fn rows_of<'e>(&self, engine: &'e LsmEngine) -> Result<Streamed<'e>, Error> {
+    pub(super) fn rows_of<'e>(&self, engine: &'e dyn FileEngine) -> Result<Streamed<'e>, Error> {
         // What was acknowledged from memory is applied by this.
         self.core.journal.sync()?;
         let stamp = self.checkpoints.stamp(1);
@@ -149,7 +148,8 @@ impl Taking<'_> {
             });
             asked.map_err(|error| *stopped.borrow_mut() = Some(error)).is_ok()
         };
-        let written = checkpoint::write_rows(disk, &folder, &mut rows, &stamp, durable, &mut go_on);
+        let written =
+            checkpoint::write_rows(disk, &folder, &mut *rows, &stamp, durable, &mut go_on);
         match written {
             Ok(written) => {
                 transfer.counts.copied += 1;

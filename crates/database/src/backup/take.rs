@@ -247,7 +247,7 @@ impl Taking<'_> {
 
     /// A checkpoint where one is due, and the seal.
     fn begin(&self) -> Result<Begun<'_>, Error> {
-        let source = match self.checkpoints.engine.lsm() {
+        let source = match self.checkpoints.engine.files() {
             None => {
                 let (newest, kept) = self.checkpoint()?;
                 Source::Named(newest, kept)

@@ -3,7 +3,7 @@
 //!
 //! Invariant: nothing here runs on the path of a commit.
 
-use rekindle_engine::LsmEngine;
+use rekindle_engine::FileEngine;
 
 use crate::core::Core;
 use crate::error::Error;
@@ -15,6 +15,21 @@ impl Core {
             Some(checkpoints) => checkpoints.write(self),
             None => Err(Error::Invalid("this database has no place for checkpoints".to_owned())),
         }
+    }
+
+    /// Syncs the journal; behind it the engine writes out its memtables, where it does so at a flush.
+    /// A failure of that loses nothing: the journal has what they hold.
+    pub(crate) fn flush(&self) -> Result<(), Error> {
+        self.journal.sync()?;
+        let engine = self.checkpoints.as_ref().and_then(|checkpoints| checkpoints.engine.files());
+        let writes_out = engine.is_some_and(FileEngine::writes_out_at_flush);
+        if writes_out
+            && !self.untold.holds(self.env.clock.boot_ms())
+            && let Err(error) = self.checkpoint()
+        {
+            tracing::warn!("the memtables of the engine were not written out: {error}");
+        }
+        Ok(())
     }
 
     /// Wakes commits that awaited room for too long: they have no thread that could wait for a
@@ -60,7 +75,7 @@ impl Core {
 
     /// Merges files of the engine where that is due; whether it did something.
     pub(crate) fn merge_files(&self) -> Result<bool, Error> {
-        let engine = self.checkpoints.as_ref().and_then(|checkpoints| checkpoints.engine.lsm());
+        let engine = self.checkpoints.as_ref().and_then(|checkpoints| checkpoints.engine.files());
         let Some(engine) = engine else { return Ok(false) };
         let merged = engine.compact()?;
         if merged {
@@ -71,7 +86,7 @@ impl Core {
 
     /// Whether the engine is so far behind that writers should wait.
     pub(crate) fn is_behind(&self) -> bool {
-        let engine = self.checkpoints.as_ref().and_then(|checkpoints| checkpoints.engine.lsm());
-        engine.is_some_and(LsmEngine::is_behind)
+        let engine = self.checkpoints.as_ref().and_then(|checkpoints| checkpoints.engine.files());
+        engine.is_some_and(FileEngine::is_behind)
     }
 }

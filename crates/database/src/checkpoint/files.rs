@@ -6,7 +6,7 @@
 
 use std::sync::atomic::Ordering;
 
-use rekindle_engine::{Engine, LsmEngine, checkpoint};
+use rekindle_engine::{FileEngine, checkpoint};
 use rekindle_journal::Journal;
 
 use super::{Checkpoints, failed};
@@ -19,7 +19,7 @@ impl Checkpoints {
     pub(super) fn write_files(
         &self,
         core: &Core,
-        engine: &LsmEngine,
+        engine: &dyn FileEngine,
         again: bool,
     ) -> Result<(), Error> {
         // What was derived up to here belongs to what is sealed now.

@@ -3,6 +3,7 @@
 //! Invariants: every key is always there, `null` where it cannot be told; `findings` and `notes`
 //! are those of the recovery report.
 
+use rekindle_engine::files::Family;
 use rekindle_recovery::identity::{
     FEATURE_LEVEL, KNOWN_FEATURES, STORE_FORMAT, STORE_MIN_READER, Versions, engine_name,
 };
@@ -19,6 +20,7 @@ struct InfoView<'a> {
     lineage: Option<String>,
     node: Option<u64>,
     engine: Option<String>,
+    families: Vec<FamilyView<'a>>,
     format: Option<u16>,
     min_reader: Option<u16>,
     features: Option<u32>,
@@ -36,6 +38,13 @@ struct InfoView<'a> {
     running: Option<RunningView>,
     findings: Vec<&'a rekindle_recovery::Finding>,
     notes: Vec<&'a rekindle_recovery::Finding>,
+}
+
+#[derive(Serialize)]
+struct FamilyView<'a> {
+    name: &'a str,
+    keys: u64,
+    bytes: u64,
 }
 
 #[derive(Serialize)]
@@ -103,6 +112,13 @@ struct RunningView {
     visible_version: u64,
     oldest_version: u64,
     durable_position: u64,
+}
+
+impl<'a> From<&'a Family> for FamilyView<'a> {
+    fn from(family: &'a Family) -> Self {
+        let Family { name, keys, bytes } = family;
+        Self { name, keys: *keys, bytes: *bytes }
+    }
 }
 
 impl CopyState {
@@ -207,6 +223,7 @@ impl Serialize for StoreInfo {
             lineage: identity.map(|who| hex(&who.lineage)),
             node: identity.map(|who| who.node),
             engine: identity.map(|who| engine_name(who.engine)),
+            families: self.families.iter().map(FamilyView::from).collect(),
             format: versions.map(|it| it.format),
             min_reader: versions.map(|it| it.min_reader),
             features: versions.map(|it| it.features),

@@ -6,6 +6,7 @@
 use std::io;
 use std::path::Path;
 
+use rekindle_engine::files::Family;
 use rekindle_engine::recovery::{EngineLayer, Piece, Pieces as EnginePieces};
 use rekindle_env::{Env, ReadDisk, durable};
 use rekindle_journal::codec::Bad;
@@ -59,11 +60,21 @@ pub(super) fn look(dir: &Path, env: &Env) -> Result<StoreInfo, Error> {
         clean_end: meta.map(|meta| meta.clean_end_lsn > 0),
         segments: shard.segments(),
         checkpoints: shard.checkpoints,
+        families: Vec::new(),
         quarantine,
         reports,
         report,
         running: None,
     })
+}
+
+/// The families of a store that nobody has open; none where they cannot be read, which a start and
+/// `verify` say.
+pub(super) fn families(dir: &Path, env: &Env, info: &StoreInfo) -> Vec<Family> {
+    let kind = info.identity.as_ref().and_then(|who| EngineKind::of_number(who.engine));
+    let Some(kind) = kind.and_then(EngineKind::files) else { return Vec::new() };
+    let files = Layout::new(dir, SHARD).shard_dir().join(kind.folder());
+    kind.families(&*env.disk, &files).unwrap_or_default()
 }
 
 /// Takes out what an open store leaves on its way: a segment that is made and not named yet.

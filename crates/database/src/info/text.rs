@@ -29,6 +29,9 @@ impl StoreInfo {
             lines.push("checkpoint  none".to_owned());
         }
         lines.extend(self.checkpoints.iter().map(|one| format!("checkpoint  {}", checkpoint(one))));
+        lines.extend(self.families.iter().map(|one| {
+            format!("family      {}: about {} keys, {} bytes", one.name, one.keys, one.bytes)
+        }));
         let (from, to) = self.known_versions();
         let later = if self.running.is_some() { "" } else { ", later ones in the journal" };
         lines.push(format!("versions    {from} to {to}{later}"));

@@ -7,7 +7,7 @@
 use std::path::Path;
 
 use rekindle_engine::checkpoint::{self, Stamp};
-use rekindle_engine::{Engine, Mark, MemoryEngine, lsm};
+use rekindle_engine::{Engine, FilesKind, Mark, MemoryEngine};
 use rekindle_env::{Env, LockMode, NativeMode, durable};
 use rekindle_journal::{Founding, Layout};
 use rekindle_recovery::identity::FEATURE_LEVEL as STORE_FEATURE_LEVEL;
@@ -16,7 +16,7 @@ use rekindle_recovery::{Identity, IdentityCopy};
 
 use crate::backup::{Manifest, decode_id, encode_id};
 use crate::classify::FEATURE_LEVEL;
-use crate::engines::{EngineKind, open_files};
+use crate::engines::open_files;
 use crate::error::Error;
 use crate::migrate::clear;
 use crate::options::{Options, SEGMENT_BYTES_MIN};
@@ -100,12 +100,13 @@ pub(super) fn write(
         durable::create_dir_all(disk, &to.join(name)).map_err(making)?;
     }
     let layout = Layout::new(to, SHARD);
-    let files = layout.shard_dir().join(lsm::FOLDER);
-    // What an interrupted restore left there.
-    clear(disk, &files)?;
+    for folder in FilesKind::FOLDERS {
+        // What an interrupted restore left there.
+        clear(disk, &layout.shard_dir().join(folder))?;
+    }
     write_checkpoint(&layout, env, &copy.identity, engine, goes_on)?;
-    if kind == EngineKind::Lsm {
-        write_files(&files, env, engine, goes_on)?;
+    if let Some(kind) = kind.files() {
+        write_files(kind, &layout, env, engine, goes_on)?;
     }
     let founding = Founding {
         store_id: copy.identity.store_id,
@@ -153,12 +154,14 @@ fn write_checkpoint(
 
 /// The files of an engine that has its own; the checkpoint is what they begin with.
 fn write_files(
-    files: &Path,
+    kind: FilesKind,
+    layout: &Layout,
     env: &Env,
     engine: &MemoryEngine,
     goes_on: &GoesOn,
 ) -> Result<(), Error> {
-    let written = open_files(files, env, &Options::default(), NativeMode::InPlace)?;
+    let files = layout.shard_dir().join(kind.folder());
+    let written = open_files(kind, &files, env, &Options::default(), NativeMode::InPlace)?;
     let frozen = engine.freeze();
     written.fill(&mut frozen.rows(), goes_on.position + 1)?;
     assert_eq!(written.mark(), frozen.mark(), "they stand where the checkpoint does");

@@ -1,20 +1,21 @@
 //! The state of a store on an engine with files of its own, as far as these can be read.
 //!
-//! Whole files are opened through a view. Damaged ones are read block by block, and what is whole
-//! of them becomes the files of another engine, in the folder of the view: the state may be larger
-//! than memory. Invariant: the store's files are only read.
+//! Whole files are opened through a view. Damaged ones of the lsm engine are read block by block,
+//! and what is whole of them becomes the files of another engine, in the folder of the view: the
+//! state may be larger than memory. Damaged ones of the engine rocksdb are not read in part, and
+//! that is said. Invariant: the store's files are only read.
 
 use std::path::Path;
-use std::sync::Arc;
 
 use rekindle_engine::checkpoint::{self, RowStream, file_name};
-use rekindle_engine::lsm::{self, Readable};
-use rekindle_engine::{Engine, EngineError, Mark};
+use rekindle_engine::files::Files;
+use rekindle_engine::lsm::Readable;
+use rekindle_engine::{EngineError, FilesKind, Mark};
 use rekindle_env::{Env, NativeMode, ReadDisk, durable};
-use rekindle_recovery::identity::ENGINE_LSM;
+use rekindle_recovery::identity::{ENGINE_MEMORY, engine_name};
 
 use super::sources::{Found, Who, checkpoints};
-use crate::engines::{Held, open_files};
+use crate::engines::{EngineKind, Held, open_files};
 use crate::error::Error;
 use crate::options::Options;
 use crate::recovery::SHARD_DIR;
@@ -29,35 +30,38 @@ pub(super) fn read(
     who: Who,
     unreadable: &mut Vec<String>,
 ) -> Result<Option<Found>, Error> {
-    let (disk, files) = (&*env.disk, dir.join(SHARD_DIR).join(lsm::FOLDER));
-    let in_files = match who.engine {
-        Some(number) => number == ENGINE_LSM,
-        None => is_folder(disk, &files)?,
-    };
-    if !in_files {
-        return Ok(None);
-    }
+    let disk = &*env.disk;
+    let Some(kind) = kind_of(dir, disk, who)? else { return Ok(None) };
+    let files = dir.join(SHARD_DIR).join(kind.folder());
     let anchor = anchor(dir, env, who)?;
     let checkpoint = anchor.map(|(id, ..)| id);
-    let whole = match lsm::check(disk, &files) {
-        Ok((lsm::Files::There, wrong)) => wrong.is_empty(),
-        Ok((lsm::Files::None, _)) if anchor.is_none() && !is_folder(disk, &files)? => {
+    let whole = match kind.check(disk, &files) {
+        Ok((Files::There, wrong)) => wrong.is_empty(),
+        Ok((Files::None, _)) if anchor.is_none() && !is_folder(disk, &files)? => {
             return Ok(None);
         }
-        Ok((lsm::Files::None, _)) | Err(EngineError::Corrupt { .. }) => false,
+        Ok((Files::None, _)) | Err(EngineError::Corrupt { .. }) => false,
         Err(other) => return Err(other.into()),
     };
     let options = Options::default();
     if whole {
-        match open_files(&files, env, &options, NativeMode::View) {
+        match open_files(kind, &files, env, &options, NativeMode::View) {
             Ok(engine) => {
                 let (_, replay_from) = engine.flushed();
-                let (engine, replay_from) = (Held::Lsm(Arc::new(engine)), replay_from.max(1));
+                let (engine, replay_from) = (Held::Files(kind, engine), replay_from.max(1));
                 return Ok(Some(Found { engine, checkpoint, replay_from, aside: None }));
             }
             Err(rekindle_recovery::Failure::Refused(why)) => unreadable.push(why),
             Err(other) => return Err(other.into()),
         }
+    }
+    if kind != FilesKind::Lsm {
+        unreadable.push(format!(
+            "{SHARD_DIR}/{}: the files of the engine are damaged, and no row of them is read: what \
+             follows is of a checkpoint with rows, if there is one, and of the journal",
+            kind.folder()
+        ));
+        return Ok(None);
     }
     let context = |error| Error::io(format!("viewing {}", files.display()), error);
     // Of nothing: an empty folder that goes with the salvage.
@@ -69,19 +73,44 @@ pub(super) fn read(
         unreadable.push(format!(
             "{SHARD_DIR}/{}: where its rows stand cannot be read; version {} is assumed, as the \
              newest checkpoint says",
-            lsm::FOLDER,
+            kind.folder(),
             mark.version
         ));
         rows.assume(mark);
         replay_from = from;
     }
-    let engine = open_files(&aside.path.join(SALVAGED), env, &options, NativeMode::InPlace)?;
+    let engine = open_files(kind, &aside.path.join(SALVAGED), env, &options, NativeMode::InPlace)?;
     engine.fill(&mut rows, replay_from)?;
     debug_assert_eq!(engine.mark(), rows.mark(), "it stands where its rows do");
-    unreadable
-        .extend(rows.unreadable().iter().map(|line| format!("{SHARD_DIR}/{}/{line}", lsm::FOLDER)));
-    let engine = Held::Lsm(Arc::new(engine));
+    let folder = kind.folder();
+    unreadable.extend(rows.unreadable().iter().map(|line| format!("{SHARD_DIR}/{folder}/{line}")));
+    let engine = Held::Files(kind, engine);
     Ok(Some(Found { engine, checkpoint, replay_from, aside: Some(aside) }))
+}
+
+/// Which files hold the state, as the identity says, or else the folders that are there.
+fn kind_of(dir: &Path, disk: &dyn ReadDisk, who: Who) -> Result<Option<FilesKind>, Error> {
+    if let Some(number) = who.engine {
+        return match EngineKind::of_number(number) {
+            Some(kind) => Ok(kind.files()),
+            None => Err(not_built(&engine_name(number))),
+        };
+    }
+    for folder in FilesKind::FOLDERS {
+        if is_folder(disk, &dir.join(SHARD_DIR).join(folder))? {
+            let kinds = EngineKind::ALL.iter().filter(|kind| kind.number() != ENGINE_MEMORY);
+            let kind = kinds.filter_map(|kind| kind.files()).find(|kind| kind.folder() == folder);
+            return kind.map(Some).ok_or_else(|| not_built(folder));
+        }
+    }
+    Ok(None)
+}
+
+fn not_built(engine: &str) -> Error {
+    Error::Invalid(format!(
+        "the store is on the engine {engine}, which this program was built without: salvage it with \
+         one that has it (--features rocksdb)"
+    ))
 }
 
 fn is_folder(disk: &dyn ReadDisk, files: &Path) -> Result<bool, Error> {

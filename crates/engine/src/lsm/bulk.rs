@@ -4,10 +4,11 @@
 
 use lsm_tree::{AbstractTree, Guard, IterGuardImpl};
 
-use super::row::{self, STAND_KEY, Stand};
+use super::row::{self, STAND_KEY};
 use super::{LsmEngine, Stands, lock};
 use crate::api::{Engine, EngineError, KeyspaceId, Mark};
 use crate::checkpoint::RowStream;
+use crate::files::{Stand, split_value};
 use crate::row::{EncodedRow, decode, encode};
 
 /// Rows are taken over in pieces of about this size.
@@ -15,7 +16,7 @@ const PIECE_BYTES: usize = 1 << 20;
 
 /// The rows of an engine at one mark. They hold the tables and the memtables that they are in, and
 /// nothing that is written later: however long they are read, memory does not grow.
-pub struct Rows<'a> {
+pub(super) struct Rows<'a> {
     engine: &'a LsmEngine,
     mark: Mark,
     rows: Box<dyn DoubleEndedIterator<Item = IterGuardImpl> + Send>,
@@ -39,8 +40,7 @@ impl RowStream for Rows<'_> {
             let (key, value) =
                 guard.into_inner().map_err(|error| self.engine.unreadable(&error))?;
             let Some((keyspace, key)) = row::split(&key) else { continue };
-            let (version, value) =
-                row::split_value(&value).ok_or_else(|| self.engine.no_value())?;
+            let (version, value) = split_value(&value).ok_or_else(|| self.engine.no_value())?;
             encode(out, &EncodedRow { keyspace: keyspace.0, version, key, value });
             count += 1;
         }
@@ -49,11 +49,8 @@ impl RowStream for Rows<'_> {
 }
 
 impl LsmEngine {
-    /// All rows at the current mark. Call it between two records.
-    ///
-    /// # Errors
-    /// `Compacted` never: the newest version can always be read.
-    pub fn rows(&self) -> Result<Rows<'_>, EngineError> {
+    /// See [`crate::files::FileEngine::rows`].
+    pub(super) fn all_rows(&self) -> Result<Rows<'_>, EngineError> {
         let writer = lock(&self.writer);
         let mark = *writer;
         self.pin(mark.version)?;
@@ -64,15 +61,12 @@ impl LsmEngine {
         Ok(Rows { engine: self, mark, rows })
     }
 
-    /// Fills a new engine, and writes everything out; replay on top of it begins at `replay_from`.
-    /// Answers the number of rows.
-    ///
-    /// # Errors
-    /// What reading the rows answers, and `Io`: then the engine is of no use.
-    ///
-    /// # Panics
-    /// When something was applied to it before.
-    pub fn fill(&self, rows: &mut dyn RowStream, replay_from: u64) -> Result<u64, EngineError> {
+    /// See [`crate::files::FileEngine::fill`].
+    pub(super) fn fill_with(
+        &self,
+        rows: &mut dyn RowStream,
+        replay_from: u64,
+    ) -> Result<u64, EngineError> {
         let mark = rows.mark();
         assert_eq!(self.mark(), Mark::default(), "only a new engine is filled");
         let (mut piece, mut count) = (Vec::with_capacity(2 * PIECE_BYTES), 0);

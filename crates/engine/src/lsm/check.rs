@@ -10,25 +10,15 @@ use rekindle_env::{ReadDisk, durable};
 use xxhash_rust::xxh3::Xxh3;
 
 use super::manifest::{self, Named};
-use super::tables::{Files, read_manifest};
+use super::tables::read_manifest;
 use crate::api::EngineError;
+use crate::files::{Files, Wrong};
 
 /// How much is read at a time.
 const READ_BYTES: usize = 1 << 20;
 
 /// The folder of the tables.
-pub(super) const TABLES: &str = "tables";
-
-/// A file that is not what was written.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Wrong {
-    /// Relative to the folder of the engine.
-    pub file: String,
-    /// What should be there.
-    pub expected: String,
-    /// What is there.
-    pub found: String,
-}
+pub(crate) const TABLES: &str = "tables";
 
 /// The tables that the manifest names; none in a folder without one.
 pub(super) fn named(disk: &dyn ReadDisk, dir: &Path) -> Result<Vec<Named>, EngineError> {
@@ -49,7 +39,7 @@ fn tables_of(dir: &Path, manifest: &[u8]) -> Result<Vec<Named>, EngineError> {
 ///
 /// # Errors
 /// `Corrupt` for a manifest that is not what was written, `Io`.
-pub fn check(disk: &dyn ReadDisk, dir: &Path) -> Result<(Files, Vec<Wrong>), EngineError> {
+pub(crate) fn check(disk: &dyn ReadDisk, dir: &Path) -> Result<(Files, Vec<Wrong>), EngineError> {
     let Some(manifest) = read_manifest(disk, dir)? else { return Ok((Files::None, Vec::new())) };
     let mut wrong = Vec::new();
     for table in tables_of(dir, &manifest)? {

@@ -15,31 +15,15 @@ use std::sync::atomic::Ordering;
 use lsm_tree::compaction::Leveled;
 use lsm_tree::{AbstractTree, InternalValue, Memtable};
 
-use super::row::{self, STAND_KEY, Stand};
+use super::row::{self, STAND_KEY};
 use super::tables::{self, Tables};
 use super::{LsmEngine, Sealed, lock};
 use crate::api::{EngineError, Mark};
-
-/// What a flush wrote.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Flush {
-    /// Where the state on disk stands now.
-    pub mark: Mark,
-    /// Where replay on top of it begins.
-    pub replay_from: u64,
-    /// Bytes of the rows that were written.
-    pub bytes: u64,
-}
+use crate::files::{Flush, Stand};
 
 impl LsmEngine {
-    /// Closes the memtable; what is applied from here on goes to a new one. Call it between two
-    /// records, when everything that was applied is durable; `replay_from` is where replay on top
-    /// of the state would begin. Answers where the state stands; `None` when no version was applied
-    /// since the last call.
-    ///
-    /// # Panics
-    /// When `replay_from` lies behind the state.
-    pub fn seal(&self, replay_from: u64) -> Option<Mark> {
+    /// See [`crate::files::FileEngine::seal`].
+    pub(super) fn seal_memtable(&self, replay_from: u64) -> Option<Mark> {
         let writer = lock(&self.writer);
         let mut stands = lock(&self.stands);
         if writer.version <= stands.sealed.mark.version || self.failed.get().is_some() {
@@ -56,12 +40,8 @@ impl LsmEngine {
         Some(stand.mark)
     }
 
-    /// Writes out what is sealed; `None` when nothing is. Writers and readers go on meanwhile.
-    ///
-    /// # Errors
-    /// `Io` when the disk refused. It may be tried again, unless [`crate::Engine::failed`] says
-    /// that writing is over.
-    pub fn flush(&self) -> Result<Option<Flush>, EngineError> {
+    /// See [`crate::files::FileEngine::flush`].
+    pub(super) fn flush_sealed(&self) -> Result<Option<Flush>, EngineError> {
         let _alone = lock(&self.flushing);
         let mut last = None;
         loop {
@@ -104,10 +84,7 @@ impl LsmEngine {
     }
 
     /// Merges files where that is due; whether it did something.
-    ///
-    /// # Errors
-    /// As [`LsmEngine::flush`].
-    pub fn compact(&self) -> Result<bool, EngineError> {
+    pub(super) fn merge(&self) -> Result<bool, EngineError> {
         self.check_failed()?;
         let before = self.tree.current_version().id();
         let needed = self.tag()?;

@@ -11,6 +11,7 @@ use lsm_tree::{AbstractTree, Guard};
 
 use super::{LsmEngine, lock, row};
 use crate::api::{Engine, EngineError, KeyspaceId, Row, Versioned};
+use crate::files::split_value;
 use crate::row::{EncodedRow, StateHash, encode};
 
 /// Rows are hashed in pieces of about this size.
@@ -54,7 +55,7 @@ impl LsmEngine {
         let held = self.hold(at)?;
         let found = self.tree.get(row::key(keyspace, key), row::below(held.at));
         let Some(found) = found.map_err(|error| self.unreadable(&error))? else { return Ok(None) };
-        let (version, bytes) = row::split_value(&found).ok_or_else(|| self.no_value())?;
+        let (version, bytes) = split_value(&found).ok_or_else(|| self.no_value())?;
         Ok(Some(Versioned { version, value: Some(Arc::from(bytes)) }))
     }
 
@@ -72,7 +73,7 @@ impl LsmEngine {
         let row = |guard: lsm_tree::IterGuardImpl| {
             let (key, value) = guard.into_inner().map_err(|error| self.unreadable(&error))?;
             let (_, key) = row::split(&key).ok_or_else(|| self.no_value())?;
-            let (version, bytes) = row::split_value(&value).ok_or_else(|| self.no_value())?;
+            let (version, bytes) = split_value(&value).ok_or_else(|| self.no_value())?;
             Ok(Row { key: Arc::from(key), version, value: Arc::from(bytes) })
         };
         if reverse {
@@ -92,17 +93,14 @@ impl LsmEngine {
         for guard in self.tree.iter(row::below(held.at), None) {
             let (key, value) = guard.into_inner().map_err(|error| self.unreadable(&error))?;
             let Some((keyspace, key)) = row::split(&key) else { continue };
-            let (version, value) = row::split_value(&value).ok_or_else(|| self.no_value())?;
+            let (version, value) = split_value(&value).ok_or_else(|| self.no_value())?;
             each(&EncodedRow { keyspace: keyspace.0, version, key, value });
         }
         Ok(())
     }
 
     /// The keyspaces that have rows, ascending.
-    ///
-    /// # Errors
-    /// `Corrupt`, `Io`.
-    pub fn keyspaces(&self) -> Result<Vec<KeyspaceId>, EngineError> {
+    pub(super) fn used_keyspaces(&self) -> Result<Vec<KeyspaceId>, EngineError> {
         let held = self.hold(u64::MAX)?;
         let (mut found, mut next) = (Vec::new(), Some(KeyspaceId(0)));
         while let Some(from) = next {

@@ -25,9 +25,10 @@ use rekindle_env::{Disk, ReadDisk, durable};
 use xxhash_rust::xxh3::xxh3_128;
 
 use super::check::{TABLES, named};
-use super::row::{self, STAND_KEY, Stand};
+use super::row::{self, STAND_KEY};
 use crate::api::{EngineError, Mark};
 use crate::checkpoint::RowStream;
+use crate::files::{Stand, split_value};
 use crate::row::{EncodedRow, encode, field};
 
 const MAGIC: [u8; 4] = *b"LSM\x03";
@@ -178,7 +179,7 @@ impl Readable {
                     Some(value) if *row.key.user_key == STAND_KEY => {
                         Stand::decode(value).map_or(0, |stand| stand.mark.version)
                     }
-                    Some(value) => row::split_value(value).map_or(0, |(version, _)| version),
+                    Some(value) => split_value(value).map_or(0, |(version, _)| version),
                 };
                 let key = Reverse(row.key.user_key);
                 self.heads.push(Head { key, version, value, from });
@@ -210,7 +211,7 @@ impl RowStream for Readable {
             let Some((key, value)) = self.next() else { break };
             let Some(value) = value else { continue };
             let (Some((keyspace, key)), Some((version, value))) =
-                (row::split(&key), row::split_value(&value))
+                (row::split(&key), split_value(&value))
             else {
                 continue;
             };

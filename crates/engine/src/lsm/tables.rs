@@ -16,6 +16,7 @@ use rekindle_env::{ReadDisk, durable};
 use xxhash_rust::xxh3::xxh3_128;
 
 use crate::api::EngineError;
+use crate::files::Files;
 use crate::row::field;
 
 /// The file that names the manifest.
@@ -67,20 +68,11 @@ pub(super) fn named_manifest(disk: &dyn ReadDisk, dir: &Path) -> Result<Option<u
     Ok(named(disk, dir)?.map(|(manifest, _)| manifest))
 }
 
-/// What a folder holds.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Files {
-    /// No engine was ever there.
-    None,
-    /// An engine with a whole manifest.
-    There,
-}
-
 /// Looks at the folder of an engine without opening it; its rows are checked when they are read.
 ///
 /// # Errors
 /// `Corrupt` for a manifest that is not what was written, `Io`.
-pub fn look(disk: &dyn ReadDisk, dir: &Path) -> Result<Files, EngineError> {
+pub(crate) fn look(disk: &dyn ReadDisk, dir: &Path) -> Result<Files, EngineError> {
     Ok(if read_manifest(disk, dir)?.is_some() { Files::There } else { Files::None })
 }
 

@@ -10,7 +10,7 @@ use super::Kind;
 use super::{Depth, EngineLayer, Trusted, Usable};
 use crate::api::EngineError;
 use crate::checkpoint::{Damage, FileName, ReadError, Summary, check, file_name, load, surface};
-use crate::lsm;
+use crate::files::{Files, Wrong};
 use crate::memory::MemoryEngine;
 
 /// One named checkpoint as it was read.
@@ -97,23 +97,24 @@ fn files(
     source: &dyn ReadDisk,
     newest: &Piece,
 ) -> Result<Vec<(String, Damage)>, Failure> {
-    if layer.kind == Kind::Memory || *newest == Piece::NotNamed {
+    let (Kind::Files(kind), Some(dir)) = (layer.kind, layer.files()) else { return Ok(Vec::new()) };
+    if *newest == Piece::NotNamed {
         return Ok(Vec::new());
     }
-    let (dir, folder) = (layer.files(), format!("{}/{}", layer.shard, lsm::FOLDER));
+    let folder = format!("{}/{}", layer.shard, kind.folder());
     let looked = match layer.depth {
-        Depth::Everything => lsm::check(source, &dir),
-        Depth::Open | Depth::Surface => lsm::look(source, &dir).map(|files| (files, Vec::new())),
+        Depth::Everything => kind.check(source, &dir),
+        Depth::Open | Depth::Surface => kind.look(source, &dir).map(|files| (files, Vec::new())),
     };
     let damage = |expected, found| Damage { offset: 0, expected, found };
     match looked {
-        Ok((lsm::Files::There, wrong)) => {
-            let wrong = wrong.into_iter().map(|lsm::Wrong { file, expected, found }| {
+        Ok((Files::There, wrong)) => {
+            let wrong = wrong.into_iter().map(|Wrong { file, expected, found }| {
                 (format!("{folder}/{file}"), damage(expected, found))
             });
             Ok(wrong.collect())
         }
-        Ok((lsm::Files::None, _)) => {
+        Ok((Files::None, _)) => {
             let found = "no manifest in its folder".to_owned();
             Ok(vec![(folder, damage("the files of the engine".to_owned(), found))])
         }

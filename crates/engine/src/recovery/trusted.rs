@@ -29,7 +29,6 @@ pub struct Trusted {
     pub(super) names: [u64; 2],
     pub(super) next_id: u64,
     pub(super) folder: PathBuf,
-    pub(super) files: PathBuf,
     pub(super) kind: Kind,
     pub(super) store_id: [u8; 16],
     pub(super) loaded: Mutex<Loaded>,
@@ -81,10 +80,8 @@ impl Trusted {
             return Err(Failure::Refused(format!("no state to load ({})", decision.label)));
         }
         if self.kind != Kind::Memory {
-            let files = self.files.display();
-            return Err(Failure::Config(format!(
-                "the state is in the files of the engine, {files}"
-            )));
+            let text = "the state is in the files of an engine, and no checkpoint is loaded";
+            return Err(Failure::Config(text.to_owned()));
         }
         let mut loaded = self.loaded.lock().unwrap_or_else(PoisonError::into_inner);
         if let Loaded::Ready(engine) = std::mem::replace(&mut *loaded, Loaded::HandedOut) {

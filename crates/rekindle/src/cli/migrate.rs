@@ -16,7 +16,8 @@ pub(super) struct MigrateArgs {
     /// The store's directory, which no server has open
     #[arg(long, value_name = "DIR")]
     data: PathBuf,
-    /// The engine that is to hold the state: memory or lsm
+    /// The engine that is to hold the state: memory, lsm, or rocksdb in a program that was built
+    /// with it
     #[arg(long, value_name = "ENGINE")]
     to: EngineKind,
     /// One line of JSON

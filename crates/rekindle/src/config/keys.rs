@@ -186,8 +186,8 @@ pub static KEYS: &[Key] = &[
         section: "engine",
         name: "kind",
         default: "auto",
-        help: "Which engine holds the state: `memory`, or `lsm` (files, for state larger than \
-               memory). A store on another one is refused; `auto`: whatever the store is on, and \
+        help: "Which engine holds the state: `memory`, `lsm` (files, for state larger than \
+               memory), or `rocksdb` (the same, in a program that was built with it). A store on another one is refused; `auto`: whatever the store is on, and \
                `memory` for a new one. `rekindle migrate` changes it.",
         set: |config, raw| {
             config.engine = match values::text(raw)?.as_str() {
@@ -201,8 +201,9 @@ pub static KEYS: &[Key] = &[
         section: "engine",
         name: "memtable_bytes",
         default: "64MiB",
-        help: "What the lsm engine collects in memory before it writes it out; up to four times as \
-               much is in memory while the disk is slow. Much of a start is replaying as much.",
+        help: "What an engine with files collects in memory before it writes it out; up to four \
+               times as much is in memory while the disk is slow. Much of a start is replaying as \
+               much.",
         set: |config, raw| {
             values::bytes(raw, MIB, 4096 * MIB).map(|bytes| config.memtable_bytes = bytes)
         },
@@ -211,7 +212,7 @@ pub static KEYS: &[Key] = &[
         section: "engine",
         name: "cache_bytes",
         default: "256MiB",
-        help: "What the lsm engine keeps of its files in memory.",
+        help: "What an engine with files keeps of them in memory.",
         set: |config, raw| values::bytes(raw, MIB, TIB).map(|bytes| config.cache_bytes = bytes),
     },
     Key {
@@ -219,8 +220,8 @@ pub static KEYS: &[Key] = &[
         name: "max_state_bytes",
         default: "auto",
         help: "Growth beyond it is refused before the journal is touched; deletes go on. `auto`: \
-               60 % of the memory of the machine or of its cgroup; on the lsm engine the space on \
-               disk is what counts.",
+               60 % of the memory of the machine or of its cgroup; on an engine with files the space \
+               on disk is what counts.",
         set: |config, raw| {
             config.max_state_bytes = match raw {
                 Raw::Text(text) if text == "auto" => None,
