@@ -82,6 +82,20 @@ impl<'a> Reader<'a> {
         self.array().map(u64::from_le_bytes)
     }
 
+    /// A number of 7 bits a byte, lowest first; the highest bit says that more follow.
+    pub(crate) fn varint(&mut self) -> Option<u64> {
+        let mut number = 0_u64;
+        for shift in (0..64).step_by(7) {
+            let byte = self.u8()?;
+            let low = u64::from(byte & 0x7F);
+            number |= low.checked_shl(shift).filter(|bits| bits >> shift == low)?;
+            if byte & 0x80 == 0 {
+                return Some(number);
+            }
+        }
+        None
+    }
+
     /// Text with its length in one byte.
     pub(crate) fn text8(&mut self) -> Option<&'a str> {
         let len = self.u8()?;
@@ -114,6 +128,17 @@ pub(crate) fn put_text16(bytes: &mut Vec<u8>, text: &str) {
     bytes.extend_from_slice(text.as_bytes());
 }
 
+/// Adds a number as [`Reader::varint`] takes it.
+pub(crate) fn put_varint(bytes: &mut Vec<u8>, mut number: u64) {
+    while number >= 0x80 {
+        let [low, ..] = number.to_le_bytes();
+        bytes.push(low | 0x80);
+        number >>= 7;
+    }
+    let [low, ..] = number.to_le_bytes();
+    bytes.push(low);
+}
+
 /// The longest beginning of `text` that has at most `max` bytes.
 pub(crate) fn truncated(text: &str, max: usize) -> &str {
     text.get(..text.floor_char_boundary(max)).unwrap_or_default()
@@ -134,6 +159,22 @@ mod tests {
         assert_eq!(reader.end(), None);
         assert_eq!(reader.u8(), Some(3));
         assert_eq!(reader.end(), Some(()));
+    }
+
+    #[test]
+    fn varints_come_back_and_longer_ones_are_none() {
+        for shift in 0..64 {
+            for number in [1 << shift, (1 << shift) - 1, u64::MAX >> shift] {
+                let mut bytes = vec![];
+                put_varint(&mut bytes, number);
+                let mut reader = Reader::new(&bytes);
+                assert_eq!((reader.varint(), reader.end()), (Some(number), Some(())));
+            }
+        }
+        assert_eq!(Reader::new(&[0x80]).varint(), None);
+        assert_eq!(Reader::new(&[0xFF; 11]).varint(), None);
+        let above = [0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 2];
+        assert_eq!(Reader::new(&above).varint(), None);
     }
 
     #[test]

@@ -13,6 +13,7 @@ mod exec;
 pub mod findings;
 pub mod identity;
 pub mod jobs;
+mod kept;
 pub mod keys;
 pub mod kv;
 pub mod limits;

@@ -14,18 +14,20 @@ use rekindle_recovery::{
 use crate::alarm::Alarm;
 use crate::audit::{Audit, record_restore, tell_losses};
 use crate::claims::index::Index;
-use crate::claims::kept::Kept;
 use crate::claims::{Event, Run, Traces};
 use crate::error::Error;
 use crate::exec::Core;
 use crate::jobs::Jobs;
 use crate::jobs::look::Now;
 use crate::jobs::recovery::{JobLayer, Recovered as RecoveredJobs};
+use crate::kept::{Kept, KeptObserver};
 use crate::keys::Keyspaces;
 use crate::kv::Kv;
 use crate::limits;
 use crate::numbers::Numbers;
 use crate::producers::recovery::ProducerLayer;
+#[cfg(debug_assertions)]
+use crate::producers::recovery::sum;
 use crate::producers::table::{ProducerFigures, ProducerTable};
 use crate::queues::Queues;
 use crate::queues::recovery::{QueueLayer, Recovered};
@@ -148,7 +150,8 @@ impl Services {
         let snapshot = database.snapshot()?;
         let clock = database.env().clock.as_ref();
         let meter = Meter::default();
-        let producers = ProducerLayer { keyspaces, meter: meter.clone() };
+        let kept = Cell::default();
+        let producers = ProducerLayer { keyspaces, kept, meter: meter.clone() };
         let producers = examine(&producers, &snapshot, clock).map_err(refused)?;
         let run = run(database, traces);
         let log_time_ms = database.log_time_ms();
@@ -273,20 +276,24 @@ fn recover(
     meter.expect_records(None);
     let keyspaces = core.keyspaces;
     let log_time_ms = core.database.log_time_ms();
-    let layer = ProducerLayer { keyspaces, meter: meter.clone() };
+    let kept = Kept::of(core.database.take_earlier(), &keyspaces);
+    let layer = |kept| {
+        let (kept, meter) = (Cell::new(kept), meter.clone());
+        ProducerLayer { keyspaces, kept, meter }
+    };
+    #[cfg(debug_assertions)]
+    check_kept(core, kept.producers.as_ref(), layer, |known| sum(known));
+    let layer = layer(kept.producers);
     let (results, mut producers) = recover_layer(&layer, core, meter)?;
     producers.figure("results_kept", results);
     let run = core.run.clone();
-    let earlier = core.database.take_earlier();
-    let kept = earlier.as_ref().and_then(|earlier| Kept::of(earlier, &keyspaces));
-    let (of_queues, of_jobs) = kept.map(Kept::split).unzip();
     let layer = |kept| {
         let (run, kept, meter) = (run.clone(), Cell::new(kept), meter.clone());
         QueueLayer { keyspaces, run, log_time_ms, kept, meter }
     };
     #[cfg(debug_assertions)]
-    check_kept(core, of_queues.as_ref(), layer, |trusted| trusted.sum());
-    let layer = layer(of_queues);
+    check_kept(core, kept.queues.as_ref(), layer, |trusted| trusted.sum());
+    let layer = layer(kept.queues);
     let (recovered, mut queues) = recover_layer(&layer, core, meter)?;
     let now = Now::of(&core.database);
     let layer = |kept| {
@@ -294,10 +301,16 @@ fn recover(
         JobLayer { keyspaces, now, run, dispatch_capacity, kept, meter }
     };
     #[cfg(debug_assertions)]
-    check_kept(core, of_jobs.as_ref(), layer, |trusted| trusted.sum());
-    let layer = layer(of_jobs);
+    check_kept(core, kept.jobs.as_ref(), layer, |trusted| trusted.sum());
+    let layer = layer(kept.jobs);
     let (jobs, report) = recover_layer(&layer, core, meter)?;
     let report = job_figures(report, &jobs);
+    // Only now, that the index has all lines.
+    core.database.observe(Arc::new(KeptObserver {
+        index: Arc::downgrade(&core.index),
+        producers: Arc::downgrade(&core.producers),
+        keyspaces,
+    }));
     meter.expect_records(Some(0));
     let Recovered { leases_kept, leases_reclaimed, dead_lettered, set_aside, .. } = recovered;
     queues.figure("queues", recovered.queues);
@@ -331,13 +344,14 @@ fn recover(
 
 /// Whether an index that an earlier run kept says what all the rows say.
 #[cfg(debug_assertions)]
-fn check_kept<L, S>(
+fn check_kept<L, K, S>(
     core: &Arc<Core>,
-    kept: Option<&Kept>,
-    layer: impl Fn(Option<Kept>) -> L,
+    kept: Option<&K>,
+    layer: impl Fn(Option<K>) -> L,
     sum: impl Fn(&L::Trusted) -> S,
 ) where
     L: Layer<Source = rekindle_database::Snapshot, Sink = Core>,
+    K: Clone,
     S: PartialEq + std::fmt::Debug,
 {
     let Some(kept) = kept else { return };

@@ -18,9 +18,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use rekindle_database::{Changes, Earlier};
+use rekindle_database::Changes;
 
-use crate::bytes::{Reader, put_text8};
+use crate::bytes::{Reader, put_text8, put_varint};
 use crate::claims::Subject;
 use crate::claims::index::{Due, Run, Runs};
 use crate::claims::unclaimed::{Ended, Lane, Later, Unclaimed};
@@ -46,18 +46,11 @@ pub(crate) struct Kept {
 
 impl Kept {
     /// Reads it; `None` when it says nothing that can be used.
-    pub(crate) fn of(earlier: &Earlier, keyspaces: &Keyspaces) -> Option<Self> {
-        let kept = Self::read(earlier, keyspaces);
-        if kept.is_none() {
-            tracing::warn!("the index of an earlier run cannot be used; all rows are read");
-        }
-        kept
-    }
-
-    fn read(earlier: &Earlier, keyspaces: &Keyspaces) -> Option<Self> {
-        let mut kept = read(&earlier.derived.bytes)?;
-        let Changes { keys, ranges } = &earlier.changes;
-        for key in keys.values().flatten() {
+    pub(crate) fn of(bytes: &[u8], changes: &Changes, keyspaces: &Keyspaces) -> Option<Self> {
+        let mut kept = read(bytes)?;
+        let Changes { keys, ranges } = changes;
+        let work = keys.iter().filter(|(keyspace, _)| keyspaces.is_of_work(**keyspace));
+        for key in work.flat_map(|(_, keys)| keys) {
             // What has another key is no work, and is found in no index.
             kept.others.extend(subject::parse(key).ok());
         }
@@ -217,14 +210,8 @@ impl Writer {
         self.number(count as u64);
     }
 
-    fn number(&mut self, mut number: u64) {
-        while number >= 0x80 {
-            let [low, ..] = number.to_le_bytes();
-            self.bytes.push(low | 0x80);
-            number >>= 7;
-        }
-        let [low, ..] = number.to_le_bytes();
-        self.bytes.push(low);
+    fn number(&mut self, number: u64) {
+        put_varint(&mut self.bytes, number);
     }
 }
 
@@ -301,16 +288,7 @@ impl Input<'_> {
     }
 
     fn number(&mut self) -> Option<u64> {
-        let mut number = 0_u64;
-        for shift in (0..64).step_by(7) {
-            let byte = self.0.u8()?;
-            let low = u64::from(byte & 0x7F);
-            number |= low.checked_shl(shift).filter(|bits| bits >> shift == low)?;
-            if byte & 0x80 == 0 {
-                return Some(number);
-            }
-        }
-        None
+        self.0.varint()
     }
 }
 

@@ -11,6 +11,7 @@
 
 pub(crate) mod chunk;
 pub(crate) mod forget;
+pub(crate) mod kept;
 pub(crate) mod recovery;
 pub(crate) mod table;
 

@@ -4,6 +4,8 @@
 //! Nothing is settled here. A row that cannot be read stays and is told; requests whose result it
 //! may hold are refused as corrupt, never run.
 
+use std::cell::Cell;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
 use std::sync::Arc;
 
@@ -16,9 +18,10 @@ use crate::claims::recovery::Cursor;
 use crate::exec::Core;
 use crate::findings::Findings;
 use crate::keys::Keyspaces;
-use crate::keys::producer::{ProducerKey, parse};
+use crate::keys::producer::{ProducerKey, chunk as chunk_key, era, floor, parse};
 use crate::producers::chunk::{Chunk, Floor, parse_era};
-use crate::producers::table::{Held, TableObserver};
+use crate::producers::kept::{Kept, Remembered};
+use crate::producers::table::{Held, ProducerTable, TableObserver};
 
 /// A row: whether its key and its value can be read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -41,6 +44,8 @@ const EXPECTED: &str = "a producer's key, and a floor or a chunk of results, or 
 /// The layer of request identities.
 pub(crate) struct ProducerLayer {
     pub(crate) keyspaces: Keyspaces,
+    /// What an earlier run knew; the scan takes it.
+    pub(crate) kept: Cell<Option<Kept>>,
     /// Told of each page of rows.
     pub(crate) meter: Meter,
 }
@@ -75,15 +80,10 @@ impl Layer for ProducerLayer {
     type Recovered = u64;
 
     fn scan(&self, source: &Snapshot) -> Result<Pieces, Failure> {
-        let all = (Bound::Unbounded, Bound::Unbounded);
-        let keyspace = (self.keyspaces.producers, "producers");
         let mut pieces = Pieces::default();
-        for row in Cursor::new(source, keyspace, all, &self.meter) {
-            let row = row?;
-            match known(&row) {
-                Some(known) => pieces.known.push(known),
-                None => pieces.rows.push(row),
-            }
+        match self.kept.take() {
+            Some(kept) => self.take_up(source, kept, &mut pieces)?,
+            None => self.read(source, (Bound::Unbounded, Bound::Unbounded), &mut pieces)?,
         }
         Ok(pieces)
     }
@@ -120,18 +120,93 @@ impl Layer for ProducerLayer {
     }
 
     fn act(&self, trusted: Vec<Known>, _: Vec<()>, sink: &Core) -> Result<u64, Failure> {
-        for known in trusted {
-            match known {
-                Known::Chunk(producer, held) => sink.producers.written(producer, held),
-                Known::Floor(producer, newest_ms) => sink.producers.floored(producer, newest_ms),
-                Known::Unreadable(producer) => sink.producers.set_aside(producer),
-            }
-        }
+        trusted.iter().for_each(|known| known.enter(&sink.producers));
         sink.database.observe(Arc::new(TableObserver {
             table: Arc::downgrade(&sink.producers),
             keyspace: self.keyspaces.producers,
         }));
         Ok(sink.producers.figures().results)
+    }
+}
+
+impl ProducerLayer {
+    /// Reads the rows of a range.
+    fn read(
+        &self,
+        source: &Snapshot,
+        range: (Bound<&[u8]>, Bound<&[u8]>),
+        pieces: &mut Pieces,
+    ) -> Result<(), Failure> {
+        let keyspace = (self.keyspaces.producers, "producers");
+        for row in Cursor::new(source, keyspace, range, &self.meter) {
+            let row = row?;
+            match known(&row) {
+                Some(known) => pieces.known.push(known),
+                None => pieces.rows.push(row),
+            }
+        }
+        Ok(())
+    }
+
+    /// Goes on with what an earlier run knew: reads the rows that changed since, that of the era,
+    /// and those of producers with one that cannot be read.
+    fn take_up(&self, source: &Snapshot, kept: Kept, pieces: &mut Pieces) -> Result<(), Failure> {
+        let Kept { producers, mut changed } = kept;
+        let mut unreadable = BTreeSet::new();
+        let mut chunks_changed: BTreeMap<[u8; 16], BTreeSet<u64>> = BTreeMap::new();
+        for key in &changed {
+            if let Ok(ProducerKey::Chunk(id, chunk)) = parse(key) {
+                chunks_changed.entry(id).or_default().insert(chunk);
+            }
+        }
+        for Remembered { id, newest_ms, unreadable: is_unreadable, chunks } in producers {
+            if is_unreadable {
+                unreadable.insert(id);
+                continue;
+            }
+            let changed = chunks_changed.get(&id);
+            let is_changed = |held: &Held| changed.is_some_and(|it| it.contains(&held.chunk));
+            let whole = chunks.into_iter().filter(|held| !is_changed(held));
+            pieces.known.extend(whole.map(|held| Known::Chunk(id, held)));
+            if newest_ms > 0 {
+                pieces.known.push(Known::Floor(id, newest_ms));
+            }
+        }
+        changed.insert(Box::from(era()));
+        let of_unreadable = |key: &[u8]| match parse(key) {
+            Ok(ProducerKey::Chunk(id, _) | ProducerKey::Floor(id)) => unreadable.contains(&id),
+            Ok(ProducerKey::Era) | Err(_) => false,
+        };
+        for key in changed.iter().filter(|key| !of_unreadable(key)) {
+            self.read(source, (Bound::Included(key), Bound::Included(key)), pieces)?;
+        }
+        for id in &unreadable {
+            let (first, last) = (floor(id), chunk_key(id, u64::MAX));
+            self.read(source, (Bound::Included(&first), Bound::Included(&last)), pieces)?;
+        }
+        Ok(())
+    }
+}
+
+/// The table that these make, in one form: for comparing what was kept with what the rows say.
+#[cfg(debug_assertions)]
+pub(crate) fn sum(known: &[Known]) -> Vec<u8> {
+    let table = ProducerTable::new(u64::MAX);
+    for known in known {
+        known.enter(&table);
+    }
+    let mut bytes = Vec::new();
+    table.write(&mut bytes);
+    bytes
+}
+
+impl Known {
+    fn enter(&self, table: &ProducerTable) {
+        match *self {
+            Self::Chunk(producer, held) => table.written(producer, held),
+            Self::Floor(producer, newest_ms) => table.floored(producer, newest_ms),
+            Self::Unreadable(producer) => table.set_aside(producer),
+        }
     }
 }
 

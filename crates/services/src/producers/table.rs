@@ -16,14 +16,15 @@ use crate::limits::{
     PRODUCERS_MAX,
 };
 use crate::producers::chunk::{Chunk, Floor};
+use crate::producers::kept;
 
 /// A chunk of a producer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Held {
     pub(crate) chunk: u64,
     pub(crate) newest_ms: u64,
-    bytes: u32,
-    count: u8,
+    pub(crate) bytes: u32,
+    pub(crate) count: u8,
 }
 
 impl Held {
@@ -144,6 +145,17 @@ impl ProducerTable {
     /// An empty one; the results may have so many bytes.
     pub(crate) fn new(bytes_max: u64) -> Self {
         Self { inner: Mutex::new(Inner { bytes_max, ..Inner::default() }) }
+    }
+
+    /// Appends all that is known, for a later run.
+    pub(crate) fn write(&self, bytes: &mut Vec<u8>) {
+        kept::begin(bytes);
+        for (id, producer) in &self.lock().producers {
+            let Producer { chunks, newest_ms, set_aside, .. } = producer;
+            if !chunks.is_empty() || *newest_ms > 0 || *set_aside {
+                kept::put(bytes, id, (*newest_ms, *set_aside), chunks.iter());
+            }
+        }
     }
 
     /// Notes that this chunk was written.

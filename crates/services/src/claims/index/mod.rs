@@ -91,7 +91,7 @@ impl Index {
     }
 
     /// Where all units stand, for a later run; `None` when it is not known any more.
-    fn kept(&self) -> Option<Vec<u8>> {
+    pub(crate) fn kept(&self) -> Option<Vec<u8>> {
         let inner = self.lock();
         if inner.lost {
             return None;

@@ -7,7 +7,7 @@
 use std::sync::{Arc, PoisonError, Weak};
 use std::task::Waker;
 
-use rekindle_database::{Derived, KeyspaceId, Observer, Operation};
+use rekindle_database::{KeyspaceId, Observer, Operation};
 
 use crate::claims::attempts::Attempts;
 use crate::claims::index::{ANY_LINE, Due, Index, Inner, LaneKey, LineIndex};
@@ -55,15 +55,6 @@ impl Observer for IndexObserver {
         if let Some(due_ms) = after.due_ms {
             index.alarm.ring(due_ms);
         }
-    }
-
-    fn is_kept(&self) -> bool {
-        true
-    }
-
-    fn freeze(&self) -> Option<Derived> {
-        let keyspaces = self.keyspaces.of_work().to_vec();
-        self.index.upgrade()?.kept().map(|bytes| Derived { keyspaces, bytes })
     }
 
     fn lost(&self) {
