@@ -70,7 +70,9 @@ impl Observer for KeptObserver {
         let mut bytes = Vec::with_capacity(index.len() + 8);
         bytes.extend_from_slice(&(index.len() as u64).to_le_bytes());
         bytes.extend_from_slice(&index);
-        self.producers.upgrade()?.write(&mut bytes);
+        if !self.producers.upgrade()?.write(&mut bytes) {
+            return None;
+        }
         let keyspaces = self.keyspaces.of_work().into_iter().chain([self.keyspaces.producers]);
         Some(Derived { keyspaces: keyspaces.collect(), bytes })
     }

@@ -81,6 +81,14 @@ impl Chunk {
         Some((reader.u64()?, reader.u8()?))
     }
 
+    /// Whether these are the bytes of a chunk.
+    pub(crate) fn is_whole(bytes: &[u8]) -> bool {
+        let Some((_, count)) = Self::parse_head(bytes) else { return false };
+        let mut reader = Reader::new(bytes.get(HEAD_BYTES..).unwrap_or_default());
+        let entries = (0..count).all(|_| Entry::read(&mut reader).is_some());
+        entries && reader.end().is_some() && bytes.first() == Some(&FORMAT)
+    }
+
     /// Log time of the newest result.
     pub(crate) fn newest_ms(&self) -> u64 {
         Self::parse_head(&self.bytes).map_or(0, |(newest_ms, _)| newest_ms)

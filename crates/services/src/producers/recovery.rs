@@ -164,13 +164,15 @@ impl ProducerLayer {
                 unreadable.insert(id);
                 continue;
             }
+            // What its chunks do not say stands in the row of its floor.
+            let of_chunks = chunks.iter().map(|held| held.newest_ms).max().unwrap_or(0);
+            if newest_ms > of_chunks && !changed.contains(&floor(&id)[..]) {
+                pieces.known.push(Known::Floor(id, newest_ms));
+            }
             let changed = chunks_changed.get(&id);
             let is_changed = |held: &Held| changed.is_some_and(|it| it.contains(&held.chunk));
             let whole = chunks.into_iter().filter(|held| !is_changed(held));
             pieces.known.extend(whole.map(|held| Known::Chunk(id, held)));
-            if newest_ms > 0 {
-                pieces.known.push(Known::Floor(id, newest_ms));
-            }
         }
         changed.insert(Box::from(era()));
         let of_unreadable = |key: &[u8]| match parse(key) {

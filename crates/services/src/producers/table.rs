@@ -87,6 +87,8 @@ struct Inner {
     bytes_max: u64,
     /// Behind which the search for silent producers goes on; `None`: from the start.
     cursor: Option<[u8; 16]>,
+    /// A row was written in this run that cannot be read: a start must look at all of them.
+    unread: bool,
 }
 
 impl Inner {
@@ -148,14 +150,17 @@ impl ProducerTable {
     }
 
     /// Appends all that is known, for a later run.
-    pub(crate) fn write(&self, bytes: &mut Vec<u8>) {
+    /// Answers whether that is all that there is.
+    pub(crate) fn write(&self, bytes: &mut Vec<u8>) -> bool {
         kept::begin(bytes);
-        for (id, producer) in &self.lock().producers {
+        let inner = self.lock();
+        for (id, producer) in &inner.producers {
             let Producer { chunks, newest_ms, set_aside, .. } = producer;
             if !chunks.is_empty() || *newest_ms > 0 || *set_aside {
                 kept::put(bytes, id, (*newest_ms, *set_aside), chunks.iter());
             }
         }
+        !inner.unread
     }
 
     /// Notes that this chunk was written.
@@ -340,18 +345,26 @@ impl Observer for TableObserver {
             let Some(table) = self.table.upgrade() else { return };
             match (parse(key), value) {
                 (Ok(ProducerKey::Chunk(producer, chunk)), Some(value)) => {
-                    match Held::of(chunk, value, key.len() + value.len()) {
+                    let held = Held::of(chunk, value, key.len() + value.len());
+                    match held.filter(|_| Chunk::is_whole(value)) {
                         Some(held) => table.written(producer, held),
-                        None => table.removed(&producer, chunk),
+                        None => {
+                            table.removed(&producer, chunk);
+                            table.lock().unread = true;
+                        }
                     }
                 }
                 (Ok(ProducerKey::Chunk(producer, chunk)), None) => table.removed(&producer, chunk),
                 (Ok(ProducerKey::Floor(producer)), Some(value)) => {
-                    let floor = Floor::parse(value).unwrap_or_default();
-                    table.floored(producer, floor.newest_ms);
+                    let floor = Floor::parse(value);
+                    if floor.is_err() {
+                        table.lock().unread = true;
+                    }
+                    table.floored(producer, floor.unwrap_or_default().newest_ms);
                 }
                 (Ok(ProducerKey::Floor(producer)), None) => table.forgotten(&producer),
-                (Ok(ProducerKey::Era) | Err(_), _) => {}
+                (Ok(ProducerKey::Era), _) => {}
+                (Err(_), _) => table.lock().unread = true,
             }
         }
     }

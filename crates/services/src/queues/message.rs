@@ -138,6 +138,11 @@ fn read_head(bytes: &[u8]) -> Option<Head<'_>> {
     Some(Head { sent_ms, due_ms, fairness_key, has_headers, rest: reader.rest() })
 }
 
+/// Whether these are the bytes of a message.
+pub(crate) fn is_whole(bytes: &[u8]) -> bool {
+    read_head(bytes).is_some_and(|head| !head.has_headers || read(bytes).is_some())
+}
+
 /// The message in stored bytes.
 pub(crate) fn parse(bytes: &[u8]) -> Result<Message<'_>, Malformed> {
     read(bytes).ok_or_else(|| Malformed::new("a message", bytes))

@@ -15,7 +15,7 @@ mod runs;
 mod waiters;
 
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, BinaryHeap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, BinaryHeap, HashMap};
 use std::ops::Bound;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
@@ -58,6 +58,11 @@ struct Inner {
     wakes: BinaryHeap<Reverse<(u64, u64)>>,
     /// Rows of `lease_expiry` whose leases went with a whole range.
     orphans: Vec<LeaseExpiry>,
+    /// A row was written in this run that cannot be read, or that belongs to no line: a start must
+    /// look at all of them.
+    unread: bool,
+    /// Queues whose definition went, and whose messages did not yet.
+    left_behind: BTreeSet<u64>,
     /// The journal failed: what is here is no longer true.
     lost: bool,
 }
@@ -93,7 +98,9 @@ impl Index {
     /// Where all units stand, for a later run; `None` when it is not known any more.
     pub(crate) fn kept(&self) -> Option<Vec<u8>> {
         let inner = self.lock();
-        if inner.lost {
+        // What belongs to no line is found among all rows only.
+        let unread = inner.unread || !inner.left_behind.is_empty();
+        if inner.lost || unread || self.unowned().iter().next().is_some() {
             return None;
         }
         let mut lines: Vec<_> = inner.lines.iter().collect();

@@ -126,7 +126,11 @@ impl IndexObserver {
         if !keyspaces.is_of_work(keyspace) {
             return;
         }
-        let Ok(id) = subject::parse(key) else { return };
+        let Ok(id) = subject::parse(key) else {
+            inner.unread = true;
+            return;
+        };
+        inner.unread |= !inner.lines.contains_key(&id.line) || !self.is_whole(keyspace, value);
         let Some(line) = inner.lines.get_mut(&id.line) else { return };
         let mut ready = 0;
         if keyspace == keyspaces.messages {
@@ -146,6 +150,20 @@ impl IndexObserver {
             line.attempted(id.number, due_ms);
         }
         after.settled(inner, id.line, ready);
+    }
+
+    /// Whether a start could read a unit of work, or how it ended, from this.
+    fn is_whole(&self, keyspace: KeyspaceId, value: &[u8]) -> bool {
+        if keyspace == self.keyspaces.messages {
+            message::is_whole(value)
+        } else if keyspace == self.keyspaces.jobs {
+            job::parse_head(value).is_ok()
+        } else if keyspace == self.keyspaces.job_outcomes {
+            outcome::Outcome::parse(value).is_ok()
+        } else {
+            // The rows of claims are always read.
+            true
+        }
     }
 
     fn delete(
@@ -187,8 +205,11 @@ impl After {
 }
 
 fn created(index: &Index, inner: &mut Inner, key: &[u8], value: &[u8]) {
-    let Ok(name) = name_key::parse(key) else { return };
-    let Ok(definition) = Definition::parse(name, value) else { return };
+    let definition = name_key::parse(key).and_then(|name| Definition::parse(name, value));
+    let Ok(definition) = definition else {
+        inner.unread = true;
+        return;
+    };
     let line = Line::Queue(Arc::new(definition));
     index.name(&line);
     inner.lines.insert(line.id(), LineIndex::new(line));
@@ -196,8 +217,10 @@ fn created(index: &Index, inner: &mut Inner, key: &[u8], value: &[u8]) {
 
 /// A type of jobs is new, or has new settings.
 fn defined(index: &Index, inner: &mut Inner, key: &[u8], value: &[u8], after: &mut After) {
-    let Ok(name) = name_key::parse(key) else { return };
-    let Ok(kind) = JobType::parse(name, value) else { return };
+    let Ok(kind) = name_key::parse(key).and_then(|name| JobType::parse(name, value)) else {
+        inner.unread = true;
+        return;
+    };
     let line = Line::Jobs(Arc::new(kind));
     index.name(&line);
     let id = line.id();
@@ -218,6 +241,7 @@ fn deleted(index: &Index, inner: &mut Inner, key: &[u8], after: &mut After) {
     let Some(definition) = names.remove(name) else { return };
     inner.wake(definition.id, u64::MAX, &mut after.wakers);
     if let Some(mut queue) = inner.lines.remove(&definition.id) {
+        inner.left_behind.insert(definition.id);
         orphan(inner, definition.id, &mut queue, after);
     }
 }
@@ -252,6 +276,7 @@ fn submitted(line: &mut LineIndex, id: Subject, value: &[u8], now: u64, after: &
 
 fn purged(inner: &mut Inner, start: &[u8], after: &mut After) {
     let Some(id) = subject::line_of_range(start) else { return };
+    inner.left_behind.remove(&id);
     if let Some(mut queue) = inner.lines.remove(&id) {
         orphan(inner, id, &mut queue, after);
         inner.lines.insert(id, queue);
