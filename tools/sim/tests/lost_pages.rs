@@ -5,18 +5,22 @@ mod check;
 mod walk;
 mod workload;
 
+use std::path::Path;
 use std::sync::atomic::Ordering;
 
-use rekindle_env::{Image, RealDisk, SimulatedDisk, Survival};
+use rekindle_env::{Image, OperationKind, RealDisk, SimulatedDisk, Survival};
 use rekindle_sim::recorded::replay::{Lie, Replay, differences};
 use rekindle_sim::seed::{point, scale, seed};
 
 use self::check::{Known, put_down, scratch};
 use self::walk::{Marks, Tally, Walk};
-use self::workload::{Life, hashes, lives, record};
+use self::workload::{Deed, Life, hashes, lives, moves, record};
 
 /// Threads: the machines of the gate have two cores.
 const THREADS: u64 = 2;
+
+/// Transactions behind a start that is recorded: enough for a flush.
+const GOES_ON: u64 = 20;
 
 /// The records of a store's lives, and where they were made.
 struct Recorded {
@@ -26,10 +30,13 @@ struct Recorded {
     records: Vec<String>,
 }
 
-fn recorded(seed: u64, transactions: u64) -> Recorded {
+fn recorded(seed: u64, lives: Vec<Life>) -> Recorded {
     let root = scratch();
-    let lives = lives(transactions);
-    let transactions = lives.last().unwrap().end;
+    let transactions = lives.iter().map(|life| match life.deed {
+        Deed::Transactions(count) => count,
+        Deed::Migrate(_) => 0,
+    });
+    let transactions = transactions.sum();
     let records = lives.into_iter().map(|life| record(root.path(), seed, life)).collect();
     Recorded { root, seed, transactions, records }
 }
@@ -45,11 +52,27 @@ impl Recorded {
         disk
     }
 
+    /// How often what matters happened: tables made and removed, manifests and anchors named, calls
+    /// of two threads at a time.
+    fn happened(&self, disk: &SimulatedDisk) -> [(&'static str, usize); 5] {
+        let trace = disk.trace();
+        let count = |kind, part: &str| {
+            let operations = trace.operations().iter().filter(|it| it.kind() == kind);
+            operations.filter(|it| it.path().to_string_lossy().contains(part)).count()
+        };
+        let resumed = self.records.iter().map(|record| record.matches(" resumed>").count());
+        [
+            ("tables", count(OperationKind::Create, "engine/tables/")),
+            ("tables removed", count(OperationKind::RemoveFile, "engine/tables/")),
+            ("manifests", count(OperationKind::Rename, "engine/.tmp")),
+            ("anchors", count(OperationKind::Rename, "checkpoints/")),
+            ("at a time", resumed.sum()),
+        ]
+    }
+
     /// The replay shows what the real folder shows: nothing was passed over.
     fn is_complete(&self, disk: &SimulatedDisk) {
-        let real = Image::load(&RealDisk::new(), self.root.path()).unwrap();
-        let found = differences(disk, &real).unwrap();
-        assert_eq!(found, Vec::<String>::new(), "seed {}", self.seed);
+        shows(disk, self.root.path());
     }
 
     fn walk(&self, disk: &SimulatedDisk, every: u64) -> Result<Tally, String> {
@@ -59,25 +82,33 @@ impl Recorded {
     }
 }
 
+/// A disk shows what a real folder shows.
+fn shows(disk: &SimulatedDisk, root: &Path) {
+    let real = Image::load(&RealDisk::new(), root).unwrap();
+    assert_eq!(differences(disk, &real).unwrap(), Vec::<String>::new());
+}
+
 /// Crashes a recorded run at every `every`-th of its operations, in every way.
-fn campaign(seed: u64, transactions: u64, every: u64) -> Tally {
-    let recorded = recorded(seed, transactions);
+fn campaign(seed: u64, lives: Vec<Life>, every: u64) -> Tally {
+    let recorded = recorded(seed, lives);
     let disk = recorded.replayed(Lie::None);
     recorded.is_complete(&disk);
     let bytes: usize = recorded.records.iter().map(String::len).sum();
-    let operations = disk.operations();
-    println!("seed {seed}: {operations} operations, from {bytes} bytes of records");
+    let (operations, happened) = (disk.operations(), recorded.happened(&disk));
+    println!("seed {seed}: {operations} operations from {bytes} bytes of records, {happened:?}");
+    assert!(happened.iter().all(|(_, count)| *count > 0), "seed {seed}: {happened:?}");
     let tally = recorded.walk(&disk, every);
     let tally = tally.unwrap_or_else(|violations| panic!("seed {seed}:\n{violations}"));
     println!("seed {seed}: {tally:?}");
     tally
 }
 
-/// Records a start on what a power loss left, and fails the power at each operation of that.
+/// Records a start on what a power loss left, which goes on a little, and fails the power at each
+/// operation of that.
 fn in_a_start(seed: u64, transactions: u64, starts: u64, every: u64) {
-    let recorded = recorded(seed, transactions);
+    let recorded = recorded(seed, lives(transactions));
     let disk = recorded.replayed(Lie::None);
-    let hashes = hashes(seed, recorded.transactions);
+    let hashes = hashes(seed, recorded.transactions + GOES_ON);
     let mut points = disk.trace().crash_points(Image::new());
     let operations = disk.operations();
     let mut known = Marks::of(&disk);
@@ -91,10 +122,10 @@ fn in_a_start(seed: u64, transactions: u64, starts: u64, every: u64) {
         let root = scratch();
         put_down(&image, root.path());
         let before = known.known();
-        let life = Life { first: 0, end: 0, threads: false, killed: true };
-        let text = record(root.path(), seed, life);
+        let text = record(root.path(), seed, Life::of(GOES_ON));
         let again = SimulatedDisk::from_image(image.clone(), seed);
         Replay::new(again.clone(), root.path(), Lie::None).process(&text).unwrap();
+        shows(&again, root.path());
         let walk = Walk { disk: &again, start: image, before, hashes: &hashes, seed, every };
         let tally = walk.everywhere(THREADS);
         let tally = tally.unwrap_or_else(|violations| {
@@ -112,11 +143,12 @@ fn in_a_start(seed: u64, transactions: u64, starts: u64, every: u64) {
 #[ignore = "needs strace"]
 fn campaign_strace_lost_pages() {
     let seed = seed(20_261_126);
-    let tally = campaign(seed, 120, if point().is_some() { 1 } else { 11 });
+    let tally = campaign(seed, lives(120), if point().is_some() { 1 } else { 11 });
     if point().is_none() {
         assert!(tally.points.load(Ordering::Relaxed) > 100, "{tally:?}");
         assert!(tally.in_flight.load(Ordering::Relaxed) > 0, "some of the unknown is there");
-        in_a_start(seed, 60, 2, 7);
+        in_a_start(seed, 60, 2, 13);
+        campaign(seed, moves(60), 13);
     }
 }
 
@@ -129,8 +161,9 @@ fn campaign_crash_lost_pages() {
     let first = seed(1);
     for number in 0..scale() {
         let seed = first.wrapping_add(number);
-        campaign(seed, 200, 1);
+        campaign(seed, lives(200), 1);
         if point().is_none() {
+            campaign(seed, moves(120), 1);
             in_a_start(seed, 100, 5, 1);
         }
     }
@@ -143,18 +176,19 @@ fn campaign_crash_lost_pages() {
 #[test]
 #[ignore = "needs strace"]
 fn campaign_strace_a_missing_sync_is_found() {
-    let recorded = recorded(seed(7), 60);
+    let recorded = recorded(seed(7), lives(60));
     for lie in [
         Lie::Folders("engine"),
         Lie::Folders("engine/tables"),
         Lie::Folders("shards/0"),
         Lie::Files("engine/tables/"),
         Lie::Files("engine/v"),
+        Lie::Files("engine/.tmp"),
         Lie::Files("journal/"),
     ] {
         let disk = recorded.replayed(lie);
         recorded.is_complete(&disk);
-        let found = recorded.walk(&disk, 3);
+        let found = recorded.walk(&disk, 1);
         let found =
             found.map_or_else(|violations| violations, |tally| panic!("{lie:?}: {tally:?}"));
         println!("{lie:?}: {}", found.lines().next().unwrap());

@@ -127,11 +127,6 @@ fn push(arguments: &mut Vec<String>, argument: Option<&str>) {
 mod tests {
     use super::*;
 
-    fn parsed(text: &str) -> Vec<(String, Vec<String>, Option<i64>, usize, usize)> {
-        let each = |call: Call| (call.name, call.arguments, call.result, call.begin, call.end);
-        calls(text).unwrap().into_iter().map(each).collect()
-    }
-
     #[test]
     fn calls_on_a_line_of_their_own() {
         let text = "\
@@ -144,14 +139,15 @@ mod tests {
 4809  mmap(NULL, 134217728, PROT_NONE, MAP_PRIVATE|MAP_ANONYMOUS, -1, 0) = 0x7fcf9ba00000
 4809  +++ killed by SIGABRT +++
 ";
-        let found = parsed(text);
-        assert_eq!(found[0].1, ["\"\\x2f\\x73\"", "0777"]);
-        assert_eq!((found[1].0.as_str(), found[1].1.len(), found[1].2), ("openat", 4, Some(3)));
-        assert_eq!(found[2].2, Some(-1));
-        assert_eq!(found[3].1.len(), 3, "an array is one argument");
-        assert_eq!((found[4].2, found[4].3, found[4].4), (Some(0), 4, 4));
-        assert!(found[5].1.is_empty());
-        assert_eq!(found[6].2, Some(0x7fcf_9ba0_0000));
+        let found = calls(text).unwrap();
+        assert_eq!(found[0].arguments, ["\"\\x2f\\x73\"", "0777"]);
+        let open = &found[1];
+        assert_eq!((open.name.as_str(), open.arguments.len(), open.result), ("openat", 4, Some(3)));
+        assert_eq!(found[2].result, Some(-1));
+        assert_eq!(found[3].arguments.len(), 3, "an array is one argument");
+        assert_eq!((found[4].result, found[4].begin, found[4].end), (Some(0), 4, 4));
+        assert!(found[5].arguments.is_empty());
+        assert_eq!(found[6].result, Some(0x7fcf_9ba0_0000));
         assert_eq!(found.len(), 7);
     }
 
@@ -169,9 +165,8 @@ mod tests {
 4868  fdatasync(3 <unfinished ...>
 4809  write(3, \"\\x78\", 1)              = ?
 ";
-        let found = parsed(text);
-        let places: Vec<_> =
-            found.iter().map(|(name, _, result, ..)| (name.as_str(), *result)).collect();
+        let found = calls(text).unwrap();
+        let places: Vec<_> = found.iter().map(|call| (call.name.as_str(), call.result)).collect();
         assert_eq!(
             places,
             [
@@ -183,12 +178,12 @@ mod tests {
                 ("write", None),
             ]
         );
-        assert_eq!((found[0].3, found[0].4), (0, 2));
-        assert_eq!((found[1].3, found[1].4), (1, 3));
-        assert_eq!(found[1].1, ["3", "\"\\x78\"", "1", "0"]);
-        assert_eq!(found[2].1, ["5", "\"\\x2f\\x78\"", "2"]);
-        assert_eq!((found[4].3, found[4].4), (7, usize::MAX));
-        assert_eq!(found[5].4, usize::MAX);
+        assert_eq!((found[0].begin, found[0].end), (0, 2));
+        assert_eq!((found[1].begin, found[1].end), (1, 3));
+        assert_eq!(found[1].arguments, ["3", "\"\\x78\"", "1", "0"]);
+        assert_eq!(found[2].arguments, ["5", "\"\\x2f\\x78\"", "2"]);
+        assert_eq!((found[4].begin, found[4].end), (7, usize::MAX));
+        assert_eq!(found[5].end, usize::MAX);
     }
 
     #[test]

@@ -8,7 +8,7 @@ use std::io::Write;
 use std::path::Path;
 use std::process::Command;
 
-use rekindle_database::{Database, EngineKind, Env, KeyspaceId, Options};
+use rekindle_database::{Database, EngineKind, Env, KeyspaceId, Options, migrate};
 use rekindle_env::{ManualClock, SeededRandom, SimulatedDisk};
 use rekindle_sim::recorded::replay::MARK;
 use rekindle_sim::recorded::strace_arguments;
@@ -26,13 +26,21 @@ const KEYSPACES: [&str; 3] = ["left", "middle", "right"];
 /// Keys in each of them.
 const KEYS: u64 = 40;
 
+/// What a process does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Deed {
+    /// Opens the store and commits so many transactions.
+    Transactions(u64),
+    /// Moves the state to this engine.
+    Migrate(EngineKind),
+}
+
 /// One process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Life {
-    /// The numbers of its transactions.
-    pub(super) first: u64,
-    /// The number behind the last of them.
-    pub(super) end: u64,
+    pub(super) deed: Deed,
+    /// The engine of the store, where it is made.
+    pub(super) engine: EngineKind,
     /// Whether the database has its threads.
     pub(super) threads: bool,
     /// Whether it ends as a killed process does.
@@ -40,41 +48,60 @@ pub(super) struct Life {
 }
 
 impl Life {
+    /// So many transactions on the lsm engine, and a death.
+    pub(super) fn of(transactions: u64) -> Self {
+        let deed = Deed::Transactions(transactions);
+        Self { deed, engine: EngineKind::Lsm, threads: false, killed: true }
+    }
+
+    /// The same with threads, and with a good end.
+    fn with_threads(self) -> Self {
+        Self { threads: true, killed: false, ..self }
+    }
+
     fn write(self) -> String {
-        format!("{} {} {} {}", self.first, self.end, self.threads, self.killed)
+        let (deed, number) = match self.deed {
+            Deed::Transactions(count) => ("transactions", count.to_string()),
+            Deed::Migrate(to) => ("migrate", to.to_string()),
+        };
+        format!("{deed} {number} {} {} {}", self.engine, self.threads, self.killed)
     }
 
     fn read(text: &str) -> Self {
-        let mut words = text.split(' ');
-        let mut word = || words.next().unwrap();
-        Self {
-            first: word().parse().unwrap(),
-            end: word().parse().unwrap(),
-            threads: word() == "true",
-            killed: word() == "true",
-        }
+        let words: Vec<&str> = text.split(' ').collect();
+        let deed = match words[0] {
+            "transactions" => Deed::Transactions(words[1].parse().unwrap()),
+            _ => Deed::Migrate(words[1].parse().unwrap()),
+        };
+        let engine = words[2].parse().unwrap();
+        Self { deed, engine, threads: words[3] == "true", killed: words[4] == "true" }
     }
 }
 
-/// The lives of one store, with so many transactions in all, about.
+/// The lives of one store that is killed, goes on, and is killed again.
 pub(super) fn lives(transactions: u64) -> Vec<Life> {
-    let mut first = 0;
-    let parts = [(30, false, true), (30, true, false), (30, false, true), (10, true, false)];
-    parts
-        .into_iter()
-        .map(|(percent, threads, killed)| {
-            let end = first + transactions * percent / 100;
-            let life = Life { first, end, threads, killed };
-            first = end;
-            life
-        })
-        .collect()
+    let part = |percent| Life::of(transactions * percent / 100);
+    vec![part(30), part(30).with_threads(), part(30), part(10).with_threads()]
+}
+
+/// The lives of one that moves from engine to engine.
+pub(super) fn moves(transactions: u64) -> Vec<Life> {
+    let to = |engine| Life { deed: Deed::Migrate(engine), ..Life::of(0) };
+    let part = Life::of(transactions / 3);
+    vec![
+        Life { engine: EngineKind::Memory, ..part },
+        to(EngineKind::Lsm),
+        part,
+        to(EngineKind::Memory),
+        to(EngineKind::Lsm),
+        part.with_threads(),
+    ]
 }
 
 /// Small parts, so that a short run flushes, merges and rotates.
-pub(super) fn options(engine: EngineKind) -> Options {
+pub(super) fn options(engine: Option<EngineKind>) -> Options {
     Options {
-        engine: Some(engine),
+        engine,
         background: false,
         memtable_bytes: 24 << 10,
         cache_bytes: 256 << 10,
@@ -85,11 +112,12 @@ pub(super) fn options(engine: EngineKind) -> Options {
     }
 }
 
-/// Performs the transactions with these numbers; `acknowledged` hears of each with the database.
+/// Performs so many transactions, from where the store stands; `acknowledged` hears of each with
+/// the database.
 pub(super) fn perform(
     database: &Database,
     seed: u64,
-    numbers: std::ops::Range<u64>,
+    count: u64,
     acknowledged: &mut dyn FnMut(&Database, u64),
 ) {
     let keyspaces = KEYSPACES.map(|name| {
@@ -97,7 +125,8 @@ pub(super) fn perform(
         acknowledged(database, database.current_version());
         keyspace
     });
-    for number in numbers {
+    let first = database.current_version();
+    for number in first..first + count {
         let version = transact(database, &keyspaces, mix(seed, number));
         acknowledged(database, version);
     }
@@ -136,9 +165,9 @@ pub(super) fn hashes(seed: u64, transactions: u64) -> BTreeMap<u64, u128> {
         clock: std::sync::Arc::new(ManualClock::new(1_000_000)),
         random: std::sync::Arc::new(SeededRandom::new(seed)),
     };
-    let database = Database::open_with("/store", options(EngineKind::Memory), env).unwrap();
+    let database = Database::open_with("/store", options(Some(EngineKind::Memory)), env).unwrap();
     let mut hashes = BTreeMap::from([(database.current_version(), database.state_hash())]);
-    perform(&database, seed, 0..transactions, &mut |database, version| {
+    perform(&database, seed, transactions, &mut |database, version| {
         assert_eq!(database.current_version(), version);
         hashes.insert(version, database.state_hash());
     });
@@ -158,11 +187,21 @@ fn child() {
 }
 
 fn live(dir: &Path, seed: u64, life: Life) {
-    let options = Options { background: life.threads, ..options(EngineKind::Lsm) };
+    let options = Options { background: life.threads, ..options(Some(life.engine)) };
+    let transactions = match life.deed {
+        Deed::Transactions(count) => count,
+        Deed::Migrate(to) => {
+            migrate(dir, to, Options { engine: None, ..options }, &Env::real()).unwrap();
+            return;
+        }
+    };
     let database = Database::open_with(dir, options, Env::real()).unwrap();
     acknowledge(database.current_version());
+    if !life.threads {
+        database.tick().unwrap();
+    }
     let mut count = 0;
-    perform(&database, seed, life.first..life.end, &mut |database, version| {
+    perform(&database, seed, transactions, &mut |database, version| {
         acknowledge(version);
         count += 1;
         if !life.threads {
