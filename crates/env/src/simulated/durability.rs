@@ -1,9 +1,9 @@
 //! The durable image: what is surely on the medium, and what a crash may or may not leave.
 //!
 //! Invariants: a sync of a file makes its bytes and size durable, not its entry; a sync of a
-//! directory makes its entries durable, not what they name; both reach as far as the moment at which
-//! the sync began. What is not durable waits in order; nothing that is durable depends on something
-//! that waits.
+//! directory makes its entries durable, not what they name; both reach as far as the moment at
+//! which the sync began. What is not durable waits in order; nothing that is durable depends on
+//! something that waits.
 
 use std::collections::{BTreeMap, BTreeSet};
 
