@@ -4,7 +4,7 @@
 //! to use it; everything else is given a view of the files.
 
 use std::fmt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::sync::Arc;
 
@@ -249,9 +249,17 @@ pub(crate) fn open_files(
     let sizes =
         FileOptions { memtable_bytes: options.memtable_bytes, cache_bytes: options.cache_bytes };
     let disk: Arc<dyn ReadDisk> = env.disk.clone();
+    let opened = folder.path.clone();
     kind.open(folder, disk, sizes).map_err(|error| match error {
         EngineError::Corrupt { place, found } => {
-            Failure::Refused(format!("{place} is damaged: {found}"))
+            // A view is gone when somebody reads this.
+            let inside = Path::new(&place).strip_prefix(&opened);
+            let place = match inside {
+                Ok(inside) if inside == Path::new("") => files.to_owned(),
+                Ok(inside) => files.join(inside),
+                Err(_) => PathBuf::from(&place),
+            };
+            Failure::Refused(format!("{} is damaged: {found}", place.display()))
         }
         other => Failure::io(context(), std::io::Error::other(other)),
     })

@@ -4,6 +4,7 @@
 //! leaves. Lost pages are another matter (docs/testing.md).
 #![allow(
     clippy::disallowed_methods,
+    clippy::disallowed_types,
     reason = "crashes and damage are made behind the store's back"
 )]
 
@@ -11,7 +12,7 @@ use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::path::Path;
 
-use rekindle_database::{Database, EngineKind, Env, Error, KeyspaceId, Options, migrate};
+use rekindle_database::{Database, EngineKind, Env, Error, KeyspaceId, Options, migrate, verify};
 use rekindle_env::{Random, SeededRandom};
 
 /// Options without threads, with small parts.
@@ -165,6 +166,14 @@ fn files_of_the_engine_that_are_gone_refuse_the_start() {
     ];
     for table in tables {
         let name = table.file_name().unwrap().to_owned();
+        for len in [0, 1, 30, 100] {
+            let cut = name.clone();
+            let cut = move |dir: &Path| {
+                let file = std::fs::File::options().write(true).open(dir.join("tables").join(&cut));
+                file.unwrap().set_len(len).unwrap();
+            };
+            harmed.push((format!("table {} of {len} bytes", name.display()), Box::new(cut)));
+        }
         harmed.push((
             format!("no table {}", name.display()),
             Box::new(move |dir: &Path| {
@@ -176,6 +185,11 @@ fn files_of_the_engine_that_are_gone_refuse_the_start() {
         let copy = place.path().join(what.replace(' ', "-"));
         copied(&dir, &copy);
         harm(&copy.join("shards/0/engine"));
+        let report = verify(&copy, &Env::real()).unwrap();
+        assert_eq!(report.code, 65, "{what}");
+        for finding in report.findings() {
+            assert!(!finding.found.contains("rekindle-view"), "{what}: {finding}");
+        }
         let error = open(&copy, None).err().unwrap_or_else(|| panic!("{what}: it started"));
         assert!(matches!(error, Error::Corrupt(_)), "{what}: {error:?}");
         assert!(error.to_string().contains("engine"), "{what}: {error}");

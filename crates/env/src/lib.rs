@@ -34,7 +34,7 @@ pub use random::{OsRandom, Random, SeededRandom};
 pub use real::RealDisk;
 pub use reserve::{Reserve, ReservedDisk, is_full};
 pub use simulated::{
-    CrashPoints, Effect, Fault, FaultError, Image, Operation, OperationKind, SimulatedDisk,
+    CrashPoints, Effect, Fault, FaultError, Image, Moment, Operation, OperationKind, SimulatedDisk,
     Survival, Times, Trace,
 };
 pub use watched::{Change, Watch, WatchedDisk};

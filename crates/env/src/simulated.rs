@@ -43,7 +43,7 @@ use crate::real::RealDisk;
 pub use self::fault::{Effect, Fault, FaultError, Times};
 pub use self::image::Image;
 pub use self::operation::{Operation, OperationKind};
-pub use self::trace::{CrashPoints, Survival, Trace};
+pub use self::trace::{CrashPoints, Moment, Survival, Trace};
 
 /// A disk in memory. A clone is the same disk.
 #[derive(Clone)]
@@ -113,6 +113,18 @@ impl SimulatedDisk {
 
     fn at(live: Image, durability: Durability, seed: u64) -> Self {
         Self::of(Machine::at(live, durability, seed), None)
+    }
+
+    /// The moment between what was done and what will be.
+    #[must_use]
+    pub fn moment(&self) -> Moment {
+        Moment(self.machine().durability.now())
+    }
+
+    /// The next sync, of a file or a directory, began at this moment, and covers nothing later:
+    /// for the record of a program whose threads went on while one of them waited for its sync.
+    pub fn sync_since(&self, began: Moment) {
+        self.machine().began = Some(began.0);
     }
 
     /// Stops recording (and drops the record), for runs too long to be kept in memory.
@@ -345,7 +357,8 @@ impl Disk for SimulatedDisk {
         machine.call(OperationKind::SyncDir, &[dir])?;
         let node = machine.live.walk(dir)?;
         machine.live.directory(node)?;
-        machine.record(OperationKind::SyncDir, &dir.into(), Change::SyncDir { dir: node })
+        let before = machine.sync_began();
+        machine.record(OperationKind::SyncDir, &dir.into(), Change::SyncDir { dir: node, before })
     }
 
     fn lock(&self, dir: &Path, mode: LockMode) -> io::Result<Option<Box<dyn DirectoryLock>>> {

@@ -289,3 +289,31 @@ fn what_is_in_a_directory_goes_and_comes_with_it() {
         assert!(whole || image.files().is_empty(), "a directory was empty when it went");
     }
 }
+
+/// A sync that began earlier covers what was done before that, of bytes and of entries.
+///
+/// fault: S3
+#[test]
+fn a_sync_reaches_as_far_as_its_beginning() {
+    let disk = with_old_file();
+    let file = disk.open_write(path("file")).unwrap();
+    disk.create(path("before")).unwrap();
+    file.write_at(&[2; 512], 0).unwrap();
+    let began = disk.moment();
+    file.write_at(&[3; 512], 512).unwrap();
+    disk.create(path("behind")).unwrap();
+    disk.sync_since(began);
+    file.sync_data().unwrap();
+    disk.sync_since(began);
+    disk.sync_dir(path("")).unwrap();
+    let left = disk.crash(Survival::None, 1).image();
+    let bytes = left.read("file").unwrap();
+    assert_eq!((bytes[0], bytes[512]), (2, 1));
+    let names: Vec<_> = left.files().into_iter().map(|(path, _)| path).collect();
+    assert_eq!(names, [path("before"), path("file")]);
+    // The next ones begin when they are called.
+    file.sync_data().unwrap();
+    disk.sync_dir(path("")).unwrap();
+    let left = disk.crash(Survival::None, 1).image();
+    assert_eq!((left.read("file").unwrap()[512], left.files().len()), (3, 3));
+}

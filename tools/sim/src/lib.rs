@@ -20,6 +20,7 @@ pub mod mended;
 pub mod model;
 pub mod oracle;
 pub mod plan;
+pub mod recorded;
 pub mod recovered;
 pub mod request;
 pub mod seed;

@@ -12,5 +12,7 @@ mod corruption;
 mod crash;
 mod faults;
 mod jobs;
+mod lost_pages;
 mod planted;
+mod recorded;
 mod repair;

@@ -9,6 +9,7 @@
 //! The crate does not compare a manifest with its checksum when it opens; we do. Invariant: reading
 //! here changes nothing.
 
+use std::io::ErrorKind;
 use std::path::Path;
 
 use lsm_tree::{AbstractTree, AnyTree, Slice, Table};
@@ -29,11 +30,13 @@ const MANIFEST_BYTES_MAX: u64 = 64 << 20;
 pub(super) fn refused(dir: &Path, what: &str, error: &lsm_tree::Error) -> EngineError {
     let place = dir.display().to_string();
     match error {
-        // A file that ends too early, or is not there, is damage; anything else is the disk's no.
+        // A file that ends too early, or is not there, is damage; so is one that is shorter than
+        // what is looked for at its end (a seek in front of its beginning, EINVAL). Anything else
+        // is the disk's no.
         lsm_tree::Error::Io(source)
             if !matches!(
                 source.kind(),
-                std::io::ErrorKind::UnexpectedEof | std::io::ErrorKind::NotFound
+                ErrorKind::UnexpectedEof | ErrorKind::NotFound | ErrorKind::InvalidInput
             ) =>
         {
             EngineError::Io(format!("{what} {place}: {source}"))
@@ -90,7 +93,7 @@ pub(super) fn read_manifest(
     };
     let bytes = match durable::read_file(disk, &path, MANIFEST_BYTES_MAX) {
         Ok(bytes) => bytes,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+        Err(error) if error.kind() == ErrorKind::NotFound => {
             return Err(corrupt("no such file, and `current` names it"));
         }
         Err(error) => return Err(EngineError::Io(format!("read {}: {error}", path.display()))),

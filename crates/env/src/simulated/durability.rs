@@ -1,8 +1,9 @@
 //! The durable image: what is surely on the medium, and what a crash may or may not leave.
 //!
 //! Invariants: a sync of a file makes its bytes and size durable, not its entry; a sync of a
-//! directory makes its entries durable, not what they name. What is not durable waits in order;
-//! nothing that is durable depends on something that waits.
+//! directory makes its entries durable, not what they name; both reach as far as the moment at
+//! which the sync began. What is not durable waits in order; nothing that is durable depends on
+//! something that waits.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -55,9 +56,9 @@ impl Durability {
                 assert!(self.entries.last().is_none_or(|last| last.sequence < self.sequence));
                 self.entries.push(pending);
             }
-            Change::SyncFile { file } => self.sync_file(*file),
+            Change::SyncFile { file, before } => self.sync_file(*file, *before),
             Change::FailedSync { file } => self.drop_pages(*file),
-            Change::SyncDir { dir } => self.sync_dir(*dir),
+            Change::SyncDir { dir, before } => self.sync_dir(*dir, *before),
             Change::Flip { file, offset, bit } => {
                 if let Ok(content) = self.image.content_mut(*file) {
                     content.flip(*offset, *bit);
@@ -68,13 +69,23 @@ impl Durability {
         self.sequence += 1;
     }
 
+    /// The moment between the last change and the next.
+    pub(super) fn now(&self) -> u64 {
+        self.sequence
+    }
+
     /// What a crash right here leaves.
     pub(super) fn survivors(&self, survival: Survival, seed: u64) -> Image {
         Crash::new(self, survival, seed).image()
     }
 
-    fn sync_file(&mut self, file: NodeId) {
-        let Some(pending) = self.data.remove(&file) else { return };
+    fn sync_file(&mut self, file: NodeId, before: u64) {
+        assert!(before <= self.sequence, "a sync covers nothing that is still to come");
+        let Some(mut pending) = self.data.remove(&file) else { return };
+        let later = pending.split_off(pending.partition_point(|it| it.sequence < before));
+        if !later.is_empty() {
+            self.data.insert(file, later);
+        }
         // The file may be long removed, with only an open handle left to sync it.
         let Ok(content) = self.image.content_mut(file) else { return };
         for pending in &pending {
@@ -91,9 +102,11 @@ impl Durability {
         }
     }
 
-    fn sync_dir(&mut self, dir: NodeId) {
-        let concerns =
-            |pending: &Pending<EntryChange>| pending.change.places().any(|place| place.dir == dir);
+    fn sync_dir(&mut self, dir: NodeId, before: u64) {
+        assert!(before <= self.sequence, "a sync covers nothing that is still to come");
+        let concerns = |pending: &Pending<EntryChange>| {
+            pending.sequence < before && pending.change.places().any(|place| place.dir == dir)
+        };
         let mut chosen: Vec<bool> = self.entries.iter().map(concerns).collect();
         // A rename out of another directory needs what happened to its old name before.
         close(self.entries.iter().map(|pending| &pending.change).zip(chosen.iter_mut()));

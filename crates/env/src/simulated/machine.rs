@@ -32,6 +32,8 @@ pub(super) struct Machine {
     /// Operations so far, marks not counted.
     pub(super) count: u64,
     pub(super) stop_after: Option<u64>,
+    /// When the next sync began; it begins when it is called where nobody says otherwise.
+    pub(super) began: Option<u64>,
     pub(super) off: bool,
     pub(super) faults: Faults,
     pub(super) available: u64,
@@ -59,6 +61,7 @@ impl Machine {
             recording: true,
             count: 0,
             stop_after: None,
+            began: None,
             off: false,
             faults: Faults::default(),
             available: AVAILABLE_BYTES,
@@ -176,13 +179,20 @@ impl Machine {
         Ok(self.live.content(file)?)
     }
 
+    /// When the sync that ends now began.
+    pub(super) fn sync_began(&mut self) -> u64 {
+        let now = self.durability.now();
+        self.began.take().unwrap_or(now).min(now)
+    }
+
     /// Syncs a file, or fails the way a fault wants it.
     pub(super) fn sync_file(&mut self, file: NodeId, path: &Arc<Path>) -> io::Result<()> {
         if self.call(OperationKind::SyncData, &[path])? == Some(Effect::FailedSync) {
             self.record(OperationKind::FailedSync, path, Change::FailedSync { file })?;
             return Err(FaultError::EIO.error());
         }
-        self.record(OperationKind::SyncData, path, Change::SyncFile { file })
+        let before = self.sync_began();
+        self.record(OperationKind::SyncData, path, Change::SyncFile { file, before })
     }
 
     pub(super) fn entry_change(

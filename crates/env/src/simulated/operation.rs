@@ -66,12 +66,28 @@ pub struct Operation {
 /// What an operation does to the images.
 #[derive(Clone, Debug)]
 pub(super) enum Change {
-    Data { file: NodeId, change: DataChange },
+    Data {
+        file: NodeId,
+        change: DataChange,
+    },
     Entry(EntryChange),
-    SyncFile { file: NodeId },
-    FailedSync { file: NodeId },
-    SyncDir { dir: NodeId },
-    Flip { file: NodeId, offset: u64, bit: u8 },
+    /// `before`: the moment at which it began; it covers nothing later.
+    SyncFile {
+        file: NodeId,
+        before: u64,
+    },
+    FailedSync {
+        file: NodeId,
+    },
+    SyncDir {
+        dir: NodeId,
+        before: u64,
+    },
+    Flip {
+        file: NodeId,
+        offset: u64,
+        bit: u8,
+    },
     Mark(u64),
 }
 

@@ -31,6 +31,10 @@ impl Survival {
     pub const EVERY: [Self; 5] = [Self::All, Self::None, Self::Prefix, Self::Subset, Self::Torn];
 }
 
+/// A moment in the life of a disk, between two changes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Moment(pub(super) u64);
+
 /// The operations of a disk since it was made, in order, with the marks of the workload.
 #[derive(Clone, Debug, Default)]
 pub struct Trace {
