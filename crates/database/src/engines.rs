@@ -248,8 +248,7 @@ pub(crate) fn open_files(
     let folder = env.disk.native(files, mode).map_err(|e| Failure::io(context(), e))?;
     let sizes =
         FileOptions { memtable_bytes: options.memtable_bytes, cache_bytes: options.cache_bytes };
-    let disk: Arc<dyn ReadDisk> = env.disk.clone();
-    kind.open(folder, disk, sizes).map_err(|error| match error {
+    kind.open(folder, sizes).map_err(|error| match error {
         EngineError::Corrupt { place, found } => {
             Failure::Refused(format!("{place} is damaged: {found}"))
         }

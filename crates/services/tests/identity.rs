@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use rekindle_env::{ManualClock, SimulatedDisk, Survival};
+use rekindle_env::{ManualClock, Survival};
 use rekindle_services::kv::{Expect, Scope};
 use rekindle_services::limits::{PRODUCER_IDLE_MS_MAX, PRODUCER_RESULT_MS_MIN};
 use rekindle_services::queues::{NewMessage, QueueSettings};

@@ -6,7 +6,7 @@
 
 use std::sync::Arc;
 
-use rekindle_env::{Clock as _, ManualClock, SimulatedDisk};
+use rekindle_env::{Clock as _, ManualClock};
 use rekindle_services::jobs::{
     ClaimRequest, Claimed, Done, Failure, JobFilter, JobId, NewJob, Status, When,
 };
