@@ -248,9 +248,8 @@ pub(crate) fn open_files(
     let folder = env.disk.native(files, mode).map_err(|e| Failure::io(context(), e))?;
     let sizes =
         FileOptions { memtable_bytes: options.memtable_bytes, cache_bytes: options.cache_bytes };
-    let disk: Arc<dyn ReadDisk> = env.disk.clone();
     let opened = folder.path.clone();
-    kind.open(folder, disk, sizes).map_err(|error| match error {
+    kind.open(folder, sizes).map_err(|error| match error {
         EngineError::Corrupt { place, found } => {
             // A view is gone when somebody reads this.
             let inside = Path::new(&place).strip_prefix(&opened);

@@ -208,7 +208,7 @@ impl FilesKind {
     }
 
     /// Opens the engine in this folder, which is there; files that its manifest does not name are
-    /// removed. `disk` reads the same folder.
+    /// removed.
     ///
     /// # Errors
     /// `Io` when the disk refused, `Corrupt` when the manifest, or what it names, is not what was
@@ -216,13 +216,12 @@ impl FilesKind {
     pub fn open(
         self,
         folder: NativeFolder,
-        disk: Arc<dyn ReadDisk>,
         options: FileOptions,
     ) -> Result<Arc<dyn FileEngine>, EngineError> {
         Ok(match self {
-            Self::Lsm => Arc::new(lsm::LsmEngine::open(folder, disk, options)?),
+            Self::Lsm => Arc::new(lsm::LsmEngine::open(folder, options)?),
             #[cfg(feature = "rocksdb")]
-            Self::Rocksdb => Arc::new(rocks::RocksEngine::open(folder, disk, options)?),
+            Self::Rocksdb => Arc::new(rocks::RocksEngine::open(folder, options)?),
         })
     }
 

@@ -32,7 +32,7 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use lsm_tree::{
     AbstractTree, AnyTree, Cache, Config, DescriptorTable, Guard, Memtable, SequenceNumberCounter,
 };
-use rekindle_env::{NativeFolder, ReadDisk};
+use rekindle_env::{NativeFolder, RealDisk};
 
 use crate::api::{Engine, EngineError, KeyspaceId, Mark, Operation, Row, Versioned};
 use crate::checkpoint::RowStream;
@@ -57,7 +57,6 @@ pub struct LsmEngine {
     tree: AnyTree,
     /// The folder; a view ends with the engine.
     folder: NativeFolder,
-    disk: Arc<dyn ReadDisk>,
     options: FileOptions,
     /// The crate tags its manifests with numbers from here ([`row::number`]).
     tags: SequenceNumberCounter,
@@ -106,18 +105,14 @@ impl std::fmt::Debug for LsmEngine {
 
 impl LsmEngine {
     /// Opens the engine in this folder, which is made where it is missing; files that the crate's
-    /// manifest does not name are removed. `disk` reads the same folder.
+    /// manifest does not name are removed.
     ///
     /// # Errors
     /// `Io` when the disk refused, `Corrupt` when the manifest, or what it names, is not what was
     /// written.
-    pub fn open(
-        folder: NativeFolder,
-        disk: Arc<dyn ReadDisk>,
-        options: FileOptions,
-    ) -> Result<Self, EngineError> {
+    pub fn open(folder: NativeFolder, options: FileOptions) -> Result<Self, EngineError> {
         let dir = &folder.path;
-        tables::look(&*disk, dir)?;
+        tables::look(&RealDisk::new(), dir)?;
         let tags = SequenceNumberCounter::default();
         let cache = Arc::new(Cache::with_capacity_bytes(options.cache_bytes));
         let config = Config::new(dir, tags.clone(), SequenceNumberCounter::default())
@@ -138,7 +133,6 @@ impl LsmEngine {
             cache,
             tree,
             folder,
-            disk,
             options,
             tags,
             writer: Mutex::new(stand.mark),

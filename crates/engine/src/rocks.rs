@@ -26,7 +26,7 @@ use std::ops::Bound;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
-use rekindle_env::{NativeFolder, ReadDisk};
+use rekindle_env::{NativeFolder, RealDisk};
 use rocksdb::{ColumnFamilyDescriptor, DBWithThreadMode, MultiThreaded};
 
 use crate::api::{Engine, EngineError, KeyspaceId, Mark, Operation, Row, Versioned};
@@ -102,19 +102,14 @@ impl std::fmt::Debug for RocksEngine {
 }
 
 impl RocksEngine {
-    /// Opens the engine in this folder, which is there; a view of files is only read. `disk` reads
-    /// the same folder.
+    /// Opens the engine in this folder, which is there; a view of files is only read.
     ///
     /// # Errors
     /// `Io` when the disk refused, `Corrupt` when the manifest, or what it names, is not what was
     /// written.
-    pub fn open(
-        folder: NativeFolder,
-        disk: Arc<dyn ReadDisk>,
-        options: FileOptions,
-    ) -> Result<Self, EngineError> {
+    pub fn open(folder: NativeFolder, options: FileOptions) -> Result<Self, EngineError> {
         let settings = Settings::new(options);
-        let there = look(&*disk, &folder.path)?;
+        let there = look(&RealDisk::new(), &folder.path)?;
         let is_view = folder.is_view() && there == Files::There;
         let db = Arc::new(open_files(&folder.path, &settings, there, is_view)?);
         let refused = |what: &str, error| check::refused(&folder.path, what, &error);

@@ -33,7 +33,7 @@ fn open(kind: FilesKind, dir: &Path) -> Result<Arc<dyn FileEngine>, EngineError>
     let folder = dir.join(kind.folder());
     std::fs::create_dir_all(&folder).unwrap();
     let folder = disk.native(&folder, NativeMode::InPlace).unwrap();
-    kind.open(folder, Arc::new(disk), SMALL)
+    kind.open(folder, SMALL)
 }
 
 /// Seals, flushes or merges behind every so many changes, in a fixed order.

@@ -18,7 +18,9 @@ fn env(disk: &SimulatedDisk) -> Env {
 
 /// A store that was lost and restored and never started since, and its lineage.
 fn restored() -> (Image, String) {
-    let store = Store::new();
+    // On the memory engine: an image holds no folders of libraries.
+    let clock = Arc::new(ManualClock::new(START_MS));
+    let store = Store::on(SimulatedDisk::new(1), clock);
     store.create("q");
     store.send("q", "message");
     store.database.backup(Path::new("/backups")).unwrap();

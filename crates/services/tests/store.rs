@@ -175,10 +175,14 @@ impl Store {
         self.crash_with(Options { background: false, traces, ..Options::default() })
     }
 
-    /// On an engine with files some crashes find the state in these, the others in the journal.
+    /// On an engine with files some crashes find the state in these, the others in the journal. As
+    /// always, nothing is flushed before a loss was told, and nothing behind the end.
     fn flush_sometimes(&self) {
-        if self.disk.has_native_folders() && self.database.current_version().is_multiple_of(2) {
-            self.database.checkpoint().unwrap();
+        let database = &self.database;
+        let may = database.poisoned().is_none() && !database.has_untold_losses();
+        let due = may && database.current_version().is_multiple_of(2);
+        if due && self.disk.has_native_folders() && !self.disk.is_off() {
+            database.checkpoint().unwrap();
         }
     }
 

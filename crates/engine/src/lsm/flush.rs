@@ -14,6 +14,7 @@ use std::sync::atomic::Ordering;
 
 use lsm_tree::compaction::Leveled;
 use lsm_tree::{AbstractTree, InternalValue, Memtable};
+use rekindle_env::RealDisk;
 
 use super::row::{self, STAND_KEY};
 use super::tables::{self, Tables};
@@ -125,7 +126,7 @@ impl LsmEngine {
     fn doubt(&self, what: &str, error: &lsm_tree::Error) -> EngineError {
         let refused = tables::refused(&self.folder.path, what, error);
         let held = self.tree.current_version().id();
-        match tables::named_manifest(&*self.disk, &self.folder.path) {
+        match tables::named_manifest(&RealDisk::new(), &self.folder.path) {
             Ok(Some(named)) if named == held => refused,
             _ => self.fail(format!("{refused}; the manifest on disk may be another one")),
         }
