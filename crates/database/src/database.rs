@@ -335,8 +335,8 @@ impl Database {
         self.core.state.sequencer().clock.now_ms()
     }
 
-    /// Writes and syncs everything that was submitted, whatever the mode. On the engine `rocksdb` its
-    /// memtables are written out too.
+    /// Writes and syncs everything that was submitted, whatever the mode. On the engine `rocksdb`
+    /// its memtables are written out too.
     ///
     /// # Errors
     /// `Poisoned` when the journal failed.

@@ -3,8 +3,9 @@
 //! The identity says which engine a store is on, and changing it is the one step that counts. What
 //! it is changed to is whole on disk before, and what it is changed from stays until after: two
 //! checkpoints with rows serve all engines (for one with files of its own they say where replay
-//! begins), and each engine has a folder of its own. So an interrupted migration leaves a store on the old engine or on the new one, and can
-//! be repeated. Invariant: nobody else has the directory meanwhile, and nothing is committed.
+//! begins), and each engine has a folder of its own. So an interrupted migration leaves a store on
+//! the old engine or on the new one, and can be repeated. Invariant: nobody else has the directory
+//! meanwhile, and nothing is committed.
 
 use std::io;
 use std::path::Path;
@@ -99,7 +100,7 @@ fn to_files(core: &Core, options: &Options, kind: FilesKind, shard: &Path) -> Re
     Ok(files.state_hash())
 }
 
-/// Writes two checkpoints with the rows of an engine that has files; answers the hash of the second.
+/// Writes two checkpoints with the rows of an engine that has files; answers the hash of the last.
 fn to_rows(core: &Core) -> Result<u128, Error> {
     core.checkpoint()?;
     let checkpoints = core.checkpoints.as_ref().expect("asked before");

@@ -12,6 +12,7 @@ mod conformance;
 mod crash;
 mod damage;
 mod files;
+mod files_damaged;
 mod golden;
 mod memory;
 mod recovery;

@@ -473,9 +473,14 @@ fn nothing_is_lost_or_doubled_over_ten_kills_on_lsm() {
 /// fault: S1
 #[test]
 #[ignore = "a campaign: minutes"]
-fn campaign_kill_under_load_on_lsm() {
+fn campaign_kill_under_load_in_files() {
     let dir = tempfile::tempdir().unwrap();
     kill_loop(dir.path(), "lsm", 10 * number("REKINDLE_SCALE", 10), number("REKINDLE_SEED", 1));
+    #[cfg(feature = "rocksdb")]
+    {
+        let (dir, seed) = (tempfile::tempdir().unwrap(), number("REKINDLE_SEED", 1));
+        kill_loop(dir.path(), "rocksdb", 10 * number("REKINDLE_SCALE", 10), seed);
+    }
 }
 
 /// The same with the state in column families of RocksDB.
@@ -488,14 +493,4 @@ fn nothing_is_lost_or_doubled_over_ten_kills_on_rocksdb() {
     let dir = tempfile::tempdir().unwrap();
     kill_loop(dir.path(), "rocksdb", 10, number("REKINDLE_SEED", 0x0C5));
     assert!(dir.path().join("shards/0/rocksdb/CURRENT").exists(), "it was on that engine");
-}
-
-/// proves: B9
-/// fault: S1
-#[cfg(feature = "rocksdb")]
-#[test]
-#[ignore = "a campaign: minutes"]
-fn campaign_kill_under_load_on_rocksdb() {
-    let dir = tempfile::tempdir().unwrap();
-    kill_loop(dir.path(), "rocksdb", 10 * number("REKINDLE_SCALE", 10), number("REKINDLE_SEED", 1));
 }

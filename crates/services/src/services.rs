@@ -320,15 +320,7 @@ fn recover(
     queues.figure("dead_lettered", dead_lettered);
     queues.figure("set_aside", set_aside);
     queues.figure("messages_read", recovered.read);
-    for finding in producers.findings.iter().chain(&queues.findings) {
-        let Finding { label, place, expected, found, .. } = finding;
-        let place = &place.file;
-        tracing::warn!(label = label.0, place, expected, found, "left as it is, not served");
-    }
-    for finding in &report.findings {
-        let Finding { label, place, expected, found, .. } = finding;
-        tracing::warn!(label = label.0, place = place.file, expected, found, "recovery_error");
-    }
+    tell_findings(&[&producers, &queues], &report);
     tracing::info!(
         queues = recovered.queues,
         messages = recovered.messages,
@@ -340,6 +332,19 @@ fn recover(
         "Queues recovered"
     );
     Ok(vec![producers, queues, report])
+}
+
+/// Says what was found, as the log of recovery does.
+fn tell_findings(layers: &[&LayerReport], jobs: &LayerReport) {
+    for finding in layers.iter().flat_map(|layer| &layer.findings) {
+        let Finding { label, place, expected, found, .. } = finding;
+        let place = &place.file;
+        tracing::warn!(label = label.0, place, expected, found, "left as it is, not served");
+    }
+    for finding in &jobs.findings {
+        let Finding { label, place, expected, found, .. } = finding;
+        tracing::warn!(label = label.0, place = place.file, expected, found, "recovery_error");
+    }
 }
 
 /// Whether an index that an earlier run kept says what all the rows say.

@@ -17,8 +17,8 @@ impl Core {
         }
     }
 
-    /// Syncs the journal; behind it the engine writes out its memtables, where it does so at a flush.
-    /// A failure of that loses nothing: the journal has what they hold.
+    /// Syncs the journal; behind it the engine writes out its memtables, where it does so at a
+    /// flush. A failure of that loses nothing: the journal has what they hold.
     pub(crate) fn flush(&self) -> Result<(), Error> {
         self.journal.sync()?;
         let engine = self.checkpoints.as_ref().and_then(|checkpoints| checkpoints.engine.files());

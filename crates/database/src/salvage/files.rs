@@ -108,8 +108,8 @@ fn kind_of(dir: &Path, disk: &dyn ReadDisk, who: Who) -> Result<Option<FilesKind
 
 fn not_built(engine: &str) -> Error {
     Error::Invalid(format!(
-        "the store is on the engine {engine}, which this program was built without: salvage it with \
-         one that has it (--features rocksdb)"
+        "the store is on the engine {engine}, which this program was built without: salvage it \
+         with one that has it (--features rocksdb)"
     ))
 }
 

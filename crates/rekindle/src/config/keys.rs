@@ -187,8 +187,9 @@ pub static KEYS: &[Key] = &[
         name: "kind",
         default: "auto",
         help: "Which engine holds the state: `memory`, `lsm` (files, for state larger than \
-               memory), or `rocksdb` (the same, in a program that was built with it). A store on another one is refused; `auto`: whatever the store is on, and \
-               `memory` for a new one. `rekindle migrate` changes it.",
+               memory), or `rocksdb` (the same, in a program that was built with it). A store on \
+               another one is refused; `auto`: whatever the store is on, and `memory` for a new \
+               one. `rekindle migrate` changes it.",
         set: |config, raw| {
             config.engine = match values::text(raw)?.as_str() {
                 "auto" => None,
@@ -220,8 +221,8 @@ pub static KEYS: &[Key] = &[
         name: "max_state_bytes",
         default: "auto",
         help: "Growth beyond it is refused before the journal is touched; deletes go on. `auto`: \
-               60 % of the memory of the machine or of its cgroup; on an engine with files the space \
-               on disk is what counts.",
+               60 % of the memory of the machine or of its cgroup; on an engine with files the \
+               space on disk is what counts.",
         set: |config, raw| {
             config.max_state_bytes = match raw {
                 Raw::Text(text) if text == "auto" => None,

@@ -50,8 +50,8 @@ pub(crate) struct ProducerLayer {
     pub(crate) meter: Meter,
 }
 
-/// What the keyspace holds: there may be millions of results, so of a row that can be read only what
-/// the table needs is kept.
+/// What the keyspace holds: there may be millions of results, so of a row that can be read only
+/// what the table needs is kept.
 #[derive(Debug, Default)]
 pub(crate) struct Pieces {
     known: Vec<Known>,
