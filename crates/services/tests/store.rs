@@ -150,7 +150,7 @@ impl Store {
     pub(crate) fn restart(self) -> Self {
         self.services.shutdown().unwrap();
         self.database.close().unwrap();
-        self.crash(0)
+        self.again(0)
     }
 
     /// Power loss now, nothing kept that was not synced; `down_ms` later the machine is back.
@@ -160,6 +160,10 @@ impl Store {
             return self.killed(image, down_ms);
         }
         self.flush_sometimes();
+        self.again(down_ms)
+    }
+
+    fn again(self, down_ms: u64) -> Self {
         let disk = self.disk.crash(Survival::None, 7);
         self.clock.advance_ms(down_ms);
         Self::on(disk, Arc::new(ManualClock::new(rekindle_env::Clock::wall_ms(&*self.clock))))
@@ -176,7 +180,7 @@ impl Store {
     }
 
     /// On an engine with files some crashes find the state in these, the others in the journal. As
-    /// always, nothing is flushed before a loss was told, and nothing behind the end.
+    /// always, nothing is flushed before a loss was told.
     fn flush_sometimes(&self) {
         let database = &self.database;
         let may = database.poisoned().is_none() && !database.has_untold_losses();
