@@ -1,7 +1,7 @@
 //! Each label of the engine's decision tables, produced by real files.
 
-use rekindle_engine::recovery::{Depth, EngineLayer, Recovered};
-use rekindle_engine::{Engine, Mark, MemoryEngine, checkpoint};
+use rekindle_engine::recovery::{Depth, EngineLayer, Kind, Recovered};
+use rekindle_engine::{Engine, FilesKind, KeyspaceId, Mark, MemoryEngine, checkpoint};
 use rekindle_env::{
     Disk, Fault, FaultError, Image, OperationKind, ReadDisk, SimulatedDisk, durable,
 };
@@ -10,7 +10,7 @@ use rekindle_recovery::{Acked, ActionKind, Failure, LayerReport, Verdict, exit};
 
 use crate::support::{
     STORE, folder, layer, look, new_disk, path, put, read_bytes, recover, rewrite, small_engine,
-    store_dir, write,
+    stamp, store_dir, write,
 };
 
 /// Checkpoints 1 and 2; the hash of each.
@@ -336,6 +336,62 @@ fn a_read_error_is_not_damage() {
         disk.inject(Fault::error(kind, FaultError::EIO));
         assert_eq!(look(&layer([2, 1], Depth::Open), &disk).unwrap_err().exit_code(), exit::IO);
     }
+}
+
+/// An anchor whose files have a damaged name of their manifest, and no state without them; on the
+/// memory engine it is no checkpoint at all.
+///
+/// produces: engine-6
+/// fault: S9, S16
+#[test]
+fn an_anchor_is_worth_what_its_files_are() {
+    let disk = new_disk();
+    let mark = Mark { position: 5, version: 5, ..Mark::default() };
+    let kept = checkpoint::Derived { keyspaces: vec![KeyspaceId(3)], bytes: vec![7; 200_000] };
+    let stamp = stamp(1, 6);
+    checkpoint::write_anchor(&disk, &folder(), mark, Some(&kept), &stamp, 5).unwrap();
+    let lsm = layer([1, 0], Depth::Open).with_journal_from(2).of_kind(Kind::Files(FilesKind::Lsm));
+    let refused = look(&lsm, &disk).unwrap();
+    assert_eq!(labels(&refused.report), ["engine-6"]);
+    assert!(refused.report.findings[0].found.contains("no manifest"), "{:?}", refused.report);
+    let files = lsm.files().unwrap();
+    durable::create_dir_all(&disk, &files).unwrap();
+    rewrite(&disk, &files.join("current"), &[1; 9]);
+    let refused = look(&lsm, &disk).unwrap();
+    assert_eq!(labels(&refused.report), ["engine-6"]);
+    assert!(refused.report.findings[0].found.contains("9 bytes that name no manifest"));
+    disk.read_error(files.join("current"), 0..1).unwrap();
+    assert_eq!(look(&lsm, &disk).unwrap_err().exit_code(), exit::IO);
+    // What it keeps is there all the same, whole; a state to load is not.
+    let file = disk.open_read(&path(1)).unwrap();
+    assert_eq!(checkpoint::derived(&*file, &STORE, 1).unwrap(), Some(kept));
+    let memory = look(&layer([1, 0], Depth::Open).with_journal_from(2), &disk).unwrap();
+    assert_eq!(labels(&memory.report), ["engine-6"]);
+}
+
+/// The rows of an engine with files are not loaded into memory; what its anchor keeps is read again
+/// when it is needed.
+#[test]
+fn what_an_anchor_keeps_is_read_and_no_rows_are() {
+    let disk = new_disk();
+    let mark = Mark { position: 5, version: 5, ..Mark::default() };
+    let kept = checkpoint::Derived { keyspaces: vec![KeyspaceId(3)], bytes: vec![7; 100] };
+    checkpoint::write_anchor(&disk, &folder(), mark, Some(&kept), &stamp(1, 6), 5).unwrap();
+    checkpoint::write_anchor(&disk, &folder(), mark, None, &stamp(2, 6), 5).unwrap();
+    let at = |id| checkpoint::derived(&*disk.open_read(&path(id)).unwrap(), &STORE, id);
+    assert_eq!(at(1).unwrap(), Some(kept));
+    assert_eq!(at(2).unwrap(), None);
+    for offset in [700, 900] {
+        let before = read_bytes(&disk, &path(1));
+        flip(&disk, 1, offset.min(before.len() - 1));
+        assert!(at(1).is_err(), "a flipped bit at {offset}");
+        rewrite(&disk, &path(1), &before);
+    }
+    let lsm = layer([0, 0], Depth::Open).of_kind(Kind::Files(FilesKind::Lsm));
+    let examined = look(&lsm, &disk).unwrap();
+    assert_eq!(examined.trusted.derived(&disk).unwrap(), None);
+    let error = examined.trusted.load(&disk).unwrap_err();
+    assert!(error.to_string().contains("in the files of the engine"), "{error}");
 }
 
 /// What act cannot remove stops the start, and the next start does it.

@@ -219,7 +219,10 @@ impl ReadFile for MeteredFile {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests {
+    use rekindle_env::Disk as _;
+
     use super::*;
 
     const SECOND: u64 = 1_000_000_000;
@@ -264,5 +267,27 @@ mod tests {
         assert_eq!((reading.bytes_per_second, reading.bytes_left_ms()), (4_000, Some(1_250)));
         meter.expect_bytes(0);
         assert_eq!(meter.reading(3_602 * SECOND).bytes_left_ms(), None);
+    }
+
+    /// What it is asked beside reads it hands on; only reads count.
+    #[test]
+    fn a_metered_disk_hands_on_what_it_does_not_count() {
+        let dir = tempfile::tempdir().unwrap();
+        let disk = rekindle_env::RealDisk::new();
+        let path = dir.path().join("file");
+        disk.create(&path).unwrap().write_at(b"twelve bytes", 0).unwrap();
+        let meter = Meter::default();
+        let metered = MeteredDisk::new(Arc::new(disk), meter.clone());
+        assert_eq!(metered.inode(dir.path()).unwrap(), disk.inode(dir.path()).unwrap());
+        let folder = metered.native(dir.path(), NativeMode::InPlace).unwrap();
+        assert_eq!(folder.path, dir.path());
+        assert_eq!(metered.stat(&path).unwrap().unwrap().len, 12);
+        assert_eq!(metered.list(dir.path()).unwrap().len(), 1);
+        let file = metered.open_read(&path).unwrap();
+        assert_eq!((file.len().unwrap(), file.next_data(0).unwrap()), (12, 0));
+        file.forget_cached(0, 12);
+        assert_eq!(meter.reading(0).bytes_done, 0);
+        assert_eq!(file.read_at(&mut [0; 20], 0).unwrap(), 12);
+        assert_eq!(meter.reading(0).bytes_done, 12);
     }
 }
