@@ -8,7 +8,7 @@ use std::sync::atomic::Ordering;
 
 use super::memtable::Range;
 use super::view::View;
-use super::walk::{Unreadable, Walk};
+use super::walk::{Each, Unreadable, Walk};
 use super::{RocksEngine, check, lock, split_value};
 use crate::api::{Engine, EngineError, KeyspaceId, Row, Versioned};
 use crate::row::{EncodedRow, StateHash, encode};
@@ -61,7 +61,7 @@ impl RocksEngine {
         view: &View,
         (keyspace, range): (KeyspaceId, Range<'_>),
         (at, reverse): (u64, bool),
-        each: &mut dyn FnMut(&[u8], u64, &[u8]) -> ControlFlow<()>,
+        each: &mut Each<'_>,
     ) -> Result<(), EngineError> {
         let family = self.families.name(keyspace);
         let walk = Walk { keyspace, family: family.as_deref(), range, at, reverse };

@@ -18,6 +18,9 @@ use crate::files::split_value;
 /// Rows of a memtable that are looked up at once.
 const PAGE_ROWS: usize = 64;
 
+/// A key and its stored value.
+type Item<'a> = (&'a [u8], &'a [u8]);
+
 /// Why a walk ended early.
 pub(super) enum Unreadable {
     /// RocksDB refused.
@@ -38,7 +41,7 @@ pub(super) struct Walk<'a> {
 }
 
 /// A row on its way: key, version, value.
-type Each<'a> = dyn FnMut(&[u8], u64, &[u8]) -> ControlFlow<()> + 'a;
+pub(super) type Each<'a> = dyn FnMut(&[u8], u64, &[u8]) -> ControlFlow<()> + 'a;
 
 /// The rows of a memtable, a page at a time.
 struct Pages<'a> {
@@ -88,7 +91,7 @@ impl<'a> Files<'a> {
     }
 
     /// The row that it stands at; `None` at the end.
-    fn peek(&self) -> Result<Option<(&[u8], &[u8])>, Error> {
+    fn peek(&self) -> Result<Option<Item<'_>>, Error> {
         let Some(rows) = &self.rows else { return Ok(None) };
         match rows.item() {
             Some(item) => Ok(Some(item)),
