@@ -96,7 +96,9 @@ fn campaign(seed: u64, lives: Vec<Life>, every: u64) -> Tally {
     let bytes: usize = recorded.records.iter().map(String::len).sum();
     let (operations, happened) = (disk.operations(), recorded.happened(&disk));
     println!("seed {seed}: {operations} operations from {bytes} bytes of records, {happened:?}");
-    assert!(happened.iter().all(|(_, count)| *count > 0), "seed {seed}: {happened:?}");
+    // Whether two threads meet is up to the machine.
+    let mut wanted = happened.iter().filter(|(what, _)| *what != "at a time");
+    assert!(wanted.all(|(_, count)| *count > 0), "seed {seed}: {happened:?}");
     let tally = recorded.walk(&disk, every);
     let tally = tally.unwrap_or_else(|violations| panic!("seed {seed}:\n{violations}"));
     println!("seed {seed}: {tally:?}");
