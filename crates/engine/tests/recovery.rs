@@ -356,7 +356,7 @@ fn an_anchor_is_worth_what_its_files_are() {
     assert!(refused.report.findings[0].found.contains("no manifest"), "{:?}", refused.report);
     let files = lsm.files().unwrap();
     durable::create_dir_all(&disk, &files).unwrap();
-    rewrite(&disk, &files.join("current"), &[1; 9]);
+    disk.create(&files.join("current")).unwrap().write_at(&[1; 9], 0).unwrap();
     let refused = look(&lsm, &disk).unwrap();
     assert_eq!(labels(&refused.report), ["engine-6"]);
     assert!(refused.report.findings[0].found.contains("9 bytes that name no manifest"));
@@ -391,7 +391,7 @@ fn what_an_anchor_keeps_is_read_and_no_rows_are() {
     let examined = look(&lsm, &disk).unwrap();
     assert_eq!(examined.trusted.derived(&disk).unwrap(), None);
     let error = examined.trusted.load(&disk).unwrap_err();
-    assert!(error.to_string().contains("in the files of the engine"), "{error}");
+    assert!(error.to_string().contains("in the files of an engine"), "{error}");
 }
 
 /// What act cannot remove stops the start, and the next start does it.
