@@ -155,15 +155,15 @@ impl Store {
 
     /// Power loss now, nothing kept that was not synced; `down_ms` later the machine is back.
     pub(crate) fn crash(self, down_ms: u64) -> Self {
-        if self.folder.is_some() {
-            let image = self.image();
-            return self.killed(image, down_ms);
-        }
         self.flush_sometimes();
         self.again(down_ms)
     }
 
     fn again(self, down_ms: u64) -> Self {
+        if self.folder.is_some() {
+            let image = self.image();
+            return self.killed(image, down_ms);
+        }
         let disk = self.disk.crash(Survival::None, 7);
         self.clock.advance_ms(down_ms);
         Self::on(disk, Arc::new(ManualClock::new(rekindle_env::Clock::wall_ms(&*self.clock))))
