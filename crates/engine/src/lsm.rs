@@ -190,10 +190,11 @@ impl LsmEngine {
         })
     }
 
-    /// Shows what was applied.
+    /// Shows what was applied. It can be read before the mark says so: who asks for the version of
+    /// the mark must never get the one before.
     fn publish(&self, mark: Mark) {
-        *lock(&self.mark) = mark;
         self.visible.store(mark.version, Ordering::Release);
+        *lock(&self.mark) = mark;
     }
 }
 

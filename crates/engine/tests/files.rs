@@ -265,6 +265,41 @@ fn a_pinned_version_outlives_flushes() {
     }
 }
 
+/// Whoever reads at the version that the mark names gets that version, and not the one before; and
+/// whoever reads the newest is never told that it is gone.
+#[test]
+fn the_version_of_the_mark_can_be_read() {
+    for kind in KINDS {
+        let dir = tempfile::tempdir().unwrap();
+        let engine = open(*kind, dir.path()).unwrap();
+        let last = 60_000_u64;
+        std::thread::scope(|scope| {
+            let readers = (0..2).map(|_| {
+                scope.spawn(|| {
+                    loop {
+                        let at = engine.mark().version;
+                        let newest = engine.get(KeyspaceId(3), b"key", u64::MAX).unwrap();
+                        assert!(newest.map_or(0, |found| found.version) >= at, "{kind:?} at {at}");
+                        if at == last {
+                            break;
+                        }
+                        // Perhaps the floor has passed it.
+                        if let Ok(found) = engine.get(KeyspaceId(3), b"key", at) {
+                            assert_eq!(found.map_or(0, |found| found.version), at, "{kind:?}");
+                        }
+                    }
+                })
+            });
+            let readers: Vec<_> = readers.collect();
+            for version in 1..=last {
+                put(&*engine, version, b"key", b"");
+                engine.set_floor(version);
+            }
+            readers.into_iter().for_each(|reader| reader.join().unwrap());
+        });
+    }
+}
+
 /// A row in another keyspace, at the same version: nothing is applied by it.
 fn put_other(engine: &dyn FileEngine, version: u64) {
     let put = Operation::Put { keyspace: KeyspaceId(4), key: b"ignored", value: b"" };

@@ -32,8 +32,10 @@ impl Drop for Held<'_> {
 impl LsmEngine {
     /// Holds the version that a reader of `at` sees.
     fn hold(&self, at: u64) -> Result<Held<'_>, EngineError> {
+        let mut past = lock(&self.past);
+        // The floor is never above what is visible; it does not move meanwhile.
         let at = at.min(self.visible.load(Ordering::Acquire));
-        lock(&self.past).pin(at)?;
+        past.pin(at)?;
         Ok(Held { engine: self, at })
     }
 
