@@ -20,6 +20,17 @@ pub struct Mark {
     pub log_time_ms: u64,
 }
 
+impl Mark {
+    /// Behind a record at `mark` that changes nothing: versions and log time never go back.
+    pub(crate) fn advanced(self, mark: Self) -> Self {
+        Self {
+            version: mark.version.max(self.version),
+            log_time_ms: mark.log_time_ms.max(self.log_time_ms),
+            ..mark
+        }
+    }
+}
+
 /// One change. A transaction's changes all carry its version.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Operation<'a> {

@@ -9,6 +9,7 @@
 //! and flush); rows keep the versions that wrote them, so equal states have equal hashes on every
 //! engine; each kind has a folder of its own, so that a store can be moved from one to another.
 
+mod memtables;
 mod past;
 mod stand;
 
@@ -23,11 +24,9 @@ use crate::checkpoint::RowStream;
 use crate::lsm;
 #[cfg(feature = "rocksdb")]
 use crate::rocks;
+pub(crate) use memtables::Memtables;
 pub(crate) use past::Past;
 pub(crate) use stand::{Stand, split_value, with_version};
-
-/// Memtables in memory before writers wait.
-pub(crate) const MEMTABLES_MAX: u64 = 4;
 
 /// The folder of the lsm engine, inside the shard.
 const LSM_FOLDER: &str = "engine";

@@ -24,7 +24,6 @@ mod row;
 mod tables;
 mod written;
 
-use std::collections::VecDeque;
 use std::ops::Bound;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
@@ -36,7 +35,7 @@ use rekindle_env::{NativeFolder, RealDisk};
 
 use crate::api::{Engine, EngineError, KeyspaceId, Mark, Operation, Row, Versioned};
 use crate::checkpoint::RowStream;
-use crate::files::{FileEngine, FileOptions, Flush, MEMTABLES_MAX, Past, Stand, with_version};
+use crate::files::{FileEngine, FileOptions, Flush, Memtables, Past, Stand, with_version};
 use written::Written;
 
 pub(crate) use check::{TABLES, check};
@@ -65,32 +64,13 @@ pub struct LsmEngine {
     mark: Mutex<Mark>,
     visible: AtomicU64,
     past: Mutex<Past>,
-    sealed: Mutex<VecDeque<Sealed>>,
-    /// Held by whoever flushes.
-    flushing: Mutex<()>,
-    /// The last stand that was sealed and the last that lasts.
-    stands: Mutex<Stands>,
-    memtable_bytes: AtomicU64,
-    sealed_bytes: AtomicU64,
+    memtables: Memtables<Arc<Memtable>>,
     disk_bytes: AtomicU64,
     written: Written,
     cache: Arc<Cache>,
     /// Runs of files that readers look into one by one.
     runs: AtomicU64,
     failed: OnceLock<String>,
-}
-
-/// A memtable that takes no more rows.
-struct Sealed {
-    memtable: Arc<Memtable>,
-    stand: Stand,
-    bytes: u64,
-}
-
-#[derive(Clone, Copy, Default)]
-struct Stands {
-    sealed: Stand,
-    flushed: Stand,
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -139,11 +119,7 @@ impl LsmEngine {
             mark: Mutex::new(stand.mark),
             visible: AtomicU64::new(stand.mark.version),
             past: Mutex::new(Past::new(stand.mark.version)),
-            sealed: Mutex::default(),
-            flushing: Mutex::default(),
-            stands: Mutex::new(Stands { sealed: stand, flushed: stand }),
-            memtable_bytes: AtomicU64::new(0),
-            sealed_bytes: AtomicU64::new(0),
+            memtables: Memtables::new(stand, options.memtable_bytes),
             runs: AtomicU64::new(0),
             failed: OnceLock::new(),
         };
@@ -217,7 +193,7 @@ impl Engine for LsmEngine {
                 }
             }
         }
-        self.memtable_bytes.fetch_add(bytes, Ordering::Relaxed);
+        self.memtables.grew(bytes);
         *writer = mark;
         self.publish(mark);
     }
@@ -227,11 +203,7 @@ impl Engine for LsmEngine {
         if mark.position <= writer.position || self.failed.get().is_some() {
             return;
         }
-        let next = Mark {
-            version: mark.version.max(writer.version),
-            log_time_ms: mark.log_time_ms.max(writer.log_time_ms),
-            ..mark
-        };
+        let next = writer.advanced(mark);
         *writer = next;
         self.publish(next);
     }
@@ -304,25 +276,23 @@ impl Engine for LsmEngine {
 
 impl FileEngine for LsmEngine {
     fn flushed(&self) -> (Mark, u64) {
-        let flushed = lock(&self.stands).flushed;
-        (flushed.mark, flushed.replay_from)
+        self.memtables.flushed()
     }
 
     fn unflushed_bytes(&self) -> u64 {
-        self.memtable_bytes.load(Ordering::Relaxed) + self.sealed_bytes.load(Ordering::Relaxed)
+        self.memtables.bytes()
     }
 
     fn is_flush_due(&self) -> bool {
-        self.memtable_bytes.load(Ordering::Relaxed) >= self.options.memtable_bytes
+        self.memtables.is_flush_due()
     }
 
     fn is_behind(&self) -> bool {
-        self.unflushed_bytes() > MEMTABLES_MAX * self.options.memtable_bytes
-            || self.runs.load(Ordering::Relaxed) > RUNS_MAX
+        self.memtables.are_many() || self.runs.load(Ordering::Relaxed) > RUNS_MAX
     }
 
     fn next_bytes(&self) -> u64 {
-        self.unflushed_bytes() + self.options.memtable_bytes
+        self.memtables.next_bytes()
     }
 
     fn disk_bytes(&self) -> u64 {

@@ -21,7 +21,6 @@ mod settings;
 mod view;
 mod walk;
 
-use std::collections::VecDeque;
 use std::ops::Bound;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
@@ -32,7 +31,7 @@ use rocksdb::{ColumnFamilyDescriptor, DBWithThreadMode, MultiThreaded};
 use crate::api::{Engine, EngineError, KeyspaceId, Mark, Operation, Row, Versioned};
 use crate::checkpoint::RowStream;
 use crate::files::{
-    Family, FileEngine, FileOptions, Files, Flush, MEMTABLES_MAX, Past, Stand, split_value,
+    Family, FileEngine, FileOptions, Files, Flush, Memtables, Past, Stand, split_value,
 };
 use base::Base;
 use families::Families;
@@ -60,13 +59,7 @@ pub struct RocksEngine {
     writer: Mutex<Writer>,
     mark: Mutex<Mark>,
     visible: AtomicU64,
-    sealed: Mutex<VecDeque<Sealed>>,
-    /// Held by whoever flushes.
-    flushing: Mutex<()>,
-    /// The last stand that was sealed and the last that lasts.
-    stands: Mutex<Stands>,
-    memtable_bytes: AtomicU64,
-    sealed_bytes: AtomicU64,
+    memtables: Memtables<Arc<Memtable>>,
     disk_bytes: AtomicU64,
     failed: OnceLock<String>,
     /// The folder; a view ends with the engine.
@@ -76,19 +69,6 @@ pub struct RocksEngine {
 struct Writer {
     mark: Mark,
     active: Arc<Memtable>,
-}
-
-/// A memtable that takes no more rows.
-struct Sealed {
-    table: Arc<Memtable>,
-    stand: Stand,
-    bytes: u64,
-}
-
-#[derive(Clone, Copy, Default)]
-struct Stands {
-    sealed: Stand,
-    flushed: Stand,
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -133,11 +113,7 @@ impl RocksEngine {
             writer: Mutex::new(Writer { mark: stand.mark, active }),
             mark: Mutex::new(stand.mark),
             visible: AtomicU64::new(stand.mark.version),
-            sealed: Mutex::default(),
-            flushing: Mutex::default(),
-            stands: Mutex::new(Stands { sealed: stand, flushed: stand }),
-            memtable_bytes: AtomicU64::new(0),
-            sealed_bytes: AtomicU64::new(0),
+            memtables: Memtables::new(stand, options.memtable_bytes),
             disk_bytes: AtomicU64::new(0),
             failed: OnceLock::new(),
             folder,
@@ -228,7 +204,7 @@ impl Engine for RocksEngine {
                 }
             }
         }
-        self.memtable_bytes.fetch_add(bytes, Ordering::Relaxed);
+        self.memtables.grew(bytes);
         writer.mark = mark;
         self.publish(mark);
     }
@@ -238,11 +214,7 @@ impl Engine for RocksEngine {
         if mark.position <= writer.mark.position || self.failed.get().is_some() {
             return;
         }
-        let next = Mark {
-            version: mark.version.max(writer.mark.version),
-            log_time_ms: mark.log_time_ms.max(writer.mark.log_time_ms),
-            ..mark
-        };
+        let next = writer.mark.advanced(mark);
         writer.mark = next;
         self.publish(next);
     }
@@ -307,25 +279,24 @@ impl Engine for RocksEngine {
 
 impl FileEngine for RocksEngine {
     fn flushed(&self) -> (Mark, u64) {
-        let flushed = lock(&self.stands).flushed;
-        (flushed.mark, flushed.replay_from)
+        self.memtables.flushed()
     }
 
     fn unflushed_bytes(&self) -> u64 {
-        self.memtable_bytes.load(Ordering::Relaxed) + self.sealed_bytes.load(Ordering::Relaxed)
+        self.memtables.bytes()
     }
 
     fn is_flush_due(&self) -> bool {
-        self.memtable_bytes.load(Ordering::Relaxed) >= self.settings.options.memtable_bytes
+        self.memtables.is_flush_due()
     }
 
     /// Merges that are behind hold up the flush itself: RocksDB lets it wait.
     fn is_behind(&self) -> bool {
-        self.unflushed_bytes() > MEMTABLES_MAX * self.settings.options.memtable_bytes
+        self.memtables.are_many()
     }
 
     fn next_bytes(&self) -> u64 {
-        self.unflushed_bytes() + self.settings.options.memtable_bytes
+        self.memtables.next_bytes()
     }
 
     fn disk_bytes(&self) -> u64 {

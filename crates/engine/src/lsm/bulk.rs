@@ -5,7 +5,7 @@
 use lsm_tree::{AbstractTree, Guard, IterGuardImpl};
 
 use super::row::{self, STAND_KEY};
-use super::{LsmEngine, Stands, lock};
+use super::{LsmEngine, lock};
 use crate::api::{Engine, EngineError, KeyspaceId, Mark};
 use crate::checkpoint::RowStream;
 use crate::files::{Stand, split_value};
@@ -86,7 +86,7 @@ impl LsmEngine {
             if read == 0 && mark.version > 0 {
                 let stand = Stand { mark, replay_from };
                 self.tree.insert(STAND_KEY, stand.encode(), row::number(mark.version));
-                *lock(&self.stands) = Stands { sealed: stand, flushed: stand };
+                self.memtables.filled(stand);
             }
             // A tag may be any number from the newest row on.
             self.visible.fetch_max(mark.version, std::sync::atomic::Ordering::AcqRel);

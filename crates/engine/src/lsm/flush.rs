@@ -18,45 +18,26 @@ use rekindle_env::RealDisk;
 
 use super::row::{self, STAND_KEY};
 use super::tables::{self, Tables};
-use super::{LsmEngine, Sealed, lock};
+use super::{LsmEngine, lock};
 use crate::api::{EngineError, Mark};
-use crate::files::{Flush, Stand};
+use crate::files::Flush;
 
 impl LsmEngine {
     /// See [`crate::files::FileEngine::seal`].
     pub(super) fn seal_memtable(&self, replay_from: u64) -> Option<Mark> {
         let writer = lock(&self.writer);
-        let mut stands = lock(&self.stands);
-        if writer.version <= stands.sealed.mark.version || self.failed.get().is_some() {
+        if self.failed.get().is_some() {
             return None;
         }
-        assert!((1..=writer.position + 1).contains(&replay_from), "replay begins in front");
-        let stand = Stand { mark: *writer, replay_from };
-        self.tree.insert(STAND_KEY, stand.encode(), row::number(stand.mark.version));
-        let memtable = self.tree.rotate_memtable().expect("the stand is in it");
-        let bytes = self.memtable_bytes.swap(0, Ordering::Relaxed);
-        self.sealed_bytes.fetch_add(bytes, Ordering::Relaxed);
-        lock(&self.sealed).push_back(Sealed { memtable, stand, bytes });
-        stands.sealed = stand;
-        Some(stand.mark)
+        self.memtables.seal(*writer, replay_from, |stand| {
+            self.tree.insert(STAND_KEY, stand.encode(), row::number(stand.mark.version));
+            self.tree.rotate_memtable().expect("the stand is in it")
+        })
     }
 
     /// See [`crate::files::FileEngine::flush`].
     pub(super) fn flush_sealed(&self) -> Result<Option<Flush>, EngineError> {
-        let _alone = lock(&self.flushing);
-        let mut last = None;
-        loop {
-            let next = lock(&self.sealed)
-                .front()
-                .map(|sealed| (Arc::clone(&sealed.memtable), sealed.stand, sealed.bytes));
-            let Some((memtable, stand, freed)) = next else { return Ok(last) };
-            let bytes = self.flush_one(&memtable)?;
-            lock(&self.sealed).pop_front();
-            lock(&self.stands).flushed = stand;
-            self.sealed_bytes.fetch_sub(freed, Ordering::Relaxed);
-            self.note_files();
-            last = Some(Flush { mark: stand.mark, replay_from: stand.replay_from, bytes });
-        }
+        self.memtables.flush(|memtable, _| self.flush_one(memtable), |_| self.note_files())
     }
 
     pub(super) fn flush_one(&self, memtable: &Memtable) -> Result<u64, EngineError> {

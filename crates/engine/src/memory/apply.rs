@@ -155,11 +155,7 @@ impl MemoryEngine {
         if mark.position <= writer.mark.position {
             return;
         }
-        let mark = Mark {
-            version: mark.version.max(writer.mark.version),
-            log_time_ms: mark.log_time_ms.max(writer.mark.log_time_ms),
-            ..mark
-        };
+        let mark = writer.mark.advanced(mark);
         self.move_mark(&mut writer, mark);
         self.sweep(&mut writer, SWEEP_SHARE);
         self.publish_totals(writer.totals);

@@ -12,7 +12,7 @@ use super::base::Base;
 use super::families::{self, REGISTRY};
 use super::flush::Registered;
 use super::view::View;
-use super::{RocksEngine, Stands, lock};
+use super::{RocksEngine, lock};
 use crate::api::{Engine, EngineError, KeyspaceId, Mark};
 use crate::checkpoint::RowStream;
 use crate::files::{Stand, with_version};
@@ -105,7 +105,7 @@ impl RocksEngine {
         let stand = (mark.version > 0).then_some(Stand { mark, replay_from });
         filling.write(stand)?;
         if let Some(stand) = stand {
-            *lock(&self.stands) = Stands { sealed: stand, flushed: stand };
+            self.memtables.filled(stand);
         }
         lock(&self.writer).mark = mark;
         let base = Arc::new(Base::of(Arc::clone(&self.db)));

@@ -19,7 +19,7 @@ use super::families::{self, DEFAULT, REGISTRY};
 use super::memtable::{Entry, Memtable};
 use super::read::EVERYTHING;
 use super::settings::{flush_and_wait, without_log};
-use super::{RocksEngine, STAND_KEY, Sealed, lock};
+use super::{RocksEngine, STAND_KEY, lock};
 use crate::api::{EngineError, KeyspaceId, Mark};
 use crate::files::{Flush, Stand, with_version};
 
@@ -30,41 +30,26 @@ impl RocksEngine {
     /// See [`crate::files::FileEngine::seal`].
     pub(super) fn seal_memtable(&self, replay_from: u64) -> Option<Mark> {
         let mut writer = lock(&self.writer);
-        let mut stands = lock(&self.stands);
-        if writer.mark.version <= stands.sealed.mark.version || self.failed.get().is_some() {
+        if self.failed.get().is_some() {
             return None;
         }
-        assert!((1..=writer.mark.position + 1).contains(&replay_from), "replay begins in front");
-        let stand = Stand { mark: writer.mark, replay_from };
-        let active = Arc::new(Memtable::default());
-        let table = std::mem::replace(&mut writer.active, Arc::clone(&active));
-        lock(&self.views).write_to(active);
-        let bytes = self.memtable_bytes.swap(0, Ordering::Relaxed);
-        self.sealed_bytes.fetch_add(bytes, Ordering::Relaxed);
-        lock(&self.sealed).push_back(Sealed { table, stand, bytes });
-        stands.sealed = stand;
-        Some(stand.mark)
+        self.memtables.seal(writer.mark, replay_from, |_| {
+            let active = Arc::new(Memtable::default());
+            let table = std::mem::replace(&mut writer.active, Arc::clone(&active));
+            lock(&self.views).write_to(active);
+            table
+        })
     }
 
     /// See [`crate::files::FileEngine::flush`].
     pub(super) fn flush_sealed(&self) -> Result<Option<Flush>, EngineError> {
-        let _alone = lock(&self.flushing);
-        let mut last = None;
-        loop {
-            let next = lock(&self.sealed)
-                .front()
-                .map(|sealed| (Arc::clone(&sealed.table), sealed.stand, sealed.bytes));
-            let Some((table, stand, freed)) = next else { return Ok(last) };
-            let bytes = self.flush_one(&table, stand)?;
-            lock(&self.sealed).pop_front();
-            lock(&self.stands).flushed = stand;
+        let shown = |stand: Stand| {
             let base = Arc::new(Base::of(Arc::clone(&self.db)));
             let gone = lock(&self.views).flushed(base, stand.mark.version);
             drop(gone);
-            self.sealed_bytes.fetch_sub(freed, Ordering::Relaxed);
             self.note_files();
-            last = Some(Flush { mark: stand.mark, replay_from: stand.replay_from, bytes });
-        }
+        };
+        self.memtables.flush(|table, stand| self.flush_one(table, stand), shown)
     }
 
     /// Writes a memtable out; bytes of the rows that were written.
