@@ -15,6 +15,7 @@ mod log;
 pub mod metrics;
 mod numbered;
 pub mod overlay;
+pub mod owner;
 mod posting;
 pub mod progress;
 pub mod recovery_mode;

@@ -36,6 +36,8 @@ const POISON_CHECK: Duration = Duration::from_millis(100);
 const LAST_ANSWERS: Duration = Duration::from_millis(200);
 /// How long the last event of a stream has to leave.
 const LAST_EVENT: Duration = Duration::from_millis(20);
+/// How long a server that ended in order waits for threads that still hold its store.
+const LAST_HOLDERS: Duration = Duration::from_secs(1);
 /// How long a server that ended in order waits for its record to be written.
 const LAST_RECORD: Duration = Duration::from_secs(5);
 
@@ -109,15 +111,31 @@ pub fn run_in(args: &ServeArgs, env: &Env) -> i32 {
             ended = watch_signals(Arc::clone(&server), signals) => Err(ended),
         }
     });
-    match &result {
-        Ok(()) => server.run.end(exit::CLEAN, "", LAST_RECORD),
-        Err(refused) => server.run.end(refused.code, &refused.message, shutdown::LAST_WORDS),
-    }
-    // Connections that are still open must not delay the end: all that matters is synced.
-    runtime.shutdown_background();
     match result {
-        Ok(()) => exit::CLEAN,
-        Err(refused) => complain(&refused),
+        Ok(()) => {
+            server.run.end(exit::CLEAN, "", LAST_RECORD);
+            // The store is synced and closed. Its engine goes before the process does, with the
+            // last of its holders: threads of RocksDB do not survive the end of its statics.
+            runtime.shutdown_timeout(LAST_HOLDERS);
+            leave(server);
+            exit::CLEAN
+        }
+        Err(refused) => {
+            server.run.end(refused.code, &refused.message, shutdown::LAST_WORDS);
+            // Nothing may delay the end: threads still hold the store.
+            leave(server);
+            runtime.shutdown_background();
+            complain(&refused)
+        }
+    }
+}
+
+/// Lets go of the server. Where a thread still holds it, nobody ever drops it: closing an engine
+/// that is C++ while the process ends aborts.
+#[allow(clippy::disallowed_methods, reason = "the process ends; that it is never dropped is meant")]
+fn leave(server: Arc<Server>) {
+    if let Err(held) = Arc::try_unwrap(server) {
+        std::mem::forget(held);
     }
 }
 

@@ -69,6 +69,22 @@ output_bytes = "100KiB"
     assert_eq!(server.stop(), exit::CLEAN);
 }
 
+/// The server keeps its own files from others; what a command makes is as whoever started the
+/// server wanted it.
+#[test]
+fn a_command_gets_the_file_mode_mask_of_the_caller() {
+    let works = Works::new("[executors.command.mask]\nargv = [\"sh\", \"-c\", \"umask\"]\n");
+    let serve = works.command();
+    let mut shell = std::process::Command::new("sh");
+    shell.args(["-c", "umask 0027; exec \"$0\" \"$@\""]);
+    shell.arg(serve.get_program()).args(serve.get_args());
+    shell.envs(serve.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    let server = harness::Server::spawn(shell);
+    let job = finished(&server, &submit(&server, "mask", json!(null)));
+    assert_eq!(job["result"].as_str().unwrap().trim(), "0027", "{job}");
+    assert_eq!(server.stop(), exit::CLEAN);
+}
+
 /// A command that kills the server is run three times, and then no more: its job waits for a
 /// person, and the server lives.
 ///

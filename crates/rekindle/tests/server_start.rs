@@ -174,13 +174,17 @@ fn sources_of_settings_have_an_order() {
 #[test]
 fn a_store_belongs_to_its_owner() {
     use std::os::unix::fs::PermissionsExt;
-    let dir = tempfile::tempdir().unwrap();
-    let data = dir.path().join("store");
-    assert_eq!(Server::start(&data).stop(), 0);
-    for path in contents(&data).into_keys().chain([data.clone()]) {
-        let mode = std::fs::metadata(&path).unwrap().permissions().mode() & 0o777;
-        let expected = if path.is_dir() { 0o700 } else { 0o600 };
-        assert_eq!(mode, expected, "{}", path.display());
+    let engines = ["memory", "lsm", "rocksdb"];
+    for engine in &engines[..if cfg!(feature = "rocksdb") { 3 } else { 2 }] {
+        let dir = tempfile::tempdir().unwrap();
+        let data = dir.path().join("store");
+        let open = Server::spawn(serve(&data, &["--engine", engine]));
+        assert_eq!(open.stop(), 0);
+        for path in contents(&data).into_keys().chain([data.clone()]) {
+            let mode = std::fs::metadata(&path).unwrap().permissions().mode() & 0o777;
+            let expected = if path.is_dir() { 0o700 } else { 0o600 };
+            assert_eq!(mode, expected, "{}", path.display());
+        }
     }
 }
 

@@ -38,6 +38,7 @@ use std::io;
 use clap::error::ErrorKind;
 use clap::parser::ValueSource;
 use clap::{Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
+use rekindle::owner;
 use rekindle::serve::{self, ServeArgs};
 use rekindle_client::{Client, normal_address};
 use tracing_subscriber::EnvFilter;
@@ -245,10 +246,15 @@ fn page(text: &str) -> Result<u64, String> {
 pub(crate) fn run() -> i32 {
     let command = Cli::from(std::env::args_os()).unwrap_or_else(|error| error.exit());
     match command {
-        Command::Serve(args) => return serve::run(args),
+        Command::Serve(args) => {
+            owner::keep_others_out();
+            return serve::run(args);
+        }
         // Before anything makes a thread or takes a signal.
         Command::Shim(args) => return shim::run(&args),
-        _ => {}
+        // They run programs of the caller, and open no store.
+        Command::Queue(_) | Command::Job(_) => {}
+        _ => owner::keep_others_out(),
     }
     begin_log();
     let outcome = match command {

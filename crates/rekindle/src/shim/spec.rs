@@ -121,6 +121,9 @@ pub(super) struct Order {
     /// The directory that this was written into: a copy of it asks for nothing.
     #[serde(default)]
     pub(super) directory: Option<DirectoryId>,
+    /// The file mode mask of the command; that of its shim where none is given.
+    #[serde(default)]
+    pub(super) umask: Option<u32>,
     /// What is asked for.
     pub(super) spec: Spec,
 }

@@ -17,6 +17,7 @@ use super::handle::number;
 use super::sealed::Found;
 use super::spec::{Inherit, Order};
 use super::{SERVER_PID_VARIABLE, TOKEN_VARIABLE};
+use crate::owner;
 
 /// What a shell gives where a program is not found.
 const NOT_FOUND: i32 = 127;
@@ -55,6 +56,9 @@ pub fn become_command(dir: &Path, token: &str, shim: u32) -> i32 {
         && let Err(error) = std::env::set_current_dir(directory)
     {
         return failed(NOT_EXECUTABLE, format!("directory {}: {error}", directory.display()));
+    }
+    if let Some(mask) = order.umask {
+        owner::take_on(mask);
     }
     let error = command.exec();
     let code = if error.kind() == io::ErrorKind::NotFound { NOT_FOUND } else { NOT_EXECUTABLE };

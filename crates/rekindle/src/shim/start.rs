@@ -14,6 +14,7 @@ use super::directory::DirectoryId;
 use super::files::{Files, discard};
 use super::records::ProcessId;
 use super::spec::{Order, Spec};
+use crate::owner;
 
 /// Bytes of the word that names an attempt.
 const TOKEN_BYTES: usize = 16;
@@ -69,6 +70,7 @@ fn prepare(env: &Env, dir: &Path, spec: &Spec, token: &str) -> io::Result<()> {
         token: token.to_owned(),
         server_pid: std::process::id(),
         directory: DirectoryId::of(env, dir)?,
+        umask: owner::mask_of_others(),
         spec: Spec { payload: Vec::new(), ..spec.clone() },
     };
     files.write_order(&order)
