@@ -38,7 +38,7 @@ impl Recorded for Submitted {
 
 impl Recorded for Changed {
     fn record(&self) -> Vec<u8> {
-        let mut bytes = self.id.record();
+        let mut bytes = [self.id.line.to_le_bytes(), self.id.number.to_le_bytes()].concat();
         bytes.push(number(self.status));
         bytes.extend_from_slice(&self.deadline_ms.to_le_bytes());
         bytes

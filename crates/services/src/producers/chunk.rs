@@ -1,27 +1,33 @@
 //! A chunk of a producer's results as it is stored, the producer's floor, and the era.
 //!
 //! ```text
-//! chunk: format 1, newest_ms 8, count 1, per result:
-//!        offset 1, version 8, fingerprint 4, answer (length 2, bytes)
+//! chunk: format 1 (2), newest_ms 8, count 1, per result:
+//!        offset 1, [version varint,] fingerprint 4, answer (length varint, bytes)
+//!        format 1: offset 1, version 8, fingerprint 4, answer (length 2, bytes)
 //! floor: format 1, first kept sequence 8, newest_ms 8
 //! era:   format 1, made_ms 8
 //! ```
-//! `version` 0 means: the version of this row. A result keeps the version of the transaction that
-//! had the effect when the chunk is written again for the next result.
+//! The highest bit of an offset says that a version follows. Without one (in format 1: where it is
+//! 0) it is the version of this row. A result keeps the version of the transaction that had the
+//! effect when the chunk is written again for the next result. Format 1 is only read.
 
-use crate::bytes::{Malformed, Reader};
+use crate::bytes::{Malformed, Reader, put_varint};
 use crate::keys::producer::RESULTS;
 
-/// The format of both values; persisted.
+/// The format of floors, of the era, and of older chunks; persisted.
 const FORMAT: u8 = 1;
+/// The format of chunks; persisted.
+const SHORT: u8 = 2;
+/// In an offset: a version follows.
+const VERSION: u8 = 0x80;
 
 /// Where `newest_ms` and `count` stand.
 const NEWEST_AT: usize = 1;
 const COUNT_AT: usize = 9;
 /// Bytes before the first result.
 const HEAD_BYTES: usize = 10;
-/// Bytes of a result beside its answer.
-const ENTRY_BYTES: usize = 15;
+/// Bytes that a result with its answer usually takes.
+const ENTRY_BYTES: usize = 16;
 
 /// One result.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,14 +43,46 @@ pub(crate) struct Entry<'a> {
 }
 
 impl<'a> Entry<'a> {
-    fn read(reader: &mut Reader<'a>) -> Option<Self> {
+    fn read(reader: &mut Reader<'a>, format: u8) -> Option<Self> {
+        if format == FORMAT {
+            let (offset, version) = (reader.u8()?, reader.u64()?);
+            let fingerprint = reader.u32()?;
+            let len = reader.u16()?;
+            let answer = reader.take(usize::from(len))?;
+            return Some(Self { offset, version, fingerprint, answer });
+        }
         let offset = reader.u8()?;
-        let version = reader.u64()?;
+        let version = if offset & VERSION == 0 { 0 } else { reader.varint()? };
         let fingerprint = reader.u32()?;
-        let len = reader.u16()?;
-        let answer = reader.take(usize::from(len))?;
-        Some(Self { offset, version, fingerprint, answer })
+        let len = usize::try_from(reader.varint()?).ok()?;
+        let answer = reader.take(len)?;
+        Some(Self { offset: offset & !VERSION, version, fingerprint, answer })
     }
+
+    fn put(&self, bytes: &mut Vec<u8>) {
+        let Self { offset, version, fingerprint, answer } = *self;
+        debug_assert!(offset < VERSION, "a chunk has few places");
+        match version {
+            0 => bytes.push(offset),
+            _ => {
+                bytes.push(offset | VERSION);
+                put_varint(bytes, version);
+            }
+        }
+        bytes.extend_from_slice(&fingerprint.to_le_bytes());
+        put_varint(bytes, answer.len() as u64);
+        bytes.extend_from_slice(answer);
+    }
+}
+
+/// The entries of stored bytes behind their head, all whole.
+fn entries(stored: &[u8]) -> Option<Vec<Entry<'_>>> {
+    let format = stored.first().copied().filter(|format| [FORMAT, SHORT].contains(format))?;
+    let (_, count) = Chunk::parse_head(stored)?;
+    let mut reader = Reader::new(stored.get(HEAD_BYTES..)?);
+    let entries: Option<Vec<_>> = (0..count).map(|_| Entry::read(&mut reader, format)).collect();
+    reader.end()?;
+    entries
 }
 
 /// A chunk of results: its stored bytes, whole at any time, so that a result is added without
@@ -57,7 +95,7 @@ pub(crate) struct Chunk {
 impl Default for Chunk {
     fn default() -> Self {
         let mut bytes = Vec::with_capacity(HEAD_BYTES + 3 * ENTRY_BYTES);
-        bytes.push(FORMAT);
+        bytes.push(SHORT);
         bytes.resize(HEAD_BYTES, 0);
         Self { bytes }
     }
@@ -83,10 +121,7 @@ impl Chunk {
 
     /// Whether these are the bytes of a chunk.
     pub(crate) fn is_whole(bytes: &[u8]) -> bool {
-        let Some((_, count)) = Self::parse_head(bytes) else { return false };
-        let mut reader = Reader::new(bytes.get(HEAD_BYTES..).unwrap_or_default());
-        let entries = (0..count).all(|_| Entry::read(&mut reader).is_some());
-        entries && reader.end().is_some() && bytes.first() == Some(&FORMAT)
+        entries(bytes).is_some()
     }
 
     /// Log time of the newest result.
@@ -97,14 +132,13 @@ impl Chunk {
     /// The result in this place.
     pub(crate) fn find(&self, offset: u8) -> Option<Entry<'_>> {
         let mut reader = Reader::new(self.bytes.get(HEAD_BYTES..)?);
-        std::iter::from_fn(|| Entry::read(&mut reader)).find(|entry| entry.offset == offset)
+        std::iter::from_fn(|| Entry::read(&mut reader, SHORT)).find(|entry| entry.offset == offset)
     }
 
     /// Adds a result at this log time; the transaction that has the effect is the one that writes
     /// the chunk.
     pub(crate) fn push(&mut self, now_ms: u64, offset: u8, fingerprint: u32, answer: &[u8]) {
         debug_assert!(self.find(offset).is_none(), "a place has one result");
-        let len = u16::try_from(answer.len()).expect("answers are a few dozen bytes");
         let (newest_ms, count) = Self::parse_head(&self.bytes).expect("it has a head");
         let newest_ms = newest_ms.max(now_ms).to_le_bytes();
         if let Some(newest) = self.bytes.get_mut(NEWEST_AT..COUNT_AT) {
@@ -113,30 +147,21 @@ impl Chunk {
         if let Some(counted) = self.bytes.get_mut(COUNT_AT) {
             *counted = count.checked_add(1).expect("a chunk has fewer than 256 results");
         }
-        self.bytes.reserve(ENTRY_BYTES + answer.len());
-        self.bytes.push(offset);
-        self.bytes.extend_from_slice(&0_u64.to_le_bytes());
-        self.bytes.extend_from_slice(&fingerprint.to_le_bytes());
-        self.bytes.extend_from_slice(&len.to_le_bytes());
-        self.bytes.extend_from_slice(answer);
+        Entry { offset, version: 0, fingerprint, answer }.put(&mut self.bytes);
     }
 
     /// Checks the stored bytes and fills in the version of the row where a result has none.
     fn read(stored: &[u8], row_version: u64) -> Option<Self> {
-        let (_, count) = Self::parse_head(stored)?;
-        let mut bytes = Vec::with_capacity(stored.len() + 2 * ENTRY_BYTES);
-        bytes.extend_from_slice(stored);
-        let mut reader = Reader::new(stored.get(HEAD_BYTES..)?);
-        for _ in 0..count {
-            let version_at = stored.len() - reader.rest().len() + 1;
-            if Entry::read(&mut reader)?.version == 0 {
-                bytes
-                    .get_mut(version_at..version_at + 8)?
-                    .copy_from_slice(&row_version.to_le_bytes());
+        let mut bytes = Vec::with_capacity(stored.len() + 4 * ENTRY_BYTES);
+        bytes.extend_from_slice(stored.get(..HEAD_BYTES)?);
+        *bytes.first_mut()? = SHORT;
+        for mut entry in entries(stored)? {
+            if entry.version == 0 {
+                entry.version = row_version;
             }
+            entry.put(&mut bytes);
         }
-        reader.end()?;
-        (stored.first() == Some(&FORMAT)).then_some(Self { bytes })
+        Some(Self { bytes })
     }
 }
 
@@ -222,9 +247,15 @@ mod tests {
         }
         let golden = [1, 5, 0, 0, 0, 0, 0, 0, 0, 1, 0, 9, 0, 0, 0, 0, 0, 0, 0, 7, 0, 0, 0, 1, 0, 6];
         let frozen = Chunk::parse(&golden, 1).unwrap();
-        assert_eq!(frozen.stored(), golden);
         let entry = Entry { offset: 0, version: 9, fingerprint: 7, answer: &[6] };
         assert_eq!(frozen.find(0), Some(entry));
+        // It is format 2 once it is written again, which is frozen, too.
+        let golden = [2, 5, 0, 0, 0, 0, 0, 0, 0, 1, 0x80, 9, 7, 0, 0, 0, 1, 6];
+        assert_eq!(frozen.stored(), golden);
+        assert_eq!(Chunk::parse(&golden, 1).unwrap(), frozen);
+        let fresh = [2, 5, 0, 0, 0, 0, 0, 0, 0, 1, 0, 7, 0, 0, 0, 1, 6];
+        let fresh = Chunk::parse(&fresh, 9).unwrap();
+        assert_eq!(fresh, frozen, "the version of its row");
         let floor = Floor { first_kept: 3, newest_ms: 9 }.above(0, 7);
         assert_eq!(floor, Floor { first_kept: 8, newest_ms: 9 });
         assert_eq!(Floor::parse(&floor.encode()).unwrap(), floor);

@@ -214,7 +214,7 @@ mod tests {
     /// Above the bytes the oldest results go, whoever's they are, and are then unknown.
     #[test]
     fn results_have_a_bound_in_bytes_and_what_is_trimmed_never_runs() {
-        let bench = Bench::new(10_000);
+        let bench = Bench::new(7_500);
         for sequence in 0..320 {
             assert_eq!(bench.ask(1, sequence, sequence), Ok(true));
         }
@@ -222,10 +222,10 @@ mod tests {
             assert_eq!(bench.ask(2, sequence, 1_000 + sequence), Ok(true));
         }
         let before = bench.table.figures();
-        assert!(before.results < PRODUCER_RESULTS_MIN && before.bytes > 10_000);
+        assert!(before.results < PRODUCER_RESULTS_MIN && before.bytes > 7_500, "{before:?}");
         while bench.trim(2_000) > 0 {}
         let after = bench.table.figures();
-        assert!(after.bytes <= 10_000 && after.bytes > 9_000, "{after:?}");
+        assert!(after.bytes <= 7_500 && after.bytes > 6_500, "{after:?}");
         assert_eq!(bench.ask(1, 0, 2_000), Err(Kind::Unknown));
         assert_eq!(bench.ask(1, 319, 2_000), Ok(false), "the newest are kept");
         assert_eq!(bench.ask(2, 0, 2_000), Ok(false), "also of others");

@@ -1,17 +1,30 @@
 //! How answers of the queue service are kept for repeated requests; persisted, so stable.
 
-use crate::bytes::Reader;
+use crate::bytes::{Reader, put_varint};
 use crate::producers::Recorded;
 use crate::queues::{Created, Deleted, MessageId, Purged, Settled};
 
+/// Bytes of an id whose numbers are not made short.
+const LONG: usize = 16;
+
+/// Two varints where these are shorter than 16 bytes, else twice 8 bytes.
 impl Recorded for MessageId {
     fn record(&self) -> Vec<u8> {
-        [self.line.to_le_bytes(), self.number.to_le_bytes()].concat()
+        let mut short = Vec::with_capacity(LONG);
+        put_varint(&mut short, self.line);
+        put_varint(&mut short, self.number);
+        match short.len() < LONG {
+            true => short,
+            false => [self.line.to_le_bytes(), self.number.to_le_bytes()].concat(),
+        }
     }
 
     fn recall(bytes: &[u8]) -> Option<Self> {
         let mut reader = Reader::new(bytes);
-        let (line, number) = (reader.u64()?, reader.u64()?);
+        let (line, number) = match bytes.len() {
+            LONG => (reader.u64()?, reader.u64()?),
+            _ => (reader.varint()?, reader.varint()?),
+        };
         reader.end()?;
         Some(Self { line, number })
     }
@@ -86,8 +99,13 @@ mod tests {
 
     #[test]
     fn answers_round_trip() {
-        let id = MessageId { line: 3, number: 4 };
-        assert_eq!(MessageId::recall(&id.record()), Some(id));
+        let numbers = (0..64).map(|bit| 1_u64 << bit).chain([0, 3, u64::MAX]);
+        for (line, number) in numbers.clone().flat_map(|a| numbers.clone().map(move |b| (a, b))) {
+            let id = MessageId { line, number };
+            assert_eq!(MessageId::recall(&id.record()), Some(id));
+            let long = [line.to_le_bytes(), number.to_le_bytes()].concat();
+            assert_eq!(MessageId::recall(&long), Some(id), "as older versions stored it");
+        }
         for new in [false, true] {
             assert_eq!(Created::recall(&Created { new }.record()), Some(Created { new }));
         }
