@@ -71,6 +71,35 @@ fn a_full_store_is_worked_off() {
     assert_eq!(refused(&store, &[7; 500]), None);
 }
 
+/// Of messages that do not fit together, those that fit are taken.
+///
+/// fault: S17
+#[test]
+fn of_many_messages_those_that_fit_are_taken() {
+    let store = small();
+    store.create("q");
+    let message = NewMessage { body: &[7; 500], ..NewMessage::default() };
+    let mut sent = 0;
+    loop {
+        let outcomes = store.queues().send_all("q", &[message; 64], None);
+        let taken = outcomes.iter().take_while(|one| one.is_ok()).count();
+        sent += taken;
+        if taken < 64 {
+            assert!(taken > 0, "some of the last ones fit");
+            let rest = outcomes.into_iter().skip(taken);
+            assert!(rest.map(|one| one.unwrap_err().kind()).all(|kind| kind == Kind::Full));
+            break;
+        }
+    }
+    // What is on its way counts more than what is applied, so a few more fit now.
+    sent += fill(&store);
+    refuses_growth(&store);
+    let alone = small();
+    alone.create("q");
+    assert_eq!(sent, fill(&alone));
+    assert_eq!(drain(&store), sent);
+}
+
 /// fault: S17
 /// fault: S17
 #[test]

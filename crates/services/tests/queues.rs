@@ -1,7 +1,7 @@
 //! Queues: creating, sending, fairness, deleting, purging, listing.
 
-use rekindle_services::Kind;
 use rekindle_services::queues::{NewMessage, QueueSettings};
+use rekindle_services::{Identity, Kind};
 
 use crate::store::{Store, bodies};
 
@@ -83,6 +83,28 @@ fn a_refused_message_of_a_batch_does_not_hinder_the_others() {
     assert_eq!(store.ready("q"), ["a", "b"]);
     let ids: Vec<_> = sent.iter().flatten().map(|sent| sent.value).collect();
     assert!(ids[0] < ids[1], "ids rise in the order of sending");
+}
+
+/// Many messages take few transactions, small ones up to 64 and large ones up to 256 KiB; their
+/// results, too, are together.
+#[test]
+fn what_is_sent_together_is_stored_together() {
+    let store = Store::new();
+    store.create("q");
+    let versions = |body: &[u8], count: usize, identity| {
+        let batch = vec![NewMessage { body, ..NewMessage::default() }; count];
+        let sent = store.queues().send_all("q", &batch, identity);
+        let mut versions: Vec<u64> = sent.into_iter().map(|one| one.unwrap().version).collect();
+        assert!(versions.is_sorted());
+        versions.dedup();
+        versions.len()
+    };
+    let identity = Some(Identity { producer: [3; 16], sequence: 8 });
+    assert_eq!(versions(b"small", 200, identity), 4);
+    assert_eq!(store.rows("producers").len(), 25, "of 8 results each");
+    assert_eq!(versions(b"small", 200, identity), 4, "a repeated one tells the first version");
+    assert_eq!(versions(&[7; 100 << 10], 7, None), 4);
+    assert_eq!(store.queues().show("q").unwrap().stats.ready, 207);
 }
 
 /// produces: queue-4

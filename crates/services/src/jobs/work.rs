@@ -24,7 +24,7 @@ use crate::limits::{
     DELAY_MS_MAX, PROGRESS_BYTES_MAX, REASON_BYTES_MAX, RESULT_BYTES_MAX, TOKENS_MAX,
     VISIBILITY_MS_MAX,
 };
-use crate::producers::{Fingerprint, Recorded as _, Session, recall};
+use crate::producers::{Fingerprint, Session};
 
 /// What is asked for.
 #[derive(Clone, Copy, Debug)]
@@ -123,21 +123,9 @@ impl<'a> Work<'a> {
         now_ms: u64,
     ) -> Done {
         let (token, action) = *item;
-        let Some(identity) = self.identity.map(|identity| identity.item(at)) else {
-            return refusable(act(core, txn, token, action, now_ms));
-        };
-        let fingerprint = action.fingerprint(token);
-        match session.find(txn, identity, fingerprint) {
-            Ok(Some(known)) => return Ok(recall(&known)),
-            Ok(None) => {}
-            Err(Stop::Refused(error)) => return Ok(Err(error)),
-            Err(failed) => return Err(failed),
-        }
-        let done = refusable(act(core, txn, token, action, now_ms))?;
-        if let Ok(changed) = &done {
-            session.record(identity, fingerprint, &changed.record());
-        }
-        Ok(done)
+        let identity = self.identity.map(|it| (it.item(at), action.fingerprint(token)));
+        let act = |txn: &mut Transaction| refusable(act(core, txn, token, action, now_ms));
+        Ok(session.once(txn, identity, act)?.map(|answer| answer.value))
     }
 }
 

@@ -140,6 +140,31 @@ impl<'a> Session<'a> {
         loaded.changed = true;
     }
 
+    /// Runs a part of a request that has a result of its own; a repeated one is answered as before
+    /// and not run. A refusal is an answer, which is not kept.
+    pub(crate) fn once<T: Recorded>(
+        &mut self,
+        txn: &mut Transaction,
+        identity: Option<(Identity, u32)>,
+        run: impl FnOnce(&mut Transaction) -> Result<Result<T, Error>, Stop>,
+    ) -> Result<Result<Answer<T>, Error>, Stop> {
+        let Some((identity, fingerprint)) = identity else { return Ok(run(txn)?.map(Answer::new)) };
+        match self.find(txn, identity, fingerprint) {
+            Ok(Some(known)) => {
+                let version = Some(known.version);
+                return Ok(recall(&known).map(|value| Answer { value, version }));
+            }
+            Ok(None) => {}
+            Err(Stop::Refused(error)) => return Ok(Err(error)),
+            Err(failed) => return Err(failed),
+        }
+        let done = run(txn)?;
+        if let Ok(value) = &done {
+            self.record(identity, fingerprint, &value.record());
+        }
+        Ok(done.map(Answer::new))
+    }
+
     fn loaded(&self, producer: [u8; 16], number: u64) -> Option<&Loaded> {
         self.chunks.iter().find(|loaded| loaded.is(producer, number))
     }

@@ -15,6 +15,7 @@ mod receive;
 mod recorded;
 pub(crate) mod recovery;
 pub(crate) mod send;
+mod send_all;
 pub(crate) mod tokens;
 
 use std::sync::Arc;
@@ -27,12 +28,12 @@ pub use calls::{
     ReceiveRequest, Settled,
 };
 pub use census::{QueueCount, census};
+pub use send_all::SendTickets;
 
-use crate::claims::grant::check_count;
 use crate::error::Error;
 use crate::exec::Core;
 use crate::identity::Identity;
-use crate::limits::{LIST_QUEUES_MAX, SEND_MESSAGES_MAX};
+use crate::limits::LIST_QUEUES_MAX;
 use crate::ticket::{Acknowledged, Ticket};
 use create::Create;
 use delete::{Delete, Purge};
@@ -174,24 +175,27 @@ impl Queues {
         self.core.submit_async(&mut SendOne::new(&self.core, queue, message, identity)?).await
     }
 
-    /// Sends several messages in their order, each a transaction of its own, all on their way
-    /// before the first is awaited; a refused one does not hinder the others. Item `i` has the
-    /// identity `identity.item(i)`.
+    /// Sends several messages in their order, in few transactions, all on their way before the
+    /// first is awaited; a refused one does not hinder the others. Item `i` has the identity
+    /// `identity.item(i)`.
     pub fn send_all(
         &self,
         queue: &str,
         messages: &[NewMessage<'_>],
         identity: Option<Identity>,
     ) -> Vec<Result<Acknowledged<MessageId>, Error>> {
-        let mut tickets = Vec::with_capacity(messages.len());
-        for (at, message) in messages.iter().enumerate() {
-            let identity = identity.map(|identity| identity.item(at));
-            let ticket = check_count("messages", messages.len(), SEND_MESSAGES_MAX)
-                .and_then(|()| SendOne::new(&self.core, queue, message, identity))
-                .and_then(|mut send| self.core.submit(&mut send));
-            tickets.push(ticket);
-        }
-        tickets.into_iter().map(|ticket| ticket?.wait()).collect()
+        send_all::submit(&self.core, queue, messages, identity).wait()
+    }
+
+    /// See [`Queues::send_all`]. Messages are in the queue in the order of these calls, as with
+    /// [`Queues::submit_send`].
+    pub async fn submit_send_all(
+        &self,
+        queue: &str,
+        messages: &[NewMessage<'_>],
+        identity: Option<Identity>,
+    ) -> SendTickets {
+        send_all::submit_async(&self.core, queue, messages, identity).await
     }
 
     /// Leases up to `request.max` ready messages; nothing ready is an empty answer.

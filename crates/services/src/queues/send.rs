@@ -1,4 +1,4 @@
-//! `send`: one message, one transaction.
+//! `send`: one message. Several go together where they are sent together (send_all.rs).
 //!
 //! Its only read is the queue's definition, validated at commit: a message never lands in a queue
 //! that was deleted meanwhile, and never in one that was created anew under the same name.
@@ -9,7 +9,7 @@ use crate::error::Error;
 use crate::exec::{Answer, Command, Core, Stop};
 use crate::identity::Identity;
 use crate::keys::{queue as key, subject as subject_key};
-use crate::producers::{Fingerprint, once};
+use crate::producers::{Fingerprint, Session, once};
 use crate::queues::definition::{Definition, check_name};
 use crate::queues::message::{check, encode};
 use crate::queues::{MessageId, NewMessage};
@@ -42,15 +42,46 @@ impl<'a> Send<'a> {
 
     /// Writes it into a transaction.
     pub(crate) fn write(&self, core: &Core, txn: &mut Transaction) -> Result<MessageId, Stop> {
+        let line = self.line(core, txn)?;
+        Ok(self.put(core, txn, line))
+    }
+
+    /// The same in a transaction with others to the same queue, unless it was sent before; `line`
+    /// is that queue once it was looked up. A refused message is an answer of its own.
+    pub(crate) fn once(
+        &self,
+        core: &Core,
+        txn: &mut Transaction,
+        session: &mut Session<'_>,
+        line: &mut Option<u64>,
+    ) -> Result<Result<Answer<MessageId>, Error>, Stop> {
+        session.once(txn, self.identity, |txn| {
+            let line = match *line {
+                Some(line) => line,
+                None => match self.line(core, txn) {
+                    Ok(found) => *line.insert(found),
+                    Err(Stop::Refused(error)) => return Ok(Err(error)),
+                    Err(failed) => return Err(failed),
+                },
+            };
+            Ok(Ok(self.put(core, txn, line)))
+        })
+    }
+
+    fn line(&self, core: &Core, txn: &mut Transaction) -> Result<u64, Stop> {
         let row = txn
             .get(core.keyspaces.queues, &key::encode(self.queue))?
             .ok_or_else(|| Error::no_queue(self.queue))?;
         let line = Definition::parse_id(&row.bytes).ok_or_else(|| {
             Error::corrupt(format!("the definition of queue \"{}\" is damaged", self.queue))
         })?;
+        Ok(line)
+    }
+
+    fn put(&self, core: &Core, txn: &mut Transaction, line: u64) -> MessageId {
         let id = MessageId { line, number: self.number };
         txn.put(core.keyspaces.messages, &subject_key::encode(id), &self.value);
-        Ok(id)
+        id
     }
 }
 

@@ -17,7 +17,7 @@ use crate::error::Error;
 use crate::exec::{Answer, Command, Core, Stop};
 use crate::identity::Identity;
 use crate::limits::{DELAY_MS_MAX, REASON_BYTES_MAX, TOKENS_MAX, VISIBILITY_MS_MAX};
-use crate::producers::{Fingerprint, Recorded as _, Session, recall};
+use crate::producers::{Fingerprint, Session};
 use crate::queues::definition::{Definition, check_name};
 use crate::queues::{Nack, PerToken, Settled, Token};
 
@@ -125,21 +125,9 @@ impl<'a> Tokens<'a> {
         token: Token,
         now_ms: u64,
     ) -> Done {
-        let Some(identity) = self.identity.map(|identity| identity.item(at)) else {
-            return self.one(core, txn, token, now_ms);
-        };
-        let fingerprint = self.action.fingerprint(token);
-        match session.find(txn, identity, fingerprint) {
-            Ok(Some(known)) => return Ok(recall(&known)),
-            Ok(None) => {}
-            Err(Stop::Refused(error)) => return Ok(Err(error)),
-            Err(failed) => return Err(failed),
-        }
-        let done = self.one(core, txn, token, now_ms)?;
-        if let Ok(settled) = &done {
-            session.record(identity, fingerprint, &settled.record());
-        }
-        Ok(done)
+        let identity = self.identity.map(|it| (it.item(at), self.action.fingerprint(token)));
+        let done = session.once(txn, identity, |txn| self.one(core, txn, token, now_ms))?;
+        Ok(done.map(|answer| answer.value))
     }
 }
 

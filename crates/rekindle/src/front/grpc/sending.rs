@@ -13,8 +13,8 @@ use futures::Stream;
 use futures::future::BoxFuture;
 use prost::Message as _;
 use rekindle_services::limits::SEND_MESSAGES_MAX;
-use rekindle_services::queues::{MessageId, NewMessage, Queues};
-use rekindle_services::{Durability, Error, Kind, Ticket};
+use rekindle_services::queues::{MessageId, NewMessage, Queues, SendTickets};
+use rekindle_services::{Acknowledged, Error, Kind};
 use rekindle_wire::v1::{Message, RequestIdentity, SendAcks, SendBatch};
 use tonic::{Status, Streaming};
 
@@ -29,12 +29,11 @@ use crate::state::Server;
 /// Bytes that gRPC puts before each message: a flag and a length.
 const MESSAGE_PREFIX_BYTES: usize = 5;
 
-/// A batch whose messages are submitted: the future of its answer.
+/// A batch whose messages are submitted, or refused as a whole: the future of its answer.
 #[derive(Debug)]
-pub(super) struct Answering {
-    tickets: VecDeque<Result<Ticket<MessageId>, Error>>,
-    durability: Option<Durability>,
-    acks: SendAcks,
+pub(super) enum Answering {
+    Sent(SendTickets),
+    Refused(usize, Error),
 }
 
 /// Submits messages to a queue, in their order.
@@ -44,29 +43,21 @@ pub(super) async fn submit(
     messages: &[Message],
     identity: Option<&RequestIdentity>,
 ) -> Answering {
-    let mut tickets = VecDeque::with_capacity(messages.len());
-    match check(messages, identity) {
-        Ok(identity) => {
-            for (index, message) in messages.iter().enumerate() {
-                let identity = identity.map(|identity| identity.item(index));
-                let headers: Vec<(&str, &str)> = message
-                    .headers
-                    .iter()
-                    .map(|header| (header.name.as_str(), header.value.as_str()))
-                    .collect();
-                let message = NewMessage {
-                    body: &message.body,
-                    headers: &headers,
-                    fairness_key: &message.fairness_key,
-                    delay_ms: message.delay_ms,
-                };
-                tickets.push_back(queues.submit_send(queue, &message, identity).await);
-            }
-        }
-        Err(error) => tickets.extend(messages.iter().map(|_| Err(error.clone()))),
-    }
-    let acks = SendAcks { ids: Vec::with_capacity(messages.len()), ..SendAcks::default() };
-    Answering { tickets, durability: None, acks }
+    let identity = match check(messages, identity) {
+        Ok(identity) => identity,
+        Err(error) => return Answering::Refused(messages.len(), error),
+    };
+    let headers: Vec<Vec<(&str, &str)>> = messages
+        .iter()
+        .map(|it| it.headers.iter().map(|it| (it.name.as_str(), it.value.as_str())).collect())
+        .collect();
+    let new = |(message, headers)| {
+        let Message { body, fairness_key, delay_ms, .. }: &Message = message;
+        NewMessage { body, headers, fairness_key, delay_ms: *delay_ms }
+    };
+    let messages: Vec<_> =
+        messages.iter().zip(headers.iter().map(Vec::as_slice)).map(new).collect();
+    Answering::Sent(queues.submit_send_all(queue, &messages, identity).await)
 }
 
 /// What concerns all messages of a batch.
@@ -86,29 +77,31 @@ impl Future for Answering {
     type Output = SendAcks;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<SendAcks> {
-        let this = &mut *self;
-        while let Some(next) = this.tickets.front_mut() {
-            let outcome = match next {
-                Ok(ticket) => ready!(Pin::new(ticket).poll(cx)),
-                Err(error) => Err(error.clone()),
-            };
-            this.tickets.pop_front();
-            match outcome {
-                Ok(sent) => {
-                    this.durability = Some(convert::weaker(this.durability, sent.durability));
-                    this.acks.ids.push(sent.value.to_string());
-                }
-                Err(error) => {
-                    let index = this.acks.ids.len();
-                    this.acks.errors.push(convert::refuse_item(index, &error));
-                    this.acks.ids.push(String::new());
-                }
-            }
-        }
-        let mut acks = std::mem::take(&mut this.acks);
-        acks.durability = this.durability.map_or(0, convert::durability);
-        Poll::Ready(acks)
+        Poll::Ready(answer(match &mut *self {
+            Self::Sent(tickets) => ready!(Pin::new(tickets).poll(cx)),
+            Self::Refused(count, error) => vec![Err(error.clone()); *count],
+        }))
     }
+}
+
+/// The answer to a batch.
+fn answer(outcomes: Vec<Result<Acknowledged<MessageId>, Error>>) -> SendAcks {
+    let mut acks = SendAcks { ids: Vec::with_capacity(outcomes.len()), ..SendAcks::default() };
+    let mut durability = None;
+    for (index, outcome) in outcomes.into_iter().enumerate() {
+        acks.ids.push(match outcome {
+            Ok(sent) => {
+                durability = Some(convert::weaker(durability, sent.durability));
+                sent.value.to_string()
+            }
+            Err(error) => {
+                acks.errors.push(convert::refuse_item(index, &error));
+                String::new()
+            }
+        });
+    }
+    acks.durability = durability.map_or(0, convert::durability);
+    acks
 }
 
 /// Counts what an answer says.

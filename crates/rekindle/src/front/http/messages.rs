@@ -13,7 +13,7 @@ use rekindle_services::limits::{
     RECEIVE_MESSAGES_MAX, SEND_MESSAGES_MAX, VISIBILITY_MS_MAX,
 };
 use rekindle_services::queues::{Delivery, MessageId, NewMessage, Queues, ReceiveRequest};
-use rekindle_services::{Identity, Ticket};
+use rekindle_services::{Acknowledged, Identity, Ticket};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -124,8 +124,8 @@ pub(super) const SEND: Operation = Operation {
     tag: "messages",
     summary: "Sends one message, or several.",
     about: "One message is answered 201, or refused as a whole. `{\"messages\":[…]}` is answered \
-            200 with one result or problem for each; every message is a transaction of its own, \
-            and item `i` of an Idempotency-Key has the sequence + `i`. When the caller goes away, \
+            200 with one result or problem for each; a refused one hinders no other, and item `i` \
+            of an Idempotency-Key has the sequence + `i`. When the caller goes away, \
             the first ones may have been sent.",
     parameters: &[NAME],
     takes: Some(Taken { shape: of::<SendMessages>(), example: r#"{"body":"hello"}"# }),
@@ -177,18 +177,9 @@ async fn send_many(
         let message = format!("{count} messages in one request; 1 to {SEND_MESSAGES_MAX} may be");
         return Err(Refusal::invalid(message));
     }
-    // All are on their way, in their order, before the first is awaited.
-    let mut tickets = Vec::with_capacity(count);
-    for (index, Object(message)) in messages.into_iter().enumerate() {
-        let identity = identity.map(|identity| identity.item(index));
-        tickets.push(submit(queues, name, message, identity).await);
-    }
+    let parts = messages.into_iter().map(|Object(message)| message.parts()).collect();
     let mut results = Vec::with_capacity(count);
-    for ticket in tickets {
-        let sent = match ticket {
-            Ok(ticket) => ticket.await.map_err(Refusal::from),
-            Err(refusal) => Err(refusal),
-        };
+    for sent in submit_all(queues, name, parts, identity).await {
         let counter = if sent.is_ok() { &server.counters.sent } else { &server.counters.refused };
         Counters::add(counter, 1);
         results.push(match sent {
@@ -248,6 +239,34 @@ async fn submit(
     Ok(queues.submit_send(queue, &new_message(&parts, &headers), identity).await?)
 }
 
+/// Puts those that are well formed on their way, in their order, before the first is awaited; what
+/// became of each.
+async fn submit_all(
+    queues: &Queues,
+    queue: &str,
+    parts: Vec<Result<Parts, Refusal>>,
+    identity: Option<Identity>,
+) -> Vec<Result<Acknowledged<MessageId>, Refusal>> {
+    let mut at = 0;
+    let mut submitted = Vec::new();
+    for together in parts.chunk_by(|one, next| one.is_ok() == next.is_ok()) {
+        let whole: Vec<&Parts> = together.iter().flatten().collect();
+        let headers: Vec<_> = whole.iter().map(|it| it.headers()).collect();
+        let messages: Vec<_> =
+            whole.iter().zip(&headers).map(|(it, headers)| new_message(it, headers)).collect();
+        let identity = identity.map(|identity| identity.item(at));
+        submitted.push(queues.submit_send_all(queue, &messages, identity).await);
+        at += together.len();
+    }
+    let mut sent = Vec::with_capacity(parts.len());
+    for tickets in submitted {
+        sent.extend(tickets.await);
+    }
+    let mut sent = sent.into_iter();
+    let mut outcome = |_: Parts| sent.next().expect("each message has its answer");
+    parts.into_iter().map(|parts| outcome(parts?).map_err(Refusal::from)).collect()
+}
+
 /// Refuses a message that is too large.
 pub(super) fn check_size(message: &NewMessage<'_>) -> Result<(), Refusal> {
     let header_bytes = message.headers.iter().map(|(name, value)| name.len() + value.len()).sum();
@@ -262,7 +281,7 @@ pub(super) fn check_size(message: &NewMessage<'_>) -> Result<(), Refusal> {
     Ok(())
 }
 
-fn told(sent: &rekindle_services::Acknowledged<MessageId>) -> SentMessage {
+fn told(sent: &Acknowledged<MessageId>) -> SentMessage {
     SentMessage {
         id: sent.value.to_string(),
         version: sent.version,
