@@ -95,7 +95,9 @@ fn reports_are_paged() {
 #[test]
 fn a_refused_start_is_a_report() {
     let dir = tempfile::tempdir().unwrap();
-    let server = Server::start(dir.path());
+    // On files nothing of the journal would be read any more, so nothing would be found there.
+    let in_memory = ["--engine", "memory"];
+    let server = Server::spawn(serve(dir.path(), &in_memory));
     assert_eq!(send_lines(&server, "q", b"acknowledged\n").code, 0);
     assert_eq!(server.stop(), 0);
     let segment = dir.path().join("shards/0/journal");
@@ -104,7 +106,7 @@ fn a_refused_start_is_a_report() {
     let at = bytes.windows(12).position(|it| it == b"acknowledged").unwrap();
     bytes[at] ^= 1;
     std::fs::write(&segment, bytes).unwrap();
-    let (code, text) = refused(serve(dir.path(), &[]));
+    let (code, text) = refused(serve(dir.path(), &in_memory));
     assert_eq!(code, 65, "{text}");
     let list = recovery(dir.path(), &["list", "--json"]);
     assert_eq!(list.code, 0, "{list:?}");
