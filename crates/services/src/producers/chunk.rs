@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! chunk: format 1 (2), newest_ms 8, count 1, per result:
-//!        offset 1, [version varint,] fingerprint 4, answer (length varint, bytes)
+//!        offset 1, [version varint,] fingerprint 4, answer (lengths 1, bytes)
 //!        format 1: offset 1, version 8, fingerprint 4, answer (length 2, bytes)
 //! floor: format 1, first kept sequence 8, newest_ms 8
 //! era:   format 1, made_ms 8
@@ -10,6 +10,9 @@
 //! The highest bit of an offset says that a version follows. Without one (in format 1: where it is
 //! 0) it is the version of this row. A result keeps the version of the transaction that had the
 //! effect when the chunk is written again for the next result. Format 1 is only read.
+//! An answer begins as the one before it in the chunk: the high half of its lengths says for how many
+//! bytes, the low half how many bytes follow; where one of these is above 14 the byte is 0xFF, and
+//! both follow as varints.
 
 use crate::bytes::{Malformed, Reader, put_varint};
 use crate::keys::producer::RESULTS;
@@ -18,6 +21,10 @@ use crate::keys::producer::RESULTS;
 const FORMAT: u8 = 1;
 /// The format of chunks; persisted.
 const SHORT: u8 = 2;
+/// In the place of lengths: both follow.
+const LONG: u8 = 0xFF;
+/// The longest of lengths that go together into one byte.
+const SHORT_MAX: u8 = 14;
 /// In an offset: a version follows.
 const VERSION: u8 = 0x80;
 
@@ -30,8 +37,8 @@ const HEAD_BYTES: usize = 10;
 const ENTRY_BYTES: usize = 16;
 
 /// One result.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Entry<'a> {
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Entry {
     /// The sequence's place in the chunk.
     pub(crate) offset: u8,
     /// The transaction that had the effect; 0: the one that writes this.
@@ -39,50 +46,72 @@ pub(crate) struct Entry<'a> {
     /// What was asked for.
     pub(crate) fingerprint: u32,
     /// What was answered.
-    pub(crate) answer: &'a [u8],
+    pub(crate) answer: Vec<u8>,
 }
 
-impl<'a> Entry<'a> {
-    fn read(reader: &mut Reader<'a>, format: u8) -> Option<Self> {
+impl Entry {
+    /// Becomes the next one.
+    fn read(&mut self, reader: &mut Reader<'_>, format: u8) -> Option<()> {
+        let (shared, rest);
         if format == FORMAT {
-            let (offset, version) = (reader.u8()?, reader.u64()?);
-            let fingerprint = reader.u32()?;
-            let len = reader.u16()?;
-            let answer = reader.take(usize::from(len))?;
-            return Some(Self { offset, version, fingerprint, answer });
+            (self.offset, self.version) = (reader.u8()?, reader.u64()?);
+            self.fingerprint = reader.u32()?;
+            (shared, rest) = (0, usize::from(reader.u16()?));
+        } else {
+            let offset = reader.u8()?;
+            self.version = if offset & VERSION == 0 { 0 } else { reader.varint()? };
+            self.offset = offset & !VERSION;
+            self.fingerprint = reader.u32()?;
+            (shared, rest) = match reader.u8()? {
+                LONG => (
+                    usize::try_from(reader.varint()?).ok()?,
+                    usize::try_from(reader.varint()?).ok()?,
+                ),
+                lengths => (usize::from(lengths >> 4), usize::from(lengths & 0xF)),
+            };
         }
-        let offset = reader.u8()?;
-        let version = if offset & VERSION == 0 { 0 } else { reader.varint()? };
-        let fingerprint = reader.u32()?;
-        let len = usize::try_from(reader.varint()?).ok()?;
-        let answer = reader.take(len)?;
-        Some(Self { offset: offset & !VERSION, version, fingerprint, answer })
+        let rest = reader.take(rest)?;
+        self.answer.get(..shared)?;
+        self.answer.truncate(shared);
+        self.answer.extend_from_slice(rest);
+        Some(())
     }
 
-    fn put(&self, bytes: &mut Vec<u8>) {
-        let Self { offset, version, fingerprint, answer } = *self;
-        debug_assert!(offset < VERSION, "a chunk has few places");
-        match version {
-            0 => bytes.push(offset),
-            _ => {
-                bytes.push(offset | VERSION);
+    fn put(&self, bytes: &mut Vec<u8>, before: &[u8]) {
+        debug_assert!(self.offset < VERSION, "a chunk has few places");
+        match self.version {
+            0 => bytes.push(self.offset),
+            version => {
+                bytes.push(self.offset | VERSION);
                 put_varint(bytes, version);
             }
         }
-        bytes.extend_from_slice(&fingerprint.to_le_bytes());
-        put_varint(bytes, answer.len() as u64);
-        bytes.extend_from_slice(answer);
+        bytes.extend_from_slice(&self.fingerprint.to_le_bytes());
+        let shared = self.answer.iter().zip(before).take_while(|(one, other)| one == other).count();
+        let rest = self.answer.get(shared..).unwrap_or_default();
+        match (u8::try_from(shared), u8::try_from(rest.len())) {
+            (Ok(shared @ ..=SHORT_MAX), Ok(rest @ ..=SHORT_MAX)) => bytes.push(shared << 4 | rest),
+            _ => {
+                bytes.push(LONG);
+                put_varint(bytes, shared as u64);
+                put_varint(bytes, rest.len() as u64);
+            }
+        }
+        bytes.extend_from_slice(rest);
     }
 }
 
-/// The entries of stored bytes behind their head, all whole.
-fn entries(stored: &[u8]) -> Option<Vec<Entry<'_>>> {
+/// Shows the results in stored bytes one after the other; `None` where these are not whole.
+fn each(stored: &[u8], mut see: impl FnMut(&Entry)) -> Option<()> {
     let format = stored.first().copied().filter(|format| [FORMAT, SHORT].contains(format))?;
     let (_, count) = Chunk::parse_head(stored)?;
     let mut reader = Reader::new(stored.get(HEAD_BYTES..)?);
-    let entries: Option<Vec<_>> = (0..count).map(|_| Entry::read(&mut reader, format)).collect();
-    reader.end()?;
-    entries
+    let mut entry = Entry::default();
+    for _ in 0..count {
+        entry.read(&mut reader, format)?;
+        see(&entry);
+    }
+    reader.end()
 }
 
 /// A chunk of results: its stored bytes, whole at any time, so that a result is added without
@@ -121,7 +150,7 @@ impl Chunk {
 
     /// Whether these are the bytes of a chunk.
     pub(crate) fn is_whole(bytes: &[u8]) -> bool {
-        entries(bytes).is_some()
+        each(bytes, |_| ()).is_some()
     }
 
     /// Log time of the newest result.
@@ -130,15 +159,25 @@ impl Chunk {
     }
 
     /// The result in this place.
-    pub(crate) fn find(&self, offset: u8) -> Option<Entry<'_>> {
-        let mut reader = Reader::new(self.bytes.get(HEAD_BYTES..)?);
-        std::iter::from_fn(|| Entry::read(&mut reader, SHORT)).find(|entry| entry.offset == offset)
+    pub(crate) fn find(&self, offset: u8) -> Option<Entry> {
+        let mut found = None;
+        each(&self.bytes, |entry| {
+            if entry.offset == offset {
+                found = Some(entry.clone());
+            }
+        })?;
+        found
     }
 
     /// Adds a result at this log time; the transaction that has the effect is the one that writes
     /// the chunk.
     pub(crate) fn push(&mut self, now_ms: u64, offset: u8, fingerprint: u32, answer: &[u8]) {
-        debug_assert!(self.find(offset).is_none(), "a place has one result");
+        let mut before = Vec::new();
+        let whole = each(&self.bytes, |entry| {
+            assert_ne!(entry.offset, offset, "a place has one result");
+            before.clone_from(&entry.answer);
+        });
+        whole.expect("it is whole");
         let (newest_ms, count) = Self::parse_head(&self.bytes).expect("it has a head");
         let newest_ms = newest_ms.max(now_ms).to_le_bytes();
         if let Some(newest) = self.bytes.get_mut(NEWEST_AT..COUNT_AT) {
@@ -147,7 +186,8 @@ impl Chunk {
         if let Some(counted) = self.bytes.get_mut(COUNT_AT) {
             *counted = count.checked_add(1).expect("a chunk has fewer than 256 results");
         }
-        Entry { offset, version: 0, fingerprint, answer }.put(&mut self.bytes);
+        let answer = answer.to_vec();
+        Entry { offset, version: 0, fingerprint, answer }.put(&mut self.bytes, &before);
     }
 
     /// Checks the stored bytes and fills in the version of the row where a result has none.
@@ -155,12 +195,12 @@ impl Chunk {
         let mut bytes = Vec::with_capacity(stored.len() + 4 * ENTRY_BYTES);
         bytes.extend_from_slice(stored.get(..HEAD_BYTES)?);
         *bytes.first_mut()? = SHORT;
-        for mut entry in entries(stored)? {
-            if entry.version == 0 {
-                entry.version = row_version;
-            }
-            entry.put(&mut bytes);
-        }
+        let mut before = Vec::new();
+        each(stored, |entry| {
+            let version = if entry.version == 0 { row_version } else { entry.version };
+            Entry { version, ..entry.clone() }.put(&mut bytes, &before);
+            before.clone_from(&entry.answer);
+        })?;
         Some(Self { bytes })
     }
 }
@@ -238,8 +278,8 @@ mod tests {
         let bytes = chunk.stored().to_vec();
         assert_eq!(Chunk::parse_head(&bytes), Some((5, 2)));
         let parsed = Chunk::parse(&bytes, 44).unwrap();
-        let first = Entry { offset: 0, version: 40, fingerprint: 7, answer: &[1, 2] };
-        let second = Entry { offset: 3, version: 44, fingerprint: 8, answer: &[] };
+        let first = Entry { offset: 0, version: 40, fingerprint: 7, answer: vec![1, 2] };
+        let second = Entry { offset: 3, version: 44, fingerprint: 8, answer: vec![] };
         assert_eq!((parsed.find(0), parsed.find(3)), (Some(first), Some(second)));
         assert_eq!(parsed.find(1), None);
         for len in 0..bytes.len() {
@@ -247,15 +287,34 @@ mod tests {
         }
         let golden = [1, 5, 0, 0, 0, 0, 0, 0, 0, 1, 0, 9, 0, 0, 0, 0, 0, 0, 0, 7, 0, 0, 0, 1, 0, 6];
         let frozen = Chunk::parse(&golden, 1).unwrap();
-        let entry = Entry { offset: 0, version: 9, fingerprint: 7, answer: &[6] };
+        let entry = Entry { offset: 0, version: 9, fingerprint: 7, answer: vec![6] };
         assert_eq!(frozen.find(0), Some(entry));
         // It is format 2 once it is written again, which is frozen, too.
-        let golden = [2, 5, 0, 0, 0, 0, 0, 0, 0, 1, 0x80, 9, 7, 0, 0, 0, 1, 6];
+        let golden = [2, 5, 0, 0, 0, 0, 0, 0, 0, 1, 0x80, 9, 7, 0, 0, 0, 0x01, 6];
         assert_eq!(frozen.stored(), golden);
         assert_eq!(Chunk::parse(&golden, 1).unwrap(), frozen);
         let fresh = [2, 5, 0, 0, 0, 0, 0, 0, 0, 1, 0, 7, 0, 0, 0, 1, 6];
         let fresh = Chunk::parse(&fresh, 9).unwrap();
         assert_eq!(fresh, frozen, "the version of its row");
+        // What is shared with the answer before is not written again.
+        let mut chunk = fresh;
+        chunk.push(5, 2, 8, &[6, 7]);
+        chunk.push(5, 1, 9, &[6, 7]);
+        let behind = [2, 8, 0, 0, 0, 0x11, 7, 1, 9, 0, 0, 0, 0x20];
+        assert_eq!(chunk.stored().get(18..), Some(&behind[..]));
+        let long = vec![3; 300];
+        chunk.push(5, 5, 1, &long);
+        chunk.push(5, 6, 1, &long);
+        let chunk = Chunk::parse(chunk.stored(), 11).unwrap();
+        for offset in [5, 6] {
+            assert_eq!(chunk.find(offset).unwrap().answer, long);
+        }
+        assert_eq!(
+            (chunk.find(1).unwrap().answer, chunk.find(2).unwrap().version),
+            (vec![6, 7], 11)
+        );
+        let hostile = [2, 5, 0, 0, 0, 0, 0, 0, 0, 1, 0, 7, 0, 0, 0, 0x10];
+        Chunk::parse(&hostile, 1).unwrap_err();
         let floor = Floor { first_kept: 3, newest_ms: 9 }.above(0, 7);
         assert_eq!(floor, Floor { first_kept: 8, newest_ms: 9 });
         assert_eq!(Floor::parse(&floor.encode()).unwrap(), floor);

@@ -124,7 +124,7 @@ impl<'a> Session<'a> {
                  request a sequence of its own"
             ))));
         }
-        Ok(Some(Known { version: entry.version, answer: entry.answer.to_vec() }))
+        Ok(Some(Known { version: entry.version, answer: entry.answer }))
     }
 
     /// Adds the result of a request that `find` did not know.

@@ -4,26 +4,27 @@ use crate::bytes::{Reader, put_varint};
 use crate::producers::Recorded;
 use crate::queues::{Created, Deleted, MessageId, Purged, Settled};
 
-/// Bytes of an id whose numbers are not made short.
-const LONG: usize = 16;
+/// Bytes of an id as older versions kept it, two numbers of 8 bytes.
+const OLDER: usize = 16;
 
-/// Two varints where these are shorter than 16 bytes, else twice 8 bytes.
+/// The line as a varint, and the number big-endian: ids that follow each other begin alike, and only
+/// the rest is stored (producers/chunk.rs). What would be as long as older ones is as those.
 impl Recorded for MessageId {
     fn record(&self) -> Vec<u8> {
-        let mut short = Vec::with_capacity(LONG);
-        put_varint(&mut short, self.line);
-        put_varint(&mut short, self.number);
-        match short.len() < LONG {
-            true => short,
-            false => [self.line.to_le_bytes(), self.number.to_le_bytes()].concat(),
+        let mut bytes = Vec::with_capacity(OLDER);
+        put_varint(&mut bytes, self.line);
+        bytes.extend_from_slice(&self.number.to_be_bytes());
+        match bytes.len() {
+            OLDER => [self.line.to_le_bytes(), self.number.to_le_bytes()].concat(),
+            _ => bytes,
         }
     }
 
     fn recall(bytes: &[u8]) -> Option<Self> {
         let mut reader = Reader::new(bytes);
         let (line, number) = match bytes.len() {
-            LONG => (reader.u64()?, reader.u64()?),
-            _ => (reader.varint()?, reader.varint()?),
+            OLDER => (reader.u64()?, reader.u64()?),
+            _ => (reader.varint()?, u64::from_be_bytes(reader.array()?)),
         };
         reader.end()?;
         Some(Self { line, number })
