@@ -10,9 +10,9 @@
 //! The highest bit of an offset says that a version follows. Without one (in format 1: where it is
 //! 0) it is the version of this row. A result keeps the version of the transaction that had the
 //! effect when the chunk is written again for the next result. Format 1 is only read.
-//! An answer begins as the one before it in the chunk: the high half of its lengths says for how many
-//! bytes, the low half how many bytes follow; where one of these is above 14 the byte is 0xFF, and
-//! both follow as varints.
+//! An answer begins as the one before it in the chunk: the high half of its lengths says for how
+//! many bytes, the low half how many bytes follow; where one of these is above 14 the byte is 0xFF,
+//! and both follow as varints.
 
 use crate::bytes::{Malformed, Reader, put_varint};
 use crate::keys::producer::RESULTS;

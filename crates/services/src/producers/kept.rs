@@ -1,12 +1,14 @@
 //! The table of producers as it is kept beside the files of an engine.
 //!
 //! ```text
-//! format 1, then each producer:
+//! format 1 (2), then each producer:
 //!   id 16, newest, unreadable 1 (0 or 1), number of chunks, per chunk:
-//!   distance from the chunk before, newest, bytes, results 1
+//!   distance from the chunk before, newest less that of the chunk before, bytes, results 1
 //! ```
-//! Where no size is given a number is a varint. Chunks whose rows changed since, and all rows of
-//! producers with one that cannot be read, are read. Invariant: what cannot be read is no table.
+//! Where no size is given a number is a varint; the difference of times is zigzag. In format 1,
+//! which is only read, the newest of a chunk is a time. Chunks whose rows changed since, and all
+//! rows of producers with one that cannot be read, are read. Invariant: what cannot be read is no
+//! table.
 
 use std::collections::BTreeSet;
 
@@ -17,7 +19,9 @@ use crate::keys::Keyspaces;
 use crate::producers::table::Held;
 
 /// The format; persisted.
-const FORMAT: u8 = 1;
+const FORMAT: u8 = 2;
+/// The one before; persisted.
+const OLDER: u8 = 1;
 
 /// One producer as it was.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -65,34 +69,51 @@ pub(crate) fn put<'a>(
     put_varint(bytes, newest_ms);
     bytes.push(u8::from(unreadable));
     put_varint(bytes, chunks.len() as u64);
-    let mut before = 0;
+    let (mut before, mut newest) = (0, 0);
     for held in chunks {
         put_varint(bytes, held.chunk - before);
-        put_varint(bytes, held.newest_ms);
+        // They are of about the same time.
+        put_varint(bytes, zigzag(held.newest_ms.wrapping_sub(newest)));
         put_varint(bytes, held.bytes.into());
         bytes.push(held.count);
-        before = held.chunk;
+        (before, newest) = (held.chunk, held.newest_ms);
     }
+}
+
+/// Small differences as small numbers: 0, -1, 1, -2, 2, …
+fn zigzag(difference: u64) -> u64 {
+    let sign = if difference >> 63 == 0 { 0 } else { u64::MAX };
+    (difference << 1) ^ sign
+}
+
+fn unzigzag(number: u64) -> u64 {
+    let sign = if number & 1 == 0 { 0 } else { u64::MAX };
+    (number >> 1) ^ sign
 }
 
 fn read(bytes: &[u8]) -> Option<Vec<Remembered>> {
     let mut reader = Reader::new(bytes);
-    if reader.u8()? != FORMAT {
-        return None;
-    }
+    let is_absolute = match reader.u8()? {
+        OLDER => true,
+        FORMAT => false,
+        _ => return None,
+    };
     let mut producers: Vec<Remembered> = Vec::new();
     while reader.end().is_none() {
         let id = reader.array()?;
         let newest_ms = reader.varint()?;
         let unreadable = reader.u8()? != 0;
-        let (mut chunks, mut before) = (Vec::new(), 0_u64);
+        let (mut chunks, mut before, mut newest) = (Vec::new(), 0_u64, 0_u64);
         for nth in 0..reader.varint()? {
             let apart = reader.varint()?;
             let chunk = before.checked_add(apart).filter(|_| nth == 0 || apart > 0)?;
-            let newest_ms = reader.varint()?;
+            let newest_ms = match is_absolute {
+                true => reader.varint()?,
+                false => newest.wrapping_add(unzigzag(reader.varint()?)),
+            };
             let bytes = u32::try_from(reader.varint()?).ok()?;
             chunks.push(Held { chunk, newest_ms, bytes, count: reader.u8()? });
-            before = chunk;
+            (before, newest) = (chunk, newest_ms);
         }
         if producers.last().is_some_and(|last| last.id >= id) {
             return None;
@@ -137,5 +158,27 @@ mod tests {
             let _ = read(&noise);
             let _ = read(&[&[FORMAT], &noise[..]].concat());
         }
+    }
+
+    #[test]
+    fn both_formats_are_read() {
+        let held = |chunk, newest_ms| Held { chunk, newest_ms, bytes: 90, count: 8 };
+        let chunks = vec![held(3, 70), held(4, 71), held(9, 60)];
+        let expected = Remembered { id: [2; 16], newest_ms: 71, unreadable: false, chunks };
+        let mut bytes = Vec::new();
+        begin(&mut bytes);
+        put(&mut bytes, &[2; 16], (71, false), expected.chunks.iter());
+        let of = |format: u8, newest: [&[u8]; 3]| {
+            let mut bytes = [&[format], &[2; 16][..], &[71, 0, 3]].concat();
+            for (distance, newest) in [3, 1, 5].into_iter().zip(newest) {
+                bytes.push(distance);
+                bytes.extend_from_slice(newest);
+                bytes.extend_from_slice(&[90, 8]);
+            }
+            bytes
+        };
+        assert_eq!(bytes, of(2, [&[0x8C, 0x01], &[2], &[21]]));
+        assert_eq!(read(&bytes), Some(vec![expected]));
+        assert_eq!(read(&of(1, [&[70], &[71], &[60]])), read(&bytes));
     }
 }

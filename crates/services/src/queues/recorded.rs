@@ -7,8 +7,8 @@ use crate::queues::{Created, Deleted, MessageId, Purged, Settled};
 /// Bytes of an id as older versions kept it, two numbers of 8 bytes.
 const OLDER: usize = 16;
 
-/// The line as a varint, and the number big-endian: ids that follow each other begin alike, and only
-/// the rest is stored (producers/chunk.rs). What would be as long as older ones is as those.
+/// The line as a varint, and the number big-endian: ids that follow each other begin alike, and
+/// only the rest is stored (producers/chunk.rs). What would be as long as older ones is as those.
 impl Recorded for MessageId {
     fn record(&self) -> Vec<u8> {
         let mut bytes = Vec::with_capacity(OLDER);
