@@ -59,6 +59,11 @@ impl<T: Clone> Memtables<T> {
         }
     }
 
+    /// One of this size is due to be flushed, bytes.
+    pub(crate) fn full_bytes(&self) -> u64 {
+        self.full_bytes
+    }
+
     /// The files were filled: they stand there.
     pub(crate) fn filled(&self, stand: Stand) {
         *lock(&self.stands) = Stands { sealed: stand, flushed: stand };

@@ -22,10 +22,12 @@ use super::{LsmEngine, lock};
 use crate::api::{EngineError, Mark};
 use crate::files::Flush;
 
-/// So many flushed tables are merged at a time. Most rows of work that is done soon are gone by
-/// then, and what is left of them is written half as often as with the 4 of the crate; a read of a
-/// row that is in none of them asks a few more filters.
+/// So many flushed tables are merged at a time; a read of a row that is in none of them asks the
+/// filter of each.
 const FLUSHED_TO_MERGE: u8 = 8;
+/// So many where all of them together are smaller than one memtable: work that is done soon leaves
+/// little in each, and what a merge brings is not worth writing the level below again.
+const SMALL_TO_MERGE: u8 = 24;
 
 impl LsmEngine {
     /// See [`crate::files::FileEngine::seal`].
@@ -75,12 +77,22 @@ impl LsmEngine {
         self.check_failed()?;
         let before = self.tree.current_version().id();
         let needed = self.tag()?;
-        let merge = Leveled::default().with_l0_threshold(FLUSHED_TO_MERGE);
+        let merge = Leveled::default().with_l0_threshold(self.tables_to_merge());
         let merged = self.tree.compact(Arc::new(merge), needed);
         merged.map_err(|error| self.doubt("merge files", &error))?;
         self.written.merged(&self.tree);
         self.note_files();
         Ok(self.tree.current_version().id() != before)
+    }
+
+    fn tables_to_merge(&self) -> u8 {
+        let version = self.tree.current_version();
+        let flushed = version.l0().iter().flat_map(|run| run.iter());
+        let bytes: u64 = flushed.map(|table| table.metadata.file_size).sum();
+        match bytes < self.memtables.full_bytes() {
+            true => SMALL_TO_MERGE,
+            false => FLUSHED_TO_MERGE,
+        }
     }
 
     /// Sees to it that the next manifest belongs to the newest version. Answers below which number
