@@ -46,7 +46,7 @@ pub(crate) use tables::look;
 const ROW_OVERHEAD: u64 = 96;
 
 /// Runs of files that wait to be merged before writers wait.
-const RUNS_MAX: u64 = 32;
+const RUNS_MAX: u64 = 48;
 
 /// Files that are kept open.
 const OPEN_FILES: usize = 512;

@@ -104,7 +104,14 @@ fn what_is_sent_together_is_stored_together() {
     assert_eq!(store.rows("producers").len(), 25, "of 8 results each");
     assert_eq!(versions(b"small", 200, identity), 4, "a repeated one tells the first version");
     assert_eq!(versions(&[7; 100 << 10], 7, None), 4);
-    assert_eq!(store.queues().show("q").unwrap().stats.ready, 207);
+    let long = "v".repeat(16_000);
+    let headers = [("h", long.as_str())];
+    let batch = vec![NewMessage { headers: &headers, ..NewMessage::default() }; 33];
+    let sent = store.queues().send_all("q", &batch, None);
+    let versions: std::collections::BTreeSet<u64> =
+        sent.into_iter().map(|one| one.unwrap().version).collect();
+    assert_eq!(versions.len(), 3, "headers count, too");
+    assert_eq!(store.queues().show("q").unwrap().stats.ready, 240);
 }
 
 /// produces: queue-4

@@ -28,6 +28,8 @@ const FLUSHED_TO_MERGE: u8 = 8;
 /// So many where all of them together are smaller than one memtable: work that is done soon leaves
 /// little in each, and what a merge brings is not worth writing the level below again.
 const SMALL_TO_MERGE: u8 = 24;
+/// What the level holds that they are merged into.
+const FIRST_LEVEL_BYTES: u64 = 512 << 20;
 
 impl LsmEngine {
     /// See [`crate::files::FileEngine::seal`].
@@ -77,7 +79,10 @@ impl LsmEngine {
         self.check_failed()?;
         let before = self.tree.current_version().id();
         let needed = self.tag()?;
-        let merge = Leveled::default().with_l0_threshold(self.tables_to_merge());
+        // The product is the size of the first level: it stays.
+        let count = self.tables_to_merge();
+        let merge = Leveled::default().with_l0_threshold(count);
+        let merge = merge.with_table_target_size(FIRST_LEVEL_BYTES / u64::from(count));
         let merged = self.tree.compact(Arc::new(merge), needed);
         merged.map_err(|error| self.doubt("merge files", &error))?;
         self.written.merged(&self.tree);

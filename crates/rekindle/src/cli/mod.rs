@@ -252,9 +252,19 @@ pub(crate) fn run() -> i32 {
         }
         // Before anything makes a thread or takes a signal.
         Command::Shim(args) => return shim::run(&args),
-        // They run programs of the caller, and open no store.
-        Command::Queue(_) | Command::Job(_) => {}
-        _ => owner::keep_others_out(),
+        // They may open a store.
+        Command::Recover(_)
+        | Command::Verify(_)
+        | Command::Journal(_)
+        | Command::Repair(_)
+        | Command::Salvage(_)
+        | Command::Migrate(_)
+        | Command::Store(_)
+        | Command::Recovery(_)
+        | Command::Backup(_)
+        | Command::Restore(_) => owner::keep_others_out(),
+        // They run programs of the caller, or write files that are the caller's.
+        _ => {}
     }
     begin_log();
     let outcome = match command {

@@ -28,6 +28,9 @@ const SHORT_MAX: u8 = 14;
 /// In an offset: a version follows.
 const VERSION: u8 = 0x80;
 
+/// A set of places is one byte.
+const _: () = assert!(RESULTS == 8);
+
 /// Where `newest_ms` and `count` stand.
 const NEWEST_AT: usize = 1;
 const COUNT_AT: usize = 9;
@@ -107,8 +110,12 @@ fn each(stored: &[u8], mut see: impl FnMut(&Entry)) -> Option<()> {
     let (_, count) = Chunk::parse_head(stored)?;
     let mut reader = Reader::new(stored.get(HEAD_BYTES..)?);
     let mut entry = Entry::default();
+    let mut places = 0_u8;
     for _ in 0..count {
         entry.read(&mut reader, format)?;
+        // Each place has one result, so there are never more than places.
+        let place = 1_u8.checked_shl(u32::from(entry.offset)).filter(|it| places & it == 0)?;
+        places |= place;
         see(&entry);
     }
     reader.end()
@@ -313,8 +320,24 @@ mod tests {
             (chunk.find(1).unwrap().answer, chunk.find(2).unwrap().version),
             (vec![6, 7], 11)
         );
-        let hostile = [2, 5, 0, 0, 0, 0, 0, 0, 0, 1, 0, 7, 0, 0, 0, 0x10];
-        Chunk::parse(&hostile, 1).unwrap_err();
+    }
+
+    #[test]
+    fn hostile_chunks_are_refused() {
+        let of = |format: u8, entries: &[&[u8]]| {
+            let count = u8::try_from(entries.len()).unwrap();
+            let head = [&[format, 5, 0, 0, 0, 0, 0, 0, 0, count], &entries.concat()[..]].concat();
+            Chunk::parse(&head, 1)
+        };
+        of(2, &[&[7, 7, 0, 0, 0, 0], &[0, 7, 0, 0, 0, 0]]).unwrap();
+        let before = of(2, &[&[0, 7, 0, 0, 0, 0x10]]);
+        let place = of(2, &[&[8, 7, 0, 0, 0, 0]]);
+        let twice = of(2, &[&[3, 7, 0, 0, 0, 0], &[3, 7, 0, 0, 0, 0]]);
+        let older = of(1, &[&[0x83, 9, 0, 0, 0, 0, 0, 0, 0, 7, 0, 0, 0, 0, 0]]);
+        let long = of(2, &[&[0, 7, 0, 0, 0, 0xFF, 0, 0xFF, 0xFF, 0xFF, 0xFF, 0x0F]]);
+        for wrong in [before, place, twice, older, long] {
+            wrong.unwrap_err();
+        }
         let floor = Floor { first_kept: 3, newest_ms: 9 }.above(0, 7);
         assert_eq!(floor, Floor { first_kept: 8, newest_ms: 9 });
         assert_eq!(Floor::parse(&floor.encode()).unwrap(), floor);

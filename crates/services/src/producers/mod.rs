@@ -27,7 +27,7 @@ use crate::keys::producer::{self as key, RESULTS};
 use chunk::{Chunk, Floor};
 use table::{ProducerTable, Trim};
 
-/// Old chunks that go when a new one begins: two, so that a backlog shrinks.
+/// Old chunks that go for each new one: two, so that a backlog shrinks.
 const TRIM: usize = 2;
 
 /// A result that was kept.
@@ -46,6 +46,8 @@ struct Loaded {
     number: u64,
     chunk: Chunk,
     changed: bool,
+    /// There was none yet.
+    is_new: bool,
 }
 
 /// The results that one transaction looks up and adds.
@@ -186,7 +188,7 @@ impl<'a> Session<'a> {
         if let Some(row) = txn.get(self.keyspace, &key::chunk(&producer, number))? {
             let chunk = Chunk::parse(&row.bytes, row.version)
                 .map_err(|malformed| Stop::Refused(Error::corrupt(malformed.to_string())))?;
-            self.chunks.push(Loaded { producer, number, chunk, changed: false });
+            self.chunks.push(Loaded { producer, number, chunk, changed: false, is_new: false });
             return Ok(());
         }
         if let Some(row) = txn.get(self.keyspace, &key::floor(&producer))? {
@@ -210,13 +212,15 @@ impl<'a> Session<'a> {
                 "too many producers are remembered; use one producer id for many requests, or none",
             )));
         }
-        let trimmable = self.table.trimmable(&producer, self.now_ms, TRIM);
+        let new = self.chunks.iter().filter(|it| it.is_new && it.producer == producer).count() + 1;
+        self.trims.retain(|trim| trim.producer != producer);
+        let trimmable = self.table.trimmable(&producer, self.now_ms, TRIM * new);
         let chunks: Vec<_> = trimmable.into_iter().filter(|old| old.chunk != number).collect();
         if !chunks.is_empty() {
             self.trims.push(Trim { producer, chunks });
         }
         let chunk = Chunk::default();
-        self.chunks.push(Loaded { producer, number, chunk, changed: false });
+        self.chunks.push(Loaded { producer, number, chunk, changed: false, is_new: true });
         Ok(())
     }
 }

@@ -20,7 +20,7 @@ use crate::ticket::{Acknowledged, Ticket};
 
 /// The most messages of one transaction.
 const TOGETHER: usize = 64;
-/// A transaction is full with so many bytes of messages.
+/// A transaction is full with so many bytes of messages, headers and fairness keys included.
 const TOGETHER_BYTES: usize = 256 << 10;
 
 /// A message with everything that was looked at beforehand, or why it is refused.
@@ -41,6 +41,8 @@ pub struct SendTickets {
 #[derive(Debug)]
 struct Together {
     count: usize,
+    /// Those that were refused before it was begun, and why: that is so whatever becomes of it.
+    refused: Vec<(usize, Error)>,
     ticket: Result<Ticket<Sent>, Error>,
 }
 
@@ -48,15 +50,17 @@ impl SendTickets {
     /// Blocks until all are acknowledged or refused. Never call this on an asynchronous runtime's
     /// thread.
     pub fn wait(mut self) -> Vec<Result<Acknowledged<MessageId>, Error>> {
-        while let Some(Together { count, ticket }) = self.together.pop_front() {
+        while let Some(Together { count, refused, ticket }) = self.together.pop_front() {
             let outcome = ticket.and_then(Ticket::wait);
-            self.done.extend(one_by_one(count, outcome));
+            self.done.extend(one_by_one(count, refused, outcome));
         }
         self.done
     }
 
-    fn add(&mut self, count: usize, ticket: Result<Ticket<Sent>, Error>) {
-        self.together.push_back(Together { count, ticket });
+    fn add(&mut self, items: &[Item<'_>], ticket: Result<Ticket<Sent>, Error>) {
+        let refusal = |(at, item): (usize, &Item<'_>)| Some((at, item.as_ref().err()?.clone()));
+        let refused = items.iter().enumerate().filter_map(refusal).collect();
+        self.together.push_back(Together { count: items.len(), refused, ticket });
     }
 }
 
@@ -70,9 +74,9 @@ impl Future for SendTickets {
                 Ok(ticket) => ready!(Pin::new(ticket).poll(context)),
                 Err(error) => Err(error.clone()),
             };
-            let count = next.count;
+            let (count, refused) = (next.count, std::mem::take(&mut next.refused));
             this.together.pop_front();
-            this.done.extend(one_by_one(count, outcome));
+            this.done.extend(one_by_one(count, refused, outcome));
         }
         Poll::Ready(std::mem::take(&mut this.done))
     }
@@ -81,11 +85,20 @@ impl Future for SendTickets {
 /// What became of each message.
 fn one_by_one(
     count: usize,
+    refused: Vec<(usize, Error)>,
     outcome: Result<Acknowledged<Sent>, Error>,
 ) -> Vec<Result<Acknowledged<MessageId>, Error>> {
     let Acknowledged { value: sent, version, durability } = match outcome {
         Ok(acknowledged) => acknowledged,
-        Err(error) => return vec![Err(error); count],
+        Err(error) => {
+            let mut all = vec![Err(error); count];
+            for (at, refusal) in refused {
+                if let Some(one) = all.get_mut(at) {
+                    *one = Err(refusal);
+                }
+            }
+            return all;
+        }
     };
     assert_eq!(sent.len(), count, "each message has its answer");
     let acknowledged = |answer: Answer<MessageId>| Acknowledged {
@@ -136,7 +149,8 @@ impl<'a> Parts<'a, '_> {
         while let Some(message) = self.messages.get(self.at)
             && items.len() < TOGETHER
         {
-            let size = message.body.len();
+            let headers = message.headers.iter().map(|(name, value)| name.len() + value.len());
+            let size = message.body.len() + headers.sum::<usize>() + message.fairness_key.len();
             if !items.is_empty() && bytes + size > TOGETHER_BYTES {
                 break;
             }
@@ -150,9 +164,11 @@ impl<'a> Parts<'a, '_> {
     }
 }
 
-/// Whether the messages go one by one: where all of them find no room, some of them may.
-fn is_too_much(count: usize, ticket: &Result<Ticket<Sent>, Error>) -> bool {
-    count > 1 && ticket.as_ref().is_err_and(|error| error.kind() == Kind::Full)
+/// Whether the messages go one by one: where all of them find no room, or one of them meets a row
+/// that cannot be read, others need not. Nothing of the transaction was ordered then.
+fn is_too_much(items: &[Item<'_>], ticket: &Result<Ticket<Sent>, Error>) -> bool {
+    const OF_ONE: [Kind; 4] = [Kind::Full, Kind::Corrupt, Kind::Compacted, Kind::Retry];
+    items.len() > 1 && ticket.as_ref().is_err_and(|error| OF_ONE.contains(&error.kind()))
 }
 
 /// Puts them on their way, blocking only for room in the journal.
@@ -166,12 +182,12 @@ pub(crate) fn submit(
     let mut tickets = SendTickets::default();
     while let Some(items) = parts.next() {
         let ticket = core.submit(&mut SendTogether { items: &items });
-        if !is_too_much(items.len(), &ticket) {
-            tickets.add(items.len(), ticket);
+        if !is_too_much(&items, &ticket) {
+            tickets.add(&items, ticket);
             continue;
         }
         for one in items.chunks(1) {
-            tickets.add(1, core.submit(&mut SendTogether { items: one }));
+            tickets.add(one, core.submit(&mut SendTogether { items: one }));
         }
     }
     tickets
@@ -188,12 +204,12 @@ pub(crate) async fn submit_async(
     let mut tickets = SendTickets::default();
     while let Some(items) = parts.next() {
         let ticket = core.submit_async(&mut SendTogether { items: &items }).await;
-        if !is_too_much(items.len(), &ticket) {
-            tickets.add(items.len(), ticket);
+        if !is_too_much(&items, &ticket) {
+            tickets.add(&items, ticket);
             continue;
         }
         for one in items.chunks(1) {
-            tickets.add(1, core.submit_async(&mut SendTogether { items: one }).await);
+            tickets.add(one, core.submit_async(&mut SendTogether { items: one }).await);
         }
     }
     tickets
