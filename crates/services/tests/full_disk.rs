@@ -161,7 +161,8 @@ fn a_disk_is_filled_and_drained_under_load() {
         for round in 0..3 {
             let sent = || oracle.sent.lock().unwrap().len();
             let before = sent();
-            until("load", || sent() > before + 200, &alive);
+            // More than is worked off until there is a checkpoint: that takes some 600 deliveries.
+            until("load", || sent() > before + 1_000, &alive);
             until("a reserve", || reserve_is_whole(&database), &alive);
             disk.fill();
             until("refusals", || database.stats().disk.low, &alive);
