@@ -105,7 +105,7 @@ impl Entry {
 }
 
 /// Shows the results in stored bytes one after the other; `None` where these are not whole.
-fn each(stored: &[u8], mut see: impl FnMut(&Entry)) -> Option<()> {
+fn each(stored: &[u8], mut see: impl FnMut(&mut Entry)) -> Option<()> {
     let format = stored.first().copied().filter(|format| [FORMAT, SHORT].contains(format))?;
     let (_, count) = Chunk::parse_head(stored)?;
     let mut reader = Reader::new(stored.get(HEAD_BYTES..)?);
@@ -116,7 +116,7 @@ fn each(stored: &[u8], mut see: impl FnMut(&Entry)) -> Option<()> {
         // Each place has one result, so there are never more than places.
         let place = 1_u8.checked_shl(u32::from(entry.offset)).filter(|it| places & it == 0)?;
         places |= place;
-        see(&entry);
+        see(&mut entry);
     }
     reader.end()
 }
@@ -204,8 +204,10 @@ impl Chunk {
         *bytes.first_mut()? = SHORT;
         let mut before = Vec::new();
         each(stored, |entry| {
-            let version = if entry.version == 0 { row_version } else { entry.version };
-            Entry { version, ..entry.clone() }.put(&mut bytes, &before);
+            if entry.version == 0 {
+                entry.version = row_version;
+            }
+            entry.put(&mut bytes, &before);
             before.clone_from(&entry.answer);
         })?;
         Some(Self { bytes })

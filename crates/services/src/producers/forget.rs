@@ -225,7 +225,7 @@ mod tests {
         assert!(before.results < PRODUCER_RESULTS_MIN && before.bytes > 7_500, "{before:?}");
         while bench.trim(2_000) > 0 {}
         let after = bench.table.figures();
-        assert!(after.bytes <= 7_500 && after.bytes > 6_500, "{after:?}");
+        assert!(after.bytes <= 7_500 && after.bytes > 6_750, "{after:?}");
         assert_eq!(bench.ask(1, 0, 2_000), Err(Kind::Unknown));
         assert_eq!(bench.ask(1, 319, 2_000), Ok(false), "the newest are kept");
         assert_eq!(bench.ask(2, 0, 2_000), Ok(false), "also of others");

@@ -276,16 +276,10 @@ pub(crate) fn once<T: Recorded>(
     now_ms: u64,
     run: impl FnOnce(&mut Transaction) -> Result<T, Stop>,
 ) -> Result<Answer<T>, Stop> {
-    let Some((identity, fingerprint)) = identity else { return Ok(Answer::new(run(txn)?)) };
     let mut session = core.session(now_ms);
-    if let Some(known) = session.find(txn, identity, fingerprint)? {
-        let value = recall(&known)?;
-        return Ok(Answer { value, version: Some(known.version) });
-    }
-    let value = run(txn)?;
-    session.record(identity, fingerprint, &value.record());
+    let answer = session.once(txn, identity, |txn| run(txn).map(Ok))??;
     session.write(txn)?;
-    Ok(Answer::new(value))
+    Ok(answer)
 }
 
 /// The answer that was kept.

@@ -132,19 +132,35 @@ impl Command for SendTogether<'_, '_> {
     }
 }
 
-/// What is still to be sent, a transaction at a time.
-struct Parts<'a, 'b> {
+/// What is still to be sent, a transaction at a time, and what is on its way.
+struct Sending<'a, 'b> {
     core: &'a Core,
     queue: &'a str,
     identity: Option<Identity>,
     messages: &'b [NewMessage<'b>],
-    /// The next one.
+    /// The next of them.
     at: usize,
+    /// Those that go one by one, before it.
+    alone: VecDeque<Item<'a>>,
+    tickets: SendTickets,
 }
 
-impl<'a> Parts<'a, '_> {
+impl<'a, 'b> Sending<'a, 'b> {
+    fn new(
+        core: &'a Core,
+        queue: &'a str,
+        messages: &'b [NewMessage<'b>],
+        identity: Option<Identity>,
+    ) -> Self {
+        let (alone, tickets) = (VecDeque::new(), SendTickets::default());
+        Self { core, queue, identity, messages, at: 0, alone, tickets }
+    }
+
     /// The messages of the next transaction.
     fn next(&mut self) -> Option<Vec<Item<'a>>> {
+        if let Some(one) = self.alone.pop_front() {
+            return Some(vec![one]);
+        }
         let (mut items, mut bytes) = (Vec::new(), 0);
         while let Some(message) = self.messages.get(self.at)
             && items.len() < TOGETHER
@@ -162,6 +178,14 @@ impl<'a> Parts<'a, '_> {
         }
         (!items.is_empty()).then_some(items)
     }
+
+    /// They are on their way, or go again one by one.
+    fn submitted(&mut self, items: Vec<Item<'a>>, ticket: Result<Ticket<Sent>, Error>) {
+        match is_too_much(&items, &ticket) {
+            true => self.alone.extend(items),
+            false => self.tickets.add(&items, ticket),
+        }
+    }
 }
 
 /// Whether the messages go one by one: where all of them find no room, or one of them meets a row
@@ -178,19 +202,12 @@ pub(crate) fn submit(
     messages: &[NewMessage<'_>],
     identity: Option<Identity>,
 ) -> SendTickets {
-    let mut parts = Parts { core, queue, identity, messages, at: 0 };
-    let mut tickets = SendTickets::default();
-    while let Some(items) = parts.next() {
+    let mut sending = Sending::new(core, queue, messages, identity);
+    while let Some(items) = sending.next() {
         let ticket = core.submit(&mut SendTogether { items: &items });
-        if !is_too_much(&items, &ticket) {
-            tickets.add(&items, ticket);
-            continue;
-        }
-        for one in items.chunks(1) {
-            tickets.add(one, core.submit(&mut SendTogether { items: one }));
-        }
+        sending.submitted(items, ticket);
     }
-    tickets
+    sending.tickets
 }
 
 /// The same; awaits room.
@@ -200,17 +217,10 @@ pub(crate) async fn submit_async(
     messages: &[NewMessage<'_>],
     identity: Option<Identity>,
 ) -> SendTickets {
-    let mut parts = Parts { core, queue, identity, messages, at: 0 };
-    let mut tickets = SendTickets::default();
-    while let Some(items) = parts.next() {
+    let mut sending = Sending::new(core, queue, messages, identity);
+    while let Some(items) = sending.next() {
         let ticket = core.submit_async(&mut SendTogether { items: &items }).await;
-        if !is_too_much(&items, &ticket) {
-            tickets.add(&items, ticket);
-            continue;
-        }
-        for one in items.chunks(1) {
-            tickets.add(one, core.submit_async(&mut SendTogether { items: one }).await);
-        }
+        sending.submitted(items, ticket);
     }
-    tickets
+    sending.tickets
 }
