@@ -241,13 +241,17 @@ pub(crate) fn open_files(
     if mode == NativeMode::InPlace {
         // The crate syncs what is inside the folder, and not that there is a folder; and it would
         // make folders that everybody can read.
-        let inner = kind.inner_folder().map(|inner| files.join(inner));
-        let folder = inner.as_deref().unwrap_or(files);
-        durable::create_dir_all(&*env.disk, folder).map_err(|e| Failure::io(context(), e))?;
+        for inner in std::iter::once("").chain(kind.inner_folders().iter().copied()) {
+            durable::create_dir_all(&*env.disk, &files.join(inner))
+                .map_err(|e| Failure::io(context(), e))?;
+        }
     }
     let folder = env.disk.native(files, mode).map_err(|e| Failure::io(context(), e))?;
-    let sizes =
-        FileOptions { memtable_bytes: options.memtable_bytes, cache_bytes: options.cache_bytes };
+    let sizes = FileOptions {
+        memtable_bytes: options.memtable_bytes,
+        cache_bytes: options.cache_bytes,
+        large_value_bytes: options.large_value_bytes,
+    };
     let opened = folder.path.clone();
     kind.open(folder, sizes).map_err(|error| match error {
         EngineError::Corrupt { place, found } => {

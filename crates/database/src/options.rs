@@ -61,6 +61,9 @@ pub struct Options {
     pub memtable_bytes: u64,
     /// What the lsm engine keeps of its files in memory, bytes (default: 256 MiB).
     pub cache_bytes: u64,
+    /// Values of this size and more lie apart from their keys in the files of a new lsm engine, so
+    /// that merges do not write them again; `None`: all lie with their keys (default: 1 KiB).
+    pub large_value_bytes: Option<u32>,
     /// Whether a missing or empty directory becomes a new store (default: true).
     pub create: bool,
     /// Whether threads work in the background. Without them the owner calls
@@ -102,6 +105,7 @@ impl Default for Options {
             engine: None,
             memtable_bytes: 64 * 1024 * 1024,
             cache_bytes: 256 * 1024 * 1024,
+            large_value_bytes: Some(1024),
             create: true,
             background: true,
         }

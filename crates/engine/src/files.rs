@@ -41,11 +41,14 @@ pub struct FileOptions {
     pub memtable_bytes: u64,
     /// Blocks of files that are kept, bytes.
     pub cache_bytes: u64,
+    /// Values from this size on lie apart from their keys, in a new engine that can; `None`: all
+    /// lie with them.
+    pub large_value_bytes: Option<u32>,
 }
 
 impl Default for FileOptions {
     fn default() -> Self {
-        Self { memtable_bytes: 64 << 20, cache_bytes: 256 << 20 }
+        Self { memtable_bytes: 64 << 20, cache_bytes: 256 << 20, large_value_bytes: Some(1 << 10) }
     }
 }
 
@@ -196,13 +199,13 @@ impl FilesKind {
         }
     }
 
-    /// The folder inside of that which must be there before it is opened, if any.
+    /// The folders inside of that which must be there before it is opened.
     #[must_use]
-    pub fn inner_folder(self) -> Option<&'static str> {
+    pub fn inner_folders(self) -> &'static [&'static str] {
         match self {
-            Self::Lsm => Some(lsm::TABLES),
+            Self::Lsm => &[lsm::TABLES, lsm::BLOBS],
             #[cfg(feature = "rocksdb")]
-            Self::Rocksdb => None,
+            Self::Rocksdb => &[],
         }
     }
 

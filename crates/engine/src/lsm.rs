@@ -3,7 +3,7 @@
 //! Our journal is its log and our version makes its sequence numbers. All keyspaces lie in one
 //! tree; a key is the keyspace, 2 bytes big-endian, and the key; a value is the version that wrote
 //! it, 8 bytes little-endian, and the bytes (the crate sets the sequence numbers of old rows to
-//! zero). One more row, under a key that no keyspace has, says where the engine stands.
+//! zero). Large values lie apart from their keys ([`values`]). One more row, under a key that no keyspace has, says where the engine stands.
 //!
 //! Writes go to a memtable. [`LsmEngine::seal`] closes it between two records and puts the mark
 //! into it; [`LsmEngine::flush`] writes it out with one change of the crate's manifest. So a start
@@ -22,8 +22,10 @@ mod read;
 mod readable;
 mod row;
 mod tables;
+mod values;
 mod written;
 
+use std::collections::HashSet;
 use std::ops::Bound;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
@@ -38,7 +40,8 @@ use crate::checkpoint::RowStream;
 use crate::files::{FileEngine, FileOptions, Flush, Memtables, Past, Stand, with_version};
 use written::Written;
 
-pub(crate) use check::{TABLES, check};
+pub(crate) use check::check;
+pub(crate) use manifest::{BLOBS, TABLES};
 pub use readable::Readable;
 pub(crate) use tables::look;
 
@@ -71,6 +74,8 @@ pub struct LsmEngine {
     /// Runs of files that readers look into one by one.
     runs: AtomicU64,
     failed: OnceLock<String>,
+    /// Blob files that were read whole before a merge could move values of theirs.
+    whole: Mutex<HashSet<u64>>,
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -92,12 +97,18 @@ impl LsmEngine {
     /// written.
     pub fn open(folder: NativeFolder, options: FileOptions) -> Result<Self, EngineError> {
         let dir = &folder.path;
-        tables::look(&RealDisk::new(), dir)?;
+        let manifest = check::before_open(&RealDisk::new(), dir)?;
         let tags = SequenceNumberCounter::default();
         let cache = Arc::new(Cache::with_capacity_bytes(options.cache_bytes));
         let config = Config::new(dir, tags.clone(), SequenceNumberCounter::default())
             .use_cache(Arc::clone(&cache))
             .use_descriptor_table(Some(Arc::new(DescriptorTable::new(OPEN_FILES))));
+        // A tree stays what it was made as.
+        let is_apart = manifest.map_or(options.large_value_bytes.is_some(), |found| found.is_apart);
+        let config = match is_apart {
+            true => values::apart(config, dir, options.large_value_bytes.unwrap_or(u32::MAX)),
+            false => config,
+        };
         let tree = config.open().map_err(|error| tables::refused(dir, "open", &error))?;
         let stand = match tree.get(row::STAND_KEY, u64::MAX) {
             Ok(Some(value)) => Stand::decode(&value).ok_or_else(|| EngineError::Corrupt {
@@ -122,6 +133,7 @@ impl LsmEngine {
             memtables: Memtables::new(stand, options.memtable_bytes),
             runs: AtomicU64::new(0),
             failed: OnceLock::new(),
+            whole: Mutex::default(),
         };
         Ok(engine)
     }

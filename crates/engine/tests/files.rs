@@ -18,21 +18,35 @@ use tempfile::TempDir;
 
 use crate::conformance::step;
 
-const SMALL: FileOptions = FileOptions { memtable_bytes: 4 << 10, cache_bytes: 64 << 10 };
+/// A kind, and from which size on its values lie apart, where it can do that.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Form(pub(crate) FilesKind, pub(crate) Option<u32>);
+
+impl std::ops::Deref for Form {
+    type Target = FilesKind;
+
+    fn deref(&self) -> &FilesKind {
+        &self.0
+    }
+}
 
 /// Those that this program has.
-pub(crate) const KINDS: &[FilesKind] = &[
-    FilesKind::Lsm,
+pub(crate) const KINDS: &[Form] = &[
+    Form(FilesKind::Lsm, None),
+    // The values of a history have up to 20 bytes, and 8 for the version.
+    Form(FilesKind::Lsm, Some(16)),
     #[cfg(feature = "rocksdb")]
-    FilesKind::Rocksdb,
+    Form(FilesKind::Rocksdb, None),
 ];
 
-pub(crate) fn open(kind: FilesKind, dir: &Path) -> Result<Arc<dyn FileEngine>, EngineError> {
+pub(crate) fn open(kind: Form, dir: &Path) -> Result<Arc<dyn FileEngine>, EngineError> {
     let disk = RealDisk::new();
     let folder = dir.join(kind.folder());
     std::fs::create_dir_all(&folder).unwrap();
     let folder = disk.native(&folder, NativeMode::InPlace).unwrap();
-    kind.open(folder, SMALL)
+    let options =
+        FileOptions { memtable_bytes: 4 << 10, cache_bytes: 64 << 10, large_value_bytes: kind.1 };
+    kind.open(folder, options)
 }
 
 /// Seals, flushes or merges behind every so many changes, in a fixed order.
@@ -44,7 +58,7 @@ struct Restless {
 }
 
 impl Restless {
-    fn new(kind: FilesKind, every: u64) -> Self {
+    fn new(kind: Form, every: u64) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let engine = open(kind, dir.path()).unwrap();
         Self { engine, turn: AtomicU64::new(0), every, _dir: dir }
@@ -183,7 +197,7 @@ fn a_start_finds_what_was_flushed_and_nothing_else() {
     }
 }
 
-fn finds_what_was_flushed(kind: FilesKind) {
+fn finds_what_was_flushed(kind: Form) {
     let dir = tempfile::tempdir().unwrap();
     let engine = open(kind, dir.path()).unwrap();
     assert_eq!(engine.flushed(), (Mark::default(), 0));
@@ -337,7 +351,7 @@ fn what_came_and_went_is_never_written() {
     }
 }
 
-fn came_and_went(kind: FilesKind) {
+fn came_and_went(kind: Form) {
     let dir = tempfile::tempdir().unwrap();
     let engine = open(kind, dir.path()).unwrap();
     let body = [7; 1024];
@@ -367,7 +381,7 @@ fn came_and_went(kind: FilesKind) {
 #[cfg(feature = "rocksdb")]
 #[test]
 fn each_keyspace_is_in_a_family_of_its_name() {
-    let kind = FilesKind::Rocksdb;
+    let kind = Form(FilesKind::Rocksdb, None);
     let dir = tempfile::tempdir().unwrap();
     let engine = open(kind, dir.path()).unwrap();
     let registered = [("queues", 1_u16), ("default", 2), ("lease_expiry", 3), ("größe", 4)];

@@ -12,6 +12,7 @@ mod conformance;
 mod crash;
 mod damage;
 mod files;
+mod files_apart;
 mod files_damaged;
 mod golden;
 mod memory;

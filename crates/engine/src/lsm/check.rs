@@ -1,6 +1,6 @@
 //! Reading every byte of an engine's files.
 //!
-//! The crate checks a block when it reads it; here each table is held against the checksum of the
+//! The crate checks a block when it reads it; here each file is held against the checksum of the
 //! whole file that the manifest has, rows that are hidden, indexes and filters included. Invariant:
 //! reads only, and opens nothing: hostile bytes are told before the crate sees them.
 
@@ -9,7 +9,7 @@ use std::path::Path;
 use rekindle_env::{ReadDisk, durable};
 use xxhash_rust::xxh3::Xxh3;
 
-use super::manifest::{self, Named};
+use super::manifest::{self, Kind, Manifest, Named};
 use super::tables::read_manifest;
 use crate::api::EngineError;
 use crate::files::{Files, Wrong};
@@ -17,45 +17,66 @@ use crate::files::{Files, Wrong};
 /// How much is read at a time.
 const READ_BYTES: usize = 1 << 20;
 
-/// The folder of the tables.
-pub(crate) const TABLES: &str = "tables";
-
-/// The tables that the manifest names; none in a folder without one.
-pub(super) fn named(disk: &dyn ReadDisk, dir: &Path) -> Result<Vec<Named>, EngineError> {
-    match read_manifest(disk, dir)? {
-        Some(manifest) => tables_of(dir, &manifest),
-        None => Ok(Vec::new()),
-    }
-}
-
-fn tables_of(dir: &Path, manifest: &[u8]) -> Result<Vec<Named>, EngineError> {
-    manifest::tables(manifest).ok_or_else(|| EngineError::Corrupt {
+/// What the manifest says that the disk names; `None` in a folder without one.
+pub(super) fn manifest(disk: &dyn ReadDisk, dir: &Path) -> Result<Option<Manifest>, EngineError> {
+    let Some(bytes) = read_manifest(disk, dir)? else { return Ok(None) };
+    let manifest = manifest::decode(&bytes).ok_or_else(|| EngineError::Corrupt {
         place: dir.display().to_string(),
         found: "a manifest of a form that is not known".to_owned(),
-    })
+    })?;
+    Ok(Some(manifest))
 }
 
-/// Reads every table, and answers those that are not what was written.
+/// Looks at the folder before the crate opens it. The crate does without a blob file that is
+/// missing, until somebody asks for a value of it.
+pub(super) fn before_open(
+    disk: &dyn ReadDisk,
+    dir: &Path,
+) -> Result<Option<Manifest>, EngineError> {
+    let Some(manifest) = manifest(disk, dir)? else { return Ok(None) };
+    for blob in manifest.files.iter().filter(|file| file.kind == Kind::Blob) {
+        let path = dir.join(blob.path());
+        let entry = disk
+            .stat(&path)
+            .map_err(|error| EngineError::Io(format!("look at {}: {error}", path.display())))?;
+        if entry.is_none() {
+            return Err(EngineError::Corrupt {
+                place: path.display().to_string(),
+                found: "no such file, and the manifest names it".to_owned(),
+            });
+        }
+    }
+    Ok(Some(manifest))
+}
+
+/// Reads every file, and answers those that are not what was written.
 ///
 /// # Errors
 /// `Corrupt` for a manifest that is not what was written, `Io`.
 pub(crate) fn check(disk: &dyn ReadDisk, dir: &Path) -> Result<(Files, Vec<Wrong>), EngineError> {
-    let Some(manifest) = read_manifest(disk, dir)? else { return Ok((Files::None, Vec::new())) };
+    let Some(manifest) = manifest(disk, dir)? else { return Ok((Files::None, Vec::new())) };
     let mut wrong = Vec::new();
-    for table in tables_of(dir, &manifest)? {
-        let path = dir.join(TABLES).join(table.number.to_string());
-        let found = match checksum(disk, &path) {
-            Ok(found) if found == table.checksum => continue,
-            Ok(found) => format!("{found:032x}"),
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => "no file".to_owned(),
-            Err(error) => {
-                return Err(EngineError::Io(format!("read {}: {error}", path.display())));
-            }
-        };
-        let file = format!("{TABLES}/{}", table.number);
-        wrong.push(Wrong { file, expected: format!("checksum {:032x}", table.checksum), found });
+    for file in manifest.files {
+        wrong.extend(check_file(disk, dir, file)?);
     }
     Ok((Files::There, wrong))
+}
+
+/// Reads a file; what is wrong with it, if anything.
+pub(super) fn check_file(
+    disk: &dyn ReadDisk,
+    dir: &Path,
+    named: Named,
+) -> Result<Option<Wrong>, EngineError> {
+    let path = dir.join(named.path());
+    let found = match checksum(disk, &path) {
+        Ok(found) if found == named.checksum => return Ok(None),
+        Ok(found) => format!("{found:032x}"),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => "no file".to_owned(),
+        Err(error) => return Err(EngineError::Io(format!("read {}: {error}", path.display()))),
+    };
+    let expected = format!("checksum {:032x}", named.checksum);
+    Ok(Some(Wrong { file: named.path(), expected, found }))
 }
 
 fn checksum(disk: &dyn ReadDisk, path: &Path) -> std::io::Result<u128> {

@@ -8,19 +8,23 @@
 //! Invariants: memtables are flushed in the order in which they were sealed; a memtable leaves
 //! memory in the same change of the manifest that names its files.
 
+use std::any::Any;
 use std::iter::Peekable;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use lsm_tree::compaction::Leveled;
-use lsm_tree::{AbstractTree, InternalValue, Memtable};
-use rekindle_env::RealDisk;
+use lsm_tree::{AbstractTree, AnyTree, InternalValue, Memtable};
+use rekindle_env::{ReadDisk, RealDisk};
 
+use super::manifest::{Kind, Named};
 use super::row::{self, STAND_KEY};
 use super::tables::{self, Tables};
-use super::{LsmEngine, lock};
+use super::values::Unsynced;
+use super::{LsmEngine, check, lock, values, written};
 use crate::api::{EngineError, Mark};
-use crate::files::Flush;
+use crate::files::{Flush, Wrong};
 
 /// So many flushed tables are merged at a time; a read of a row that is in none of them asks the
 /// filter of each.
@@ -30,6 +34,8 @@ const FLUSHED_TO_MERGE: u8 = 8;
 const SMALL_TO_MERGE: u8 = 24;
 /// What the level holds that they are merged into.
 const FIRST_LEVEL_BYTES: u64 = 512 << 20;
+/// The same where large values lie apart: a table holds so many more keys.
+const FIRST_LEVEL_APART_BYTES: u64 = 128 << 20;
 
 impl LsmEngine {
     /// See [`crate::files::FileEngine::seal`].
@@ -63,12 +69,17 @@ impl LsmEngine {
         let flushed = self.tree.flush_to_tables(rows);
         let flushed =
             flushed.map_err(|error| tables::refused(&self.folder.path, "flush", &error))?;
-        let (files, blobs) = flushed.expect("a memtable that is flushed has rows");
-        assert!(blobs.is_none(), "values lie with their keys");
+        let (tables, blobs) = flushed.expect("a memtable that is flushed has rows");
+        if blobs.as_ref().is_some_and(|blobs| !blobs.is_empty()) {
+            // The folder of the tables is synced by the crate.
+            values::sync_folder(&self.folder.path)
+                .map_err(|error| self.fail(format!("sync the folder of blob files: {error}")))?;
+        }
+        let files = written::files(&tables, blobs.as_deref());
         self.written.flushed(&files);
-        let named = self
-            .tag()
-            .map(|needed| self.tree.register_tables(&files, None, None, &[memtable.id()], needed));
+        let named = self.tag().map(|needed| {
+            self.tree.register_tables(&tables, blobs.as_deref(), None, &[memtable.id()], needed)
+        });
         self.written.settled(&files);
         named?.map_err(|error| self.doubt("name flushed files", &error))?;
         Ok(written)
@@ -78,16 +89,55 @@ impl LsmEngine {
     pub(super) fn merge(&self) -> Result<bool, EngineError> {
         self.check_failed()?;
         let before = self.tree.current_version().id();
+        self.check_movable()?;
         let needed = self.tag()?;
         // The product is the size of the first level: it stays.
         let count = self.tables_to_merge();
         let merge = Leveled::default().with_l0_threshold(count);
-        let merge = merge.with_table_target_size(FIRST_LEVEL_BYTES / u64::from(count));
-        let merged = self.tree.compact(Arc::new(merge), needed);
-        merged.map_err(|error| self.doubt("merge files", &error))?;
+        let first_level = match self.tree {
+            AnyTree::Standard(_) => FIRST_LEVEL_BYTES,
+            AnyTree::Blob(_) => FIRST_LEVEL_APART_BYTES,
+        };
+        let merge = merge.with_table_target_size(first_level / u64::from(count));
+        let merged = catch_unwind(AssertUnwindSafe(|| self.tree.compact(Arc::new(merge), needed)));
+        merged
+            .map_err(|panic| self.fail(format!("merge files: {}", reason_of(&*panic))))?
+            .map_err(|error| self.doubt("merge files", &error))?;
         self.written.merged(&self.tree);
         self.note_files();
         Ok(self.tree.current_version().id() != before)
+    }
+
+    /// A merge moves values out of blob files without looking at all that lies beside them: each is
+    /// read whole before that.
+    fn check_movable(&self) -> Result<(), EngineError> {
+        if !matches!(self.tree, AnyTree::Blob(_)) {
+            return Ok(());
+        }
+        let (disk, dir) = (RealDisk::new(), &self.folder.path);
+        let Some(manifest) = check::manifest(&disk, dir)? else { return Ok(()) };
+        let mut whole = lock(&self.whole);
+        for (number, stale) in manifest.stale {
+            let blob = |file: &&Named| (file.kind, file.number) == (Kind::Blob, number);
+            let Some(named) = manifest.files.iter().copied().find(|file| blob(&file)) else {
+                continue;
+            };
+            let path = dir.join(named.path());
+            let bytes = disk.stat(&path).ok().flatten().map_or(0, |entry| entry.len);
+            if !values::may_move(stale, bytes) || whole.contains(&number) {
+                continue;
+            }
+            if let Some(Wrong { file, expected, found }) = check::check_file(&disk, dir, named)? {
+                let place = dir.join(file).display().to_string();
+                return Err(EngineError::Corrupt {
+                    place,
+                    found: format!("{found}, not {expected}"),
+                });
+            }
+            whole.insert(number);
+        }
+        whole.retain(|number| manifest.files.iter().any(|file| file.number == *number));
+        Ok(())
     }
 
     fn tables_to_merge(&self) -> u8 {
@@ -135,6 +185,15 @@ impl LsmEngine {
             _ => self.fail(format!("{refused}; the manifest on disk may be another one")),
         }
     }
+}
+
+/// What a panic says.
+fn reason_of(panic: &(dyn Any + Send)) -> String {
+    if let Some(Unsynced(reason)) = panic.downcast_ref() {
+        return reason.clone();
+    }
+    let said = panic.downcast_ref::<String>().map(String::as_str);
+    said.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("a panic").to_owned()
 }
 
 fn bytes_of(row: &InternalValue) -> u64 {

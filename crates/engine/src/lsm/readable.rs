@@ -12,20 +12,23 @@
 //! ```
 //!
 //! Blocks that are whole are read, whatever lies between them; of each key the newest version that
-//! was read is handed out. Invariants: the files are only read; a row that is handed out was
-//! written with this value and version; what could not be read is said.
+//! was read is handed out, and nothing of a key whose newest value lies in a blob file and cannot be
+//! read there. Invariants: the files are only read; a row that is handed out was written with this
+//! value and version; what could not be read is said.
 
 use std::cmp::Reverse;
-use std::collections::BinaryHeap;
+use std::collections::{BTreeMap, BinaryHeap};
 use std::path::{Path, PathBuf};
 
 use lsm_tree::table::Scanner;
-use lsm_tree::{CompressionType, Slice};
-use rekindle_env::{Disk, ReadDisk, durable};
+use lsm_tree::{CompressionType, Slice, ValueType};
+use rekindle_env::{Disk, ReadDisk, ReadFile, durable};
 use xxhash_rust::xxh3::xxh3_128;
 
-use super::check::{TABLES, named};
+use super::check::manifest;
+use super::manifest::{BLOBS, Kind, TABLES};
 use super::row::{self, STAND_KEY};
+use super::values::Handle;
 use crate::api::{EngineError, Mark};
 use crate::checkpoint::RowStream;
 use crate::files::{Stand, split_value};
@@ -43,38 +46,76 @@ const TABLE_BYTES_MAX: u64 = 4 << 30;
 struct Head {
     key: Reverse<Slice>,
     version: u64,
-    /// `None` for a deletion.
+    /// `None` for a deletion, and for a value that could not be read.
     value: Option<Slice>,
     from: usize,
 }
 
+/// The blob files.
+struct Blobs<'a> {
+    disk: &'a dyn Disk,
+    folder: PathBuf,
+    /// The last that was read.
+    open: Option<(u64, Box<dyn ReadFile>)>,
+    /// Values that could not be read, by file.
+    lost: BTreeMap<u64, u64>,
+}
+
+impl Blobs<'_> {
+    /// The value that lies there; `None` where it cannot be read, which is noted.
+    fn value(&mut self, handle: Handle, key: &[u8]) -> Option<Slice> {
+        let read = self.file(handle.blob).and_then(|file| handle.read(file, key));
+        let value = read.ok().flatten();
+        if value.is_none() {
+            *self.lost.entry(handle.blob).or_default() += 1;
+        }
+        value.map(Slice::from)
+    }
+
+    fn file(&mut self, number: u64) -> std::io::Result<&dyn ReadFile> {
+        if self.open.as_ref().is_none_or(|(open, _)| *open != number) {
+            self.open = None;
+            let file = self.disk.open_read(&self.folder.join(number.to_string()))?;
+            self.open = Some((number, file));
+        }
+        self.open
+            .as_ref()
+            .map(|(_, file)| &**file)
+            .ok_or_else(|| std::io::ErrorKind::NotFound.into())
+    }
+}
+
 /// The rows that can be read.
-pub struct Readable {
+pub struct Readable<'a> {
     tables: Vec<(String, Scanner)>,
     heads: BinaryHeap<Head>,
     stand: Option<Stand>,
     mark: Mark,
+    blobs: Blobs<'a>,
     unreadable: Vec<String>,
 }
 
-impl std::fmt::Debug for Readable {
+impl std::fmt::Debug for Readable<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Readable").field("mark", &self.mark).finish_non_exhaustive()
     }
 }
 
-impl Readable {
+impl<'a> Readable<'a> {
     /// Reads the tables in the folder `dir`. Parts of damaged ones are written to the folder
     /// `aside`, which is there and must stay as long as this.
     ///
     /// # Errors
     /// `Io`.
-    pub fn open(disk: &dyn Disk, dir: &Path, aside: &Path) -> Result<Self, EngineError> {
+    pub fn open(disk: &'a dyn Disk, dir: &Path, aside: &Path) -> Result<Self, EngineError> {
         let mut unreadable = Vec::new();
-        let listed = match named(disk, dir) {
-            Ok(named) if !named.is_empty() => {
-                named.into_iter().map(|table| (table.number, Some(table.checksum))).collect()
-            }
+        let tables = manifest(disk, dir).map(|found| {
+            let files = found.into_iter().flat_map(|found| found.files);
+            let tables = files.filter(|file| file.kind == Kind::Table);
+            tables.map(|table| (table.number, Some(table.checksum))).collect::<Vec<_>>()
+        });
+        let listed = match tables {
+            Ok(tables) if !tables.is_empty() => tables,
             Err(EngineError::Io(error)) => return Err(EngineError::Io(error)),
             other => {
                 let found = other.err().map_or_else(|| "no manifest".to_owned(), |e| e.to_string());
@@ -90,6 +131,7 @@ impl Readable {
             heads: BinaryHeap::new(),
             stand: None,
             mark: Mark::default(),
+            blobs: Blobs { disk, folder: dir.join(BLOBS), open: None, lost: BTreeMap::new() },
             unreadable,
         };
         for (number, checksum) in listed {
@@ -117,8 +159,12 @@ impl Readable {
 
     /// What could not be read so far, a line each.
     #[must_use]
-    pub fn unreadable(&self) -> &[String] {
-        &self.unreadable
+    pub fn unreadable(&self) -> Vec<String> {
+        let lost = self.blobs.lost.iter();
+        let lost = lost.map(|(blob, count)| {
+            format!("{BLOBS}/{blob}: {count} values could not be read, and their rows are left out")
+        });
+        self.unreadable.iter().cloned().chain(lost).collect()
     }
 
     fn table(
@@ -172,8 +218,14 @@ impl Readable {
             None => {}
             Some(Err(error)) => self.unreadable.push(format!("{name}: {error}")),
             Some(Ok(row)) => {
-                let deleted = row.is_tombstone();
-                let value = (!deleted).then(|| row.value.clone());
+                let value = match row.key.value_type {
+                    ValueType::Value => Some(row.value),
+                    ValueType::Tombstone | ValueType::WeakTombstone => None,
+                    ValueType::Indirection => {
+                        let handle = Handle::decode(&row.value);
+                        handle.and_then(|it| self.blobs.value(it, &row.key.user_key))
+                    }
+                };
                 let version = match &value {
                     None => row::version(row.key.seqno),
                     Some(value) if *row.key.user_key == STAND_KEY => {
@@ -200,7 +252,7 @@ impl Readable {
     }
 }
 
-impl RowStream for Readable {
+impl RowStream for Readable<'_> {
     fn mark(&self) -> Mark {
         self.mark
     }

@@ -84,7 +84,11 @@ fn viewed<T>(
     }
     let view = disk.native(dir, NativeMode::View);
     let view = view.map_err(|e| EngineError::Io(format!("view {}: {e}", dir.display())))?;
-    let settings = Settings::new(FileOptions { memtable_bytes: 1 << 20, cache_bytes: 1 << 20 });
+    let settings = Settings::new(FileOptions {
+        memtable_bytes: 1 << 20,
+        cache_bytes: 1 << 20,
+        ..FileOptions::default()
+    });
     let outcome =
         open_files(&view.path, &settings, Files::There, true).and_then(|db| with(&db, &view.path));
     outcome.map(Some).map_err(|error| match error {

@@ -1,0 +1,175 @@
+//! Values apart from their keys: they come back, their files go when nothing needs them, and what
+//! still is needed moves out of files that are mostly stale.
+#![allow(clippy::disallowed_methods)]
+
+use std::path::Path;
+
+use rekindle_engine::{EngineError, FileEngine, FilesKind, KeyspaceId};
+
+use crate::files::{Form, delete, open, put};
+
+const APART: Form = Form(FilesKind::Lsm, Some(64));
+
+/// Numbers and sizes of the blob files.
+fn blobs(dir: &Path) -> Vec<(u64, u64)> {
+    let folder = dir.join(APART.folder()).join("blobs");
+    let Ok(entries) = std::fs::read_dir(folder) else { return vec![] };
+    let sized = entries.map(Result::unwrap).map(|entry| {
+        let number = entry.file_name().to_str().unwrap().parse().unwrap();
+        (number, entry.metadata().unwrap().len())
+    });
+    let mut found: Vec<_> = sized.collect();
+    found.sort_unstable();
+    found
+}
+
+fn write_out(engine: &dyn FileEngine) {
+    engine.seal(1).unwrap();
+    engine.flush().unwrap();
+    engine.set_floor(u64::MAX);
+    while engine.compact().unwrap() {}
+}
+
+fn value(number: u64) -> Vec<u8> {
+    number.to_le_bytes().repeat(100)
+}
+
+/// Fills some files with values, and deletes all but each 16th; small rows go on coming, so that
+/// there is something to merge.
+fn thinned(dir: &Path, form: Form) -> std::sync::Arc<dyn FileEngine> {
+    let engine = open(form, dir).unwrap();
+    let mut version = 0;
+    for round in 0..40_u64 {
+        for number in round * 20..(round + 1) * 20 {
+            version += 1;
+            put(&*engine, version, &number.to_be_bytes(), &value(number));
+        }
+        write_out(&*engine);
+    }
+    for round in 0..40_u64 {
+        for number in (round * 20..(round + 1) * 20).filter(|number| number % 16 != 0) {
+            version += 1;
+            delete(&*engine, version, &number.to_be_bytes());
+        }
+        write_out(&*engine);
+    }
+    for number in 0..800_u64 {
+        version += 1;
+        put(&*engine, version, &(number % 800).to_be_bytes()[5..], b"small");
+        if number % 8 == 7 {
+            write_out(&*engine);
+        }
+    }
+    engine
+}
+
+#[test]
+fn what_nothing_needs_is_given_back_and_the_rest_moves() {
+    let (dir, with_keys) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let engine = thinned(dir.path(), APART);
+    let expected = thinned(with_keys.path(), Form(FilesKind::Lsm, None));
+    assert!(blobs(with_keys.path()).is_empty());
+    assert_eq!(engine.state_hash(), expected.state_hash());
+    let found = blobs(dir.path());
+    let bytes: u64 = found.iter().map(|(_, bytes)| bytes).sum();
+    // 50 values of 800 bytes are left of 800.
+    assert!(bytes >= 50 * 800 && bytes < 3 * 50 * 800, "{bytes} bytes: {found:?}");
+    assert!(found.iter().any(|(number, _)| *number >= 40), "some were moved: {found:?}");
+    drop(engine);
+    let again = open(APART, dir.path()).unwrap();
+    assert_eq!(again.state_hash(), expected.state_hash());
+    assert_eq!(again.failed(), None);
+}
+
+#[test]
+fn a_tree_stays_what_it_was_made_as() {
+    for (made, opened) in [(None, Some(16)), (Some(16), None)] {
+        let dir = tempfile::tempdir().unwrap();
+        let engine = open(Form(FilesKind::Lsm, made), dir.path()).unwrap();
+        put(&*engine, 1, b"first", &[1; 100]);
+        write_out(&*engine);
+        drop(engine);
+        let engine = open(Form(FilesKind::Lsm, opened), dir.path()).unwrap();
+        put(&*engine, 2, b"second", &[2; 100]);
+        write_out(&*engine);
+        let hash = engine.state_hash();
+        drop(engine);
+        let again = open(Form(FilesKind::Lsm, made), dir.path()).unwrap();
+        assert_eq!((again.len(KeyspaceId(3)), again.state_hash()), (2, hash));
+        assert_eq!(blobs(dir.path()).is_empty(), made.is_none());
+    }
+}
+
+/// The crate would open without it, and panic when a value is asked for.
+#[test]
+fn a_missing_blob_file_is_damage() {
+    let dir = tempfile::tempdir().unwrap();
+    let engine = open(APART, dir.path()).unwrap();
+    put(&*engine, 1, b"key", &[1; 100]);
+    write_out(&*engine);
+    drop(engine);
+    let folder = dir.path().join(APART.folder()).join("blobs");
+    for gone in [folder.join("0"), folder] {
+        std::fs::rename(&gone, dir.path().join("aside")).unwrap();
+        let Err(EngineError::Corrupt { place, .. }) = open(APART, dir.path()) else {
+            panic!("{} is missing and nothing was told", gone.display());
+        };
+        assert!(place.ends_with("blobs/0"), "{place}");
+        let _ = std::fs::remove_dir_all(&gone);
+        std::fs::rename(dir.path().join("aside"), &gone).unwrap();
+    }
+    assert!(open(APART, dir.path()).is_ok());
+}
+
+/// A merge that moves values reads their file whole before: a bent byte in front of a value, which
+/// the crate does not look at, would lead it astray.
+#[test]
+fn nothing_is_moved_out_of_a_damaged_file() {
+    let dir = tempfile::tempdir().unwrap();
+    let engine = open(APART, dir.path()).unwrap();
+    for number in 0..20_u64 {
+        put(&*engine, number + 1, &number.to_be_bytes(), &value(number));
+    }
+    write_out(&*engine);
+    // The sequence number of the first value.
+    let path = dir.path().join(APART.folder()).join("blobs/0");
+    let mut bytes = std::fs::read(&path).unwrap();
+    bytes[24] ^= 0x40;
+    std::fs::write(&path, bytes).unwrap();
+    let mut version = 20;
+    let refused = (1..200_u64).find_map(|turn| {
+        version += 1;
+        delete(&*engine, version, &(turn % 19 + 1).to_be_bytes());
+        engine.seal(1);
+        engine.flush().unwrap();
+        engine.set_floor(u64::MAX);
+        engine.compact().err()
+    });
+    let Some(EngineError::Corrupt { place, found }) = refused else { panic!("{refused:?}") };
+    assert!(place.ends_with("blobs/0") && found.contains("checksum"), "{place}: {found}");
+    assert!(engine.get(KeyspaceId(3), &0_u64.to_be_bytes(), u64::MAX).unwrap().is_some());
+}
+
+/// What moved is named by no manifest where its name may not last.
+#[test]
+fn a_merge_whose_folder_cannot_be_synced_is_the_last() {
+    let dir = tempfile::tempdir().unwrap();
+    let engine = open(APART, dir.path()).unwrap();
+    for version in 1..=30_u64 {
+        put(&*engine, version, &version.to_be_bytes(), &[1; 100]);
+        engine.seal(1).unwrap();
+        engine.flush().unwrap();
+    }
+    let files = dir.path().join(APART.folder());
+    let current = || std::fs::read(files.join("current")).unwrap();
+    let before = current();
+    std::fs::rename(files.join("blobs"), files.join("aside")).unwrap();
+    let refused = engine.compact().unwrap_err().to_string();
+    assert!(refused.contains("sync ") && refused.contains("blobs"), "{refused}");
+    assert_eq!(current(), before);
+    std::fs::rename(files.join("aside"), files.join("blobs")).unwrap();
+    assert!(engine.failed().is_some_and(|reason| refused.contains(&reason)), "{refused}");
+    assert!(engine.compact().is_err(), "writing is over");
+    drop(engine);
+    assert_eq!(open(APART, dir.path()).unwrap().len(KeyspaceId(3)), 30);
+}
