@@ -54,7 +54,7 @@ impl Recorded {
 
     /// How often what matters happened: tables made and removed, manifests and anchors named, calls
     /// of two threads at a time.
-    fn happened(&self, disk: &SimulatedDisk) -> [(&'static str, usize); 5] {
+    fn happened(&self, disk: &SimulatedDisk) -> [(&'static str, usize); 7] {
         let trace = disk.trace();
         let count = |kind, part: &str| {
             let operations = trace.operations().iter().filter(|it| it.kind() == kind);
@@ -64,6 +64,8 @@ impl Recorded {
         [
             ("tables", count(OperationKind::Create, "engine/tables/")),
             ("tables removed", count(OperationKind::RemoveFile, "engine/tables/")),
+            ("blob files", count(OperationKind::Create, "engine/blobs/")),
+            ("blob files removed", count(OperationKind::RemoveFile, "engine/blobs/")),
             ("manifests", count(OperationKind::Rename, "engine/.tmp")),
             ("anchors", count(OperationKind::Rename, "checkpoints/")),
             ("at a time", resumed.sum()),
@@ -182,8 +184,10 @@ fn campaign_strace_a_missing_sync_is_found() {
     for lie in [
         Lie::Folders("engine"),
         Lie::Folders("engine/tables"),
+        Lie::Folders("engine/blobs"),
         Lie::Folders("shards/0"),
         Lie::Files("engine/tables/"),
+        Lie::Files("engine/blobs/"),
         Lie::Files("engine/v"),
         Lie::Files("engine/.tmp"),
         Lie::Files("journal/"),

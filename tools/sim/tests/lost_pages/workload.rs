@@ -103,8 +103,9 @@ pub(super) fn options(engine: Option<EngineKind>) -> Options {
     Options {
         engine,
         background: false,
-        memtable_bytes: 24 << 10,
+        memtable_bytes: 6 << 10,
         cache_bytes: 256 << 10,
+        large_value_bytes: Some(400),
         segment_bytes: 64 << 10,
         max_state_bytes: Some(1 << 30),
         scrub_every: None,
