@@ -2,15 +2,16 @@
 //!
 //! A start reads one checkpoint and the journal behind it. What stands in for them, the older
 //! checkpoint and the segments below, rots unseen until it is needed. The scrub reads every byte of
-//! both checkpoints and of all sealed segments, and while the state is in memory whatever is
+//! both checkpoints, of all sealed segments and of the engine's files, and while the state is in memory whatever is
 //! damaged can still be replaced: by a checkpoint of now. (After the scrub of ZFS, and the grid
 //! scrubber of TigerBeetle.)
 //!
 //! Invariants: it changes nothing but by checkpoints, which set aside only files that are named no
-//! longer; damage is answered at once, and stays noted until the file is in use no longer, a clean
-//! end included; a file that goes away while it is read was not needed any more; writers wait for
+//! longer (and of an engine's files its manifest); damage is answered at once, and stays noted until
+//! the file is in use no longer, a clean end included; a file that goes away while it is read was not needed any more; writers wait for
 //! it no more than for any checkpoint.
 
+mod engine;
 mod pace;
 mod table;
 
@@ -23,7 +24,7 @@ use rekindle_env::{ReadFile, durable};
 use rekindle_journal::codec::segment::SegmentHeader;
 use rekindle_journal::recovery::walk::Joint;
 use rekindle_journal::{Layout, SealError, archive};
-use rekindle_recovery::{Acked, Finding, Place};
+use rekindle_recovery::{Acked, Finding, Place, Row};
 
 use crate::apply::{alone, lock};
 use crate::checkpoint::{Checkpoints, Named, Rotten};
@@ -32,7 +33,7 @@ use crate::error::Error;
 use crate::recovery::{SHARD, SHARD_DIR};
 pub(crate) use pace::Pace;
 use pace::Paced;
-use table::{Condition, DAMAGES, What};
+use table::{Condition, DAMAGES, Then, What};
 
 /// Where damage stays in use, replacing it is tried again after this time, milliseconds.
 const REPLACE_AGAIN_MS: u64 = 60_000;
@@ -96,6 +97,9 @@ enum Look {
 /// Checks the bytes of a file.
 type Check<'a> = dyn Fn(&dyn ReadFile) -> io::Result<Option<Wrong>> + 'a;
 
+/// Reads something, and says what is wrong with it.
+type Reading<'a> = dyn Fn() -> io::Result<Option<Wrong>> + 'a;
+
 /// One scrub.
 struct Round<'a> {
     core: &'a Core,
@@ -104,6 +108,8 @@ struct Round<'a> {
     pace: Pace<'a>,
     seen: RefCell<Scrub>,
     found: RefCell<Vec<Damaged>>,
+    /// Damaged files of the engine.
+    of_engine: RefCell<Vec<engine::DamagedPart>>,
 }
 
 impl Core {
@@ -118,8 +124,8 @@ impl Core {
         self.check_open()?;
         lock(&self.scrubs).begun += 1;
         let layout = Layout::new(&checkpoints.store, SHARD);
-        let (seen, found) = (RefCell::default(), RefCell::default());
-        let round = Round { core: self, checkpoints, layout, pace, seen, found };
+        let (seen, found, of_engine) = Default::default();
+        let round = Round { core: self, checkpoints, layout, pace, seen, found, of_engine };
         let ended = round.run();
         let scrub = round.judge();
         let mut scrubs = lock(&self.scrubs);
@@ -191,7 +197,7 @@ impl Round<'_> {
                 return Ok(false);
             }
         }
-        self.segments()
+        Ok(self.segments()? && self.engine_files()?)
     }
 
     /// Takes note of damage, and does at once what can be done about it.
@@ -227,16 +233,9 @@ impl Round<'_> {
             let replaced = !in_use.contains(&it.rotten);
             let condition = Condition { what, needed: it.needed, replaced, passed };
             let row = DAMAGES.decide(&condition);
-            let Wrong { offset, expected, found } = it.wrong;
-            scrub.findings.push(Finding {
-                label: row.label,
-                place: Place { file: it.file, offset, ..Place::default() },
-                verdict: Some(row.then.verdict),
-                acked: Acked::Yes,
-                expected,
-                found,
-            });
+            scrub.findings.push(finding(row, it.file, it.wrong));
         }
+        scrub.findings.extend(self.judge_engine_files());
         scrub
     }
 
@@ -350,7 +349,22 @@ impl Round<'_> {
         gone: &dyn Fn() -> bool,
         check: &Check<'_>,
     ) -> Result<Look, Error> {
-        let read = self.read(path, check);
+        let read = || {
+            let file = self.core.env.disk.open_read(path)?;
+            check(&Paced { file, pace: self.pace })
+        };
+        self.look_by(&path.display().to_string(), bytes, gone, &read)
+    }
+
+    /// Looks at something, of which `bytes` are read.
+    fn look_by(
+        &self,
+        what: &str,
+        bytes: u64,
+        gone: &dyn Fn() -> bool,
+        read: &Reading<'_>,
+    ) -> Result<Look, Error> {
+        let read = self.twice(what, read);
         if gone() {
             return Ok(Look::Gone);
         }
@@ -364,13 +378,9 @@ impl Round<'_> {
         Ok(wrong.map_or(Look::Whole, Look::Damaged))
     }
 
-    /// Reads a file. What the medium refuses twice is damage: elsewhere a start would end at it,
+    /// Reads something. What the medium refuses twice is damage: elsewhere a start would end at it,
     /// here the state is in memory. Any other error is one of the machine.
-    fn read(&self, path: &Path, check: &Check<'_>) -> Result<Option<Wrong>, Error> {
-        let read = || {
-            let file = self.core.env.disk.open_read(path)?;
-            check(&Paced { file, pace: self.pace })
-        };
+    fn twice(&self, what: &str, read: &Reading<'_>) -> Result<Option<Wrong>, Error> {
         let first = read();
         let read = if first.is_err() && !self.stopped() { read() } else { first };
         match read {
@@ -384,7 +394,7 @@ impl Round<'_> {
                 let expected = "a file that can be read".to_owned();
                 Ok(Some(Wrong { offset: 0, expected, found }))
             }
-            Err(error) => Err(Error::io(format!("reading {}", path.display()), error)),
+            Err(error) => Err(Error::io(format!("reading {what}"), error)),
         }
     }
 
@@ -392,8 +402,10 @@ impl Round<'_> {
     fn header(&self, seq: u64) -> Result<Result<SegmentHeader, Wrong>, Error> {
         let who = &self.checkpoints.identity;
         let found = RefCell::new(None);
-        let wrong = self.read(&self.layout.segment(seq), &|file| {
-            let header = match archive::read_header(file)? {
+        let path = self.layout.segment(seq);
+        let wrong = self.twice(&path.display().to_string(), &|| {
+            let file = self.core.env.disk.open_read(&path)?;
+            let header = match archive::read_header(&Paced { file, pace: self.pace })? {
                 Ok(header) => header,
                 Err(damage) => return Ok(Some(of_journal(damage))),
             };
@@ -414,6 +426,18 @@ impl Round<'_> {
             (Some(header), None) => Ok(header),
             (_, wrong) => Err(wrong.unwrap_or_else(stopped)),
         })
+    }
+}
+
+fn finding(row: &Row<Condition, Then>, file: String, wrong: Wrong) -> Finding {
+    let Wrong { offset, expected, found } = wrong;
+    Finding {
+        label: row.label,
+        place: Place { file, offset, ..Place::default() },
+        verdict: Some(row.then.verdict),
+        acked: Acked::Yes,
+        expected,
+        found,
     }
 }
 

@@ -71,6 +71,19 @@ pub fn harm_block(path: &Path, number: usize) -> bool {
     true
 }
 
+/// Flips a bit in each value of each blob file.
+pub fn harm_values(store: &Path) {
+    for entry in std::fs::read_dir(store.join("shards/0/engine/blobs")).unwrap() {
+        let path = entry.unwrap().path();
+        let mut bytes = std::fs::read(&path).unwrap();
+        let values = bytes.windows(4).enumerate().filter(|(_, it)| *it == b"BLOB");
+        for value in values.map(|it| it.0).collect::<Vec<_>>() {
+            bytes[value + 60] ^= 1;
+        }
+        std::fs::write(&path, bytes).unwrap();
+    }
+}
+
 /// Backups that are taken while others write hold what was acknowledged before, can be proved,
 /// restored and pruned; and the restored store goes on, on the same engine.
 #[test]
@@ -181,27 +194,13 @@ fn a_damaged_store_is_not_backed_up() {
     database.backup(&backups).unwrap();
     database.close().unwrap();
     drop(database);
-    let tables = dir.join("shards/0/engine/tables");
-    let mut harmed = false;
-    for entry in std::fs::read_dir(tables).unwrap() {
-        let path = entry.unwrap().path();
-        harmed |= harm_block(&path, 1);
-    }
-    assert!(harmed, "a table has two blocks");
+    harm_values(&dir);
     let database = open(&dir, None).unwrap();
     let keyspace = KeyspaceId(1);
-    // The journal goes on, and the checkpoint before is behind it.
-    let mut n = 400;
-    let error = loop {
-        commit(&database, keyspace, n);
-        n += 1;
-        match database.backup(&backups) {
-            // It may read what is damaged, too.
-            Ok(_) => drop(database.checkpoint()),
-            Err(error) => break error,
-        }
-        assert!(n < 420, "it was never read");
-    };
+    commit(&database, keyspace, 400);
+    // The earlier one goes on with the journal, a new one reads all rows.
+    database.backup(&backups).unwrap();
+    let error = database.backup(&place.path().join("another")).unwrap_err();
     assert_eq!(error.kind(), Kind::Corrupt, "{error:?}");
     drop(database);
     assert_eq!(verify_backup(&backups, &Env::real()).unwrap().findings, []);

@@ -23,6 +23,7 @@ mod lost;
 mod lsm;
 mod lsm_backups;
 mod lsm_looking;
+mod lsm_scrub;
 mod not_files;
 mod not_folders;
 mod only_segment;

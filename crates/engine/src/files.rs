@@ -9,11 +9,13 @@
 //! and flush); rows keep the versions that wrote them, so equal states have equal hashes on every
 //! engine; each kind has a folder of its own, so that a store can be moved from one to another.
 
+mod at_rest;
 mod memtables;
 mod past;
 mod stand;
 
 use std::fmt::Debug;
+use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -24,6 +26,7 @@ use crate::checkpoint::RowStream;
 use crate::lsm;
 #[cfg(feature = "rocksdb")]
 use crate::rocks;
+pub use at_rest::{AtRest, Pace};
 pub(crate) use memtables::Memtables;
 pub(crate) use past::Past;
 pub(crate) use stand::{Stand, split_value, with_version};
@@ -172,6 +175,30 @@ pub trait FileEngine: Engine + Debug {
     /// `Io`.
     fn families(&self) -> Result<Vec<Family>, EngineError> {
         Ok(Vec::new())
+    }
+
+    /// What a scrub reads of it, a part at a time.
+    ///
+    /// # Errors
+    /// `Io`.
+    fn at_rest(&self) -> Result<Vec<AtRest>, EngineError>;
+
+    /// Whether this part is still in use.
+    fn is_at_rest(&self, file: &str) -> bool;
+
+    /// Reads a part; what is wrong with it, if anything.
+    ///
+    /// # Errors
+    /// What the disk or the pace answers.
+    fn check_at_rest(&self, file: &str, pace: &dyn Pace) -> io::Result<Option<Wrong>>;
+
+    /// Writes a damaged part anew from memory; whether it could.
+    ///
+    /// # Errors
+    /// As [`FileEngine::flush`].
+    fn renew(&self, file: &str) -> Result<bool, EngineError> {
+        let _ = file;
+        Ok(false)
     }
 }
 

@@ -14,6 +14,7 @@
 //! sealed above the durable position (the caller syncs first); an error after which the manifest on
 //! disk may not be the one in memory ends all writing ([`Engine::failed`]).
 
+mod at_rest;
 mod bulk;
 mod check;
 mod flush;
@@ -37,7 +38,9 @@ use rekindle_env::{NativeFolder, RealDisk};
 
 use crate::api::{Engine, EngineError, KeyspaceId, Mark, Operation, Row, Versioned};
 use crate::checkpoint::RowStream;
-use crate::files::{FileEngine, FileOptions, Flush, Memtables, Past, Stand, with_version};
+use crate::files::{
+    AtRest, FileEngine, FileOptions, Flush, Memtables, Pace, Past, Stand, Wrong, with_version,
+};
 use written::Written;
 
 pub(crate) use check::check;
@@ -333,5 +336,21 @@ impl FileEngine for LsmEngine {
 
     fn keyspaces(&self) -> Result<Vec<KeyspaceId>, EngineError> {
         self.used_keyspaces()
+    }
+
+    fn at_rest(&self) -> Result<Vec<AtRest>, EngineError> {
+        Ok(self.files_at_rest())
+    }
+
+    fn is_at_rest(&self, file: &str) -> bool {
+        self.is_named(file)
+    }
+
+    fn check_at_rest(&self, file: &str, pace: &dyn Pace) -> std::io::Result<Option<Wrong>> {
+        self.check_named(file, pace)
+    }
+
+    fn renew(&self, file: &str) -> Result<bool, EngineError> {
+        self.renew_manifest(file)
     }
 }

@@ -31,7 +31,8 @@ use rocksdb::{ColumnFamilyDescriptor, DBWithThreadMode, MultiThreaded};
 use crate::api::{Engine, EngineError, KeyspaceId, Mark, Operation, Row, Versioned};
 use crate::checkpoint::RowStream;
 use crate::files::{
-    Family, FileEngine, FileOptions, Files, Flush, Memtables, Past, Stand, split_value,
+    AtRest, Family, FileEngine, FileOptions, Files, Flush, Memtables, Pace, Past, Stand, Wrong,
+    split_value,
 };
 use base::Base;
 use families::Families;
@@ -335,5 +336,19 @@ impl FileEngine for RocksEngine {
 
     fn families(&self) -> Result<Vec<Family>, EngineError> {
         self.families.figures(&self.db, &self.folder.path)
+    }
+
+    /// RocksDB has no checksums of whole files; each block that a row is in has one.
+    fn at_rest(&self) -> Result<Vec<AtRest>, EngineError> {
+        let families = self.families()?.into_iter();
+        Ok(families.map(|family| AtRest { file: family.name, bytes: family.bytes }).collect())
+    }
+
+    fn is_at_rest(&self, file: &str) -> bool {
+        self.db.cf_handle(file).is_some()
+    }
+
+    fn check_at_rest(&self, file: &str, pace: &dyn Pace) -> std::io::Result<Option<Wrong>> {
+        check::check_family(&self.db, &self.folder.path, file, &mut |bytes| pace.read(bytes))
     }
 }

@@ -32,7 +32,7 @@ impl Pace<'_> {
     }
 
     /// Waits for the time that so many bytes may take; an error when asked to stop.
-    fn after(&self, bytes: usize) -> io::Result<()> {
+    pub(super) fn after(&self, bytes: usize) -> io::Result<()> {
         let Self::Slow { bytes_per_second, stop } = self else { return Ok(()) };
         let nanos = (bytes as u64).saturating_mul(1_000_000_000) / (*bytes_per_second).max(1);
         let (stopped, _) = stop

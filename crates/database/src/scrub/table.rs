@@ -10,6 +10,8 @@ pub(crate) enum What {
     Checkpoint,
     /// A segment.
     Segment,
+    /// A file of an engine that has its own.
+    EngineFile,
 }
 
 /// A damaged file.
@@ -58,7 +60,7 @@ pub(crate) const DAMAGES: Table<Condition, Then> = Table {
         },
         Row {
             label: Label("scrub-4"),
-            when: |c| !c.replaced && !c.passed,
+            when: |c| c.what != What::EngineFile && !c.replaced && !c.passed,
             then: Then {
                 verdict: Verdict::Corrupt,
                 advice: "a start would be refused: only this process still holds what stood \
@@ -68,11 +70,26 @@ pub(crate) const DAMAGES: Table<Condition, Then> = Table {
         },
         Row {
             label: Label("scrub-5"),
-            when: |c| !c.replaced && c.passed,
+            when: |c| c.what != What::EngineFile && !c.replaced && c.passed,
             then: healed(
                 "a start does without it, and nothing could be written in its place yet; that is \
                  tried again each minute, and at a clean end",
             ),
+        },
+        Row {
+            label: Label("scrub-6"),
+            when: |c| c.what == What::EngineFile && c.replaced,
+            then: healed("it was written anew from memory, or nothing needs it any more"),
+        },
+        Row {
+            label: Label("scrub-7"),
+            when: |c| c.what == What::EngineFile && !c.replaced,
+            then: Then {
+                verdict: Verdict::Corrupt,
+                advice: "rows in it cannot be read, and nothing else holds them: whoever asks for \
+                         one gets an error, and a backup fails. Restore the newest backup, or stop \
+                         the server and run 'rekindle repair', which says what is lost",
+            },
         },
     ],
 };
@@ -84,7 +101,7 @@ mod tests {
     #[test]
     fn every_combination_matches_exactly_one_row() {
         let mut all = vec![];
-        for what in [What::Checkpoint, What::Segment] {
+        for what in [What::Checkpoint, What::Segment, What::EngineFile] {
             for bits in 0..8 {
                 let [needed, replaced, passed] = [1, 2, 4].map(|bit| bits & bit != 0);
                 all.push(Condition { what, needed, replaced, passed });

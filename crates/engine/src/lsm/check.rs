@@ -6,7 +6,7 @@
 
 use std::path::Path;
 
-use rekindle_env::{ReadDisk, durable};
+use rekindle_env::{ReadDisk, ReadFile, durable};
 use xxhash_rust::xxh3::Xxh3;
 
 use super::manifest::{self, Kind, Manifest, Named};
@@ -69,21 +69,30 @@ pub(super) fn check_file(
     named: Named,
 ) -> Result<Option<Wrong>, EngineError> {
     let path = dir.join(named.path());
-    let found = match checksum(disk, &path) {
+    let found = match open(disk, &path).and_then(|file| checksum(&*file)) {
         Ok(found) if found == named.checksum => return Ok(None),
         Ok(found) => format!("{found:032x}"),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => "no file".to_owned(),
         Err(error) => return Err(EngineError::Io(format!("read {}: {error}", path.display()))),
     };
-    let expected = format!("checksum {:032x}", named.checksum);
-    Ok(Some(Wrong { file: named.path(), expected, found }))
+    Ok(Some(wrong(named, found)))
 }
 
-fn checksum(disk: &dyn ReadDisk, path: &Path) -> std::io::Result<u128> {
+/// Another checksum than this file should have.
+pub(super) fn wrong(named: Named, found: String) -> Wrong {
+    let expected = format!("checksum {:032x}", named.checksum);
+    Wrong { file: named.path(), expected, found }
+}
+
+fn open(disk: &dyn ReadDisk, path: &Path) -> std::io::Result<Box<dyn ReadFile>> {
     if durable::is_no_file(disk, path)? {
         return Err(std::io::ErrorKind::NotFound.into());
     }
-    let file = disk.open_read(path)?;
+    disk.open_read(path)
+}
+
+/// The checksum of a whole file.
+pub(super) fn checksum(file: &dyn ReadFile) -> std::io::Result<u128> {
     let mut hash = Xxh3::new();
     let (mut buffer, mut offset) = (vec![0; READ_BYTES], 0);
     loop {

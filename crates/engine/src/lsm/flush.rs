@@ -152,7 +152,7 @@ impl LsmEngine {
 
     /// Sees to it that the next manifest belongs to the newest version. Answers below which number
     /// the oldest reader is.
-    fn tag(&self) -> Result<u64, EngineError> {
+    pub(super) fn tag(&self) -> Result<u64, EngineError> {
         let first = row::number(self.visible.load(Ordering::Acquire));
         self.tags.fetch_max(first);
         if self.tags.get() >= first + row::MANIFESTS_MAX {
@@ -168,7 +168,7 @@ impl LsmEngine {
         self.runs.store(runs, Ordering::Relaxed);
     }
 
-    fn check_failed(&self) -> Result<(), EngineError> {
+    pub(super) fn check_failed(&self) -> Result<(), EngineError> {
         match self.failed.get() {
             Some(reason) => Err(EngineError::Io(reason.clone())),
             None => Ok(()),
@@ -177,7 +177,7 @@ impl LsmEngine {
 
     /// An error after which another attempt is safe only where the manifest on disk is the one in
     /// memory: the crate would write the next one over the file that the disk may already name.
-    fn doubt(&self, what: &str, error: &lsm_tree::Error) -> EngineError {
+    pub(super) fn doubt(&self, what: &str, error: &lsm_tree::Error) -> EngineError {
         let refused = tables::refused(&self.folder.path, what, error);
         let held = self.tree.current_version().id();
         match tables::named_manifest(&RealDisk::new(), &self.folder.path) {

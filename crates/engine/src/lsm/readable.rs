@@ -25,7 +25,7 @@ use lsm_tree::{CompressionType, Slice, ValueType};
 use rekindle_env::{Disk, ReadDisk, ReadFile, durable};
 use xxhash_rust::xxh3::xxh3_128;
 
-use super::check::manifest;
+use super::check::{check_file, manifest};
 use super::manifest::{BLOBS, Kind, TABLES};
 use super::row::{self, STAND_KEY};
 use super::values::Handle;
@@ -109,9 +109,14 @@ impl<'a> Readable<'a> {
     /// `Io`.
     pub fn open(disk: &'a dyn Disk, dir: &Path, aside: &Path) -> Result<Self, EngineError> {
         let mut unreadable = Vec::new();
-        let tables = manifest(disk, dir).map(|found| {
-            let files = found.into_iter().flat_map(|found| found.files);
-            let tables = files.filter(|file| file.kind == Kind::Table);
+        let files = manifest(disk, dir).map(|found| found.map_or_else(Vec::new, |it| it.files));
+        for blob in files.iter().flatten().filter(|file| file.kind == Kind::Blob) {
+            if let Some(wrong) = check_file(disk, dir, *blob)? {
+                unreadable.push(format!("{}: it is not what was written", wrong.file));
+            }
+        }
+        let tables = files.map(|files| {
+            let tables = files.iter().filter(|file| file.kind == Kind::Table);
             tables.map(|table| (table.number, Some(table.checksum))).collect::<Vec<_>>()
         });
         let listed = match tables {

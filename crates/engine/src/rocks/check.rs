@@ -9,6 +9,7 @@
 //!
 //! Invariant: reads only; what RocksDB opens is a view of the folder.
 
+use std::io;
 use std::path::Path;
 
 use rekindle_env::{NativeMode, ReadDisk, durable};
@@ -106,13 +107,24 @@ fn viewed<T>(
 pub(crate) fn check(disk: &dyn ReadDisk, dir: &Path) -> Result<(Files, Vec<Wrong>), EngineError> {
     let wrong = viewed(disk, dir, |db, path| {
         let names = Families::read(db, path)?.figures(db, path)?;
-        let wrong = names.iter().map(|family| check_family(db, path, &family.name));
-        wrong.filter_map(Result::transpose).collect()
+        let no_pace = &mut |_| Ok(());
+        let mut wrong = Vec::new();
+        for family in names {
+            let checked = check_family(db, path, &family.name, no_pace);
+            wrong.extend(checked.map_err(|error| EngineError::Io(error.to_string()))?);
+        }
+        Ok(wrong)
     })?;
     Ok(wrong.map_or((Files::None, Vec::new()), |wrong| (Files::There, wrong)))
 }
 
-fn check_family(db: &Db, dir: &Path, name: &str) -> Result<Option<Wrong>, EngineError> {
+/// Reads every row of a family, and tells `read` of the bytes.
+pub(super) fn check_family(
+    db: &Db,
+    dir: &Path,
+    name: &str,
+    read: &mut dyn FnMut(usize) -> io::Result<()>,
+) -> io::Result<Option<Wrong>> {
     let Some(family) = db.cf_handle(name) else { return Ok(None) };
     let mut options = ReadOptions::default();
     options.set_verify_checksums(true);
@@ -125,6 +137,7 @@ fn check_family(db: &Db, dir: &Path, name: &str) -> Result<Option<Wrong>, Engine
             let found = format!("{} bytes", value.len());
             return Ok(Some(Wrong { file: format!("family {name}"), expected, found }));
         }
+        read(value.len())?;
         rows.next();
     }
     let Err(error) = rows.status() else { return Ok(None) };
@@ -136,7 +149,7 @@ fn check_family(db: &Db, dir: &Path, name: &str) -> Result<Option<Wrong>, Engine
             let expected = format!("the rows of the family {name} as they were written");
             Ok(Some(Wrong { file, expected, found }))
         }
-        other => Err(other),
+        other => Err(io::Error::other(other)),
     }
 }
 
