@@ -54,9 +54,11 @@ pub struct Options {
     pub scrub_every: Option<Duration>,
     /// How fast, bytes in a second, at least 1 (default: 16 MiB).
     pub scrub_bytes_per_second: u64,
-    /// The engine of a new store; a store on another one is refused. `None`: whatever the store
-    /// has, memory for a new one (default: `None`).
+    /// The engine of the store; a store on another one is refused. `None`: whatever the store has
+    /// (default: `None`).
     pub engine: Option<EngineKind>,
+    /// The engine of a new store, where `engine` does not say it (default: memory).
+    pub new_engine: EngineKind,
     /// What the lsm engine collects in memory before it writes it out, bytes (default: 64 MiB).
     pub memtable_bytes: u64,
     /// What the lsm engine keeps of its files in memory, bytes (default: 256 MiB).
@@ -103,6 +105,7 @@ impl Default for Options {
             scrub_every: Some(Duration::from_secs(24 * 60 * 60)),
             scrub_bytes_per_second: 16 * 1024 * 1024,
             engine: None,
+            new_engine: EngineKind::Memory,
             memtable_bytes: 64 * 1024 * 1024,
             cache_bytes: 256 * 1024 * 1024,
             large_value_bytes: Some(1024),

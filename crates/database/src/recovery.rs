@@ -267,7 +267,7 @@ impl<'a> Examination<'a> {
         depth: Depth,
     ) -> Result<Option<Below>, Error> {
         let (clock, meter) = (&*self.env.clock, &self.meter.clone());
-        let engine = options.engine.unwrap_or(EngineKind::Memory).number();
+        let engine = options.engine.unwrap_or(options.new_engine).number();
         let candidate = Identity::generate(&*self.env.random, engine);
         let engines = EngineKind::accepted(options.engine);
         let store =

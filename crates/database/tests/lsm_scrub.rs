@@ -81,7 +81,7 @@ fn a_damaged_table_is_told() {
             assert_eq!(found(&scrub), expected, "{scrub:?}");
             let finding = &scrub.findings[0];
             assert!(finding.expected.starts_with("checksum "), "{finding}");
-            assert!(scrub_advice(finding).contains("rekindle repair"), "{finding}");
+            assert!(scrub_advice(finding).contains("rekindle salvage"), "{finding}");
         }
         std::fs::remove_file(&path).unwrap();
         let scrub = database.scrub().unwrap();

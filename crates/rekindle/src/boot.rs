@@ -17,7 +17,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use rekindle_database::{Database, Error as DatabaseError, Options};
+use rekindle_database::{Database, EngineKind, Error as DatabaseError, Options};
 use rekindle_env::Env;
 use rekindle_recovery::{
     Failure, LayerReport, Meter, Report, examine_metered, exit, perform_metered,
@@ -30,6 +30,9 @@ use crate::executors::{self, CommandLayer, Left};
 use crate::progress::{Progress, Stage};
 use crate::repaired::{accept_flags, ranges};
 use crate::reports::{self, Writing};
+
+/// What a new store is on (docs/decisions/0034).
+const NEW_ENGINE: EngineKind = EngineKind::Lsm;
 
 /// Everything that a start recovered.
 #[derive(Clone, Debug)]
@@ -100,6 +103,7 @@ fn open(config: &Config, env: &Env, meter: &Meter) -> Result<Database, Refused> 
         max_recovery: config.max_recovery,
         max_state_bytes: config.max_state_bytes,
         engine: config.engine,
+        new_engine: NEW_ENGINE,
         memtable_bytes: config.memtable_bytes,
         cache_bytes: config.cache_bytes,
         scrub_every: config.scrub_every,

@@ -88,7 +88,7 @@ pub(crate) const DAMAGES: Table<Condition, Then> = Table {
                 verdict: Verdict::Corrupt,
                 advice: "rows in it cannot be read, and nothing else holds them: whoever asks for \
                          one gets an error, and a backup fails. Restore the newest backup, or stop \
-                         the server and run 'rekindle repair', which says what is lost",
+                         the server and run 'rekindle salvage', which writes out what can be read",
             },
         },
     ],

@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
 use std::sync::Arc;
 
-use rekindle_database::{Row as Stored, Snapshot};
+use rekindle_database::{Row as Stored, Snapshot, Value};
 use rekindle_recovery::{
     Action, ActionKind, Failure, Finding, Label, Layer, Meter, Plan, Row, Table,
 };
@@ -68,6 +68,15 @@ pub(crate) enum Known {
     Floor([u8; 16], u64),
     /// A row of this producer that cannot be read: what it has is neither trimmed nor forgotten.
     Unreadable([u8; 16]),
+}
+
+impl Pieces {
+    fn take(&mut self, row: Stored) {
+        match known(&row) {
+            Some(known) => self.known.push(known),
+            None => self.rows.push(row),
+        }
+    }
 }
 
 impl Layer for ProducerLayer {
@@ -139,11 +148,20 @@ impl ProducerLayer {
     ) -> Result<(), Failure> {
         let keyspace = (self.keyspaces.producers, "producers");
         for row in Cursor::new(source, keyspace, range, &self.meter) {
-            let row = row?;
-            match known(&row) {
-                Some(known) => pieces.known.push(known),
-                None => pieces.rows.push(row),
-            }
+            pieces.take(row?);
+        }
+        Ok(())
+    }
+
+    /// Reads a row, if it is there: thousands changed behind the files, and a scan of one row looks
+    /// into every table.
+    fn read_one(&self, source: &Snapshot, key: &[u8], pieces: &mut Pieces) -> Result<(), Failure> {
+        let found = source.get(self.keyspaces.producers, key);
+        let found =
+            found.map_err(|error| Failure::io("read producers", std::io::Error::other(error)))?;
+        self.meter.advance(0, 1);
+        if let Some(Value { version, bytes }) = found {
+            pieces.take(Stored { key: Arc::from(key), version, value: bytes });
         }
         Ok(())
     }
@@ -180,7 +198,7 @@ impl ProducerLayer {
             Ok(ProducerKey::Era) | Err(_) => false,
         };
         for key in changed.iter().filter(|key| !of_unreadable(key)) {
-            self.read(source, (Bound::Included(key), Bound::Included(key)), pieces)?;
+            self.read_one(source, key, pieces)?;
         }
         for id in &unreadable {
             let (first, last) = (floor(id), chunk_key(id, u64::MAX));
