@@ -250,6 +250,11 @@ impl Checkpoints {
         now_ms >= known.retry_at_ms && (full || known.policy.is_due(since, newest.bytes, history))
     }
 
+    /// Whether the last one that failed is long enough ago.
+    pub(crate) fn may_retry(&self, now_ms: u64) -> bool {
+        now_ms >= lock(&self.known).retry_at_ms
+    }
+
     /// Whether one would give segments back: of this much of the journal, or, where `any`, of
     /// whatever is more than the two that a checkpoint keeps.
     pub(crate) fn frees_space(&self, state: &State, much: u64, any: bool, now_ms: u64) -> bool {

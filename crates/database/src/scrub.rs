@@ -1,15 +1,15 @@
 //! The scrub: reads what a start leaves unread, while the database serves.
 //!
 //! A start reads one checkpoint and the journal behind it. What stands in for them, the older
-//! checkpoint and the segments below, rots unseen until it is needed. The scrub reads every byte of
-//! both checkpoints, of all sealed segments and of the engine's files, and while the state is in memory whatever is
-//! damaged can still be replaced: by a checkpoint of now. (After the scrub of ZFS, and the grid
-//! scrubber of TigerBeetle.)
+//! checkpoint and the segments below, rots unseen until it is needed; so do the files of an engine.
+//! The scrub reads every byte of both checkpoints, of all sealed segments and of the engine's
+//! files, and while the state is in memory whatever is damaged can still be replaced: by a
+//! checkpoint of now. (After the scrub of ZFS, and the grid scrubber of TigerBeetle.)
 //!
 //! Invariants: it changes nothing but by checkpoints, which set aside only files that are named no
-//! longer (and of an engine's files its manifest); damage is answered at once, and stays noted until
-//! the file is in use no longer, a clean end included; a file that goes away while it is read was not needed any more; writers wait for
-//! it no more than for any checkpoint.
+//! longer, and of an engine's files its manifest; damage is answered at once, and stays noted until
+//! the file is in use no longer, a clean end included; a file that goes away while it is read was
+//! not needed any more; writers wait for it no more than for any checkpoint.
 
 mod engine;
 mod pace;

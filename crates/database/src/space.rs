@@ -58,6 +58,8 @@ pub(crate) struct Space {
     low_mark: AtomicU64,
     low: AtomicBool,
     exhausted: AtomicBool,
+    /// What an engine with files may have in memory before it is written out.
+    memtable_max: AtomicU64,
     /// Bytes that the journal had written at the last look.
     looked_at: AtomicU64,
     /// When a checkpoint was last written for its space.
@@ -77,6 +79,7 @@ impl Space {
             low_mark: AtomicU64::new(0),
             low: AtomicBool::new(false),
             exhausted: AtomicBool::new(false),
+            memtable_max: AtomicU64::new(u64::MAX),
             looked_at: AtomicU64::new(0),
             freed_ms: AtomicU64::new(0),
         };
@@ -146,6 +149,9 @@ impl Core {
         let segment = self.options.segment_bytes;
         // Segments come back once two newer checkpoints are written, each after half of a segment.
         let target = segment.saturating_mul(2).saturating_add(self.checkpoints_bytes(checkpoints));
+        // On a small disk memory is written out sooner, long before growth would be refused for it.
+        let spare = available.saturating_add(held).saturating_sub(segment.saturating_mul(3));
+        space.memtable_max.store((spare / 8).max(segment / 2), Ordering::Relaxed);
         let (held, available) = if self.options.background {
             space.adjust(target.next_multiple_of(STEP_BYTES), held, available)
         } else {
@@ -187,6 +193,15 @@ impl Core {
     /// Whether growth is refused for want of space.
     pub(crate) fn is_disk_low(&self) -> bool {
         self.space.as_ref().is_some_and(Space::is_low)
+    }
+
+    /// Whether an engine with files has more in memory than a small disk should have to take at
+    /// once.
+    pub(crate) fn is_much_unflushed(&self, checkpoints: &Checkpoints) -> bool {
+        let Some((space, engine)) = self.space.as_ref().zip(checkpoints.engine.files()) else {
+            return false;
+        };
+        engine.unflushed_bytes() >= space.memtable_max.load(Ordering::Relaxed)
     }
 
     /// Whether nothing can be written for want of space.
@@ -234,9 +249,13 @@ impl Core {
     }
 
     /// What checkpoints take, at most, until writing one gives as much back: three of the next
-    /// one's size, less what those that are there have of it.
+    /// one's size, less what those that are there have of it. An engine with files writes out what
+    /// is in memory, and a merge writes that once more.
     fn checkpoints_bytes(&self, checkpoints: &Checkpoints) -> u64 {
         let next = self.next_checkpoint_bytes(checkpoints);
+        if checkpoints.engine.files().is_some() {
+            return next.saturating_mul(2);
+        }
         let there = checkpoints.named_bytes().map(|bytes| bytes.min(next)).iter().sum();
         next.saturating_mul(3).saturating_sub(there)
     }
@@ -245,7 +264,8 @@ impl Core {
     fn next_checkpoint_bytes(&self, checkpoints: &Checkpoints) -> u64 {
         let [newest, _] = checkpoints.named_bytes();
         let next = match checkpoints.engine.files() {
-            Some(engine) => engine.next_bytes(),
+            // As much as comes until the disk is looked at again, and what is on its way then.
+            Some(engine) => engine.unflushed_bytes().saturating_add(self.options.segment_bytes / 2),
             None => self.state.state_bytes(),
         };
         newest.max(next)

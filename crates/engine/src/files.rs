@@ -112,9 +112,6 @@ pub trait FileEngine: Engine + Debug {
     /// Whether writers are so far ahead of the disk that they should wait.
     fn is_behind(&self) -> bool;
 
-    /// What a flush may take on disk before it gives something back, bytes.
-    fn next_bytes(&self) -> u64;
-
     /// Bytes of its files.
     fn disk_bytes(&self) -> u64;
 

@@ -3,7 +3,8 @@
 //! Our journal is its log and our version makes its sequence numbers. All keyspaces lie in one
 //! tree; a key is the keyspace, 2 bytes big-endian, and the key; a value is the version that wrote
 //! it, 8 bytes little-endian, and the bytes (the crate sets the sequence numbers of old rows to
-//! zero). Large values lie apart from their keys ([`values`]). One more row, under a key that no keyspace has, says where the engine stands.
+//! zero). Large values lie apart from their keys ([`values`]). One more row, under a key that no
+//! keyspace has, says where the engine stands.
 //!
 //! Writes go to a memtable. [`LsmEngine::seal`] closes it between two records and puts the mark
 //! into it; [`LsmEngine::flush`] writes it out with one change of the crate's manifest. So a start
@@ -304,10 +305,6 @@ impl FileEngine for LsmEngine {
 
     fn is_behind(&self) -> bool {
         self.memtables.are_many() || self.runs.load(Ordering::Relaxed) > RUNS_MAX
-    }
-
-    fn next_bytes(&self) -> u64 {
-        self.memtables.next_bytes()
     }
 
     fn disk_bytes(&self) -> u64 {

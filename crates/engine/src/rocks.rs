@@ -296,10 +296,6 @@ impl FileEngine for RocksEngine {
         self.memtables.are_many()
     }
 
-    fn next_bytes(&self) -> u64 {
-        self.memtables.next_bytes()
-    }
-
     fn disk_bytes(&self) -> u64 {
         self.disk_bytes.load(Ordering::Relaxed)
     }

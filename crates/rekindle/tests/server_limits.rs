@@ -154,7 +154,7 @@ fn heads_have_a_size() {
 #[test]
 fn limits_are_listed() {
     let dir = tempfile::tempdir().unwrap();
-    let server = Server::start(dir.path());
+    let server = Server::spawn(serve(dir.path(), &["--engine", "memory"]));
     let limits = server.get("/v1/limits").json();
     let limits = limits["limits"].as_array().unwrap();
     let find = |name: &str| {

@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
 use rekindle_env::{
-    DirectoryLock, Disk, Entry, Inode, LockMode, ReadDisk, ReadFile, RealDisk, WriteFile,
+    DirectoryLock, Disk, Entry, Inode, LockMode, NativeFolder, NativeMode, ReadDisk, ReadFile,
+    RealDisk, WriteFile,
 };
 
 #[derive(Debug, Default)]
@@ -123,6 +124,11 @@ impl ReadDisk for SmallDisk {
 
     fn inode(&self, dir: &Path) -> io::Result<Option<Inode>> {
         RealDisk.inode(dir)
+    }
+
+    /// What a library writes there is not counted.
+    fn native(&self, dir: &Path, mode: NativeMode) -> io::Result<NativeFolder> {
+        RealDisk.native(dir, mode)
     }
 }
 

@@ -64,7 +64,9 @@ impl Core {
         if checkpoints.owes(now_ms) {
             self.replace_rotten(checkpoints)?;
         }
-        if checkpoints.is_due(&self.state, now_ms) || self.needs_space(checkpoints, now_ms) {
+        let is_due = checkpoints.is_due(&self.state, now_ms)
+            || (self.is_much_unflushed(checkpoints) && checkpoints.may_retry(now_ms));
+        if is_due || self.needs_space(checkpoints, now_ms) {
             checkpoints.write(self)?;
         }
         if !self.options.background {

@@ -95,11 +95,6 @@ impl<T: Clone> Memtables<T> {
         self.bytes() > MEMTABLES_MAX * self.full_bytes
     }
 
-    /// What writing them out may take on disk before it gives something back, bytes.
-    pub(crate) fn next_bytes(&self) -> u64 {
-        self.bytes() + self.full_bytes
-    }
-
     /// Seals the memtable of an engine that stands at `mark`, whose lock the caller holds; `close`
     /// changes it for a new one. `None` when no version was applied since the last call.
     ///

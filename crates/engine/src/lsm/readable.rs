@@ -12,9 +12,9 @@
 //! ```
 //!
 //! Blocks that are whole are read, whatever lies between them; of each key the newest version that
-//! was read is handed out, and nothing of a key whose newest value lies in a blob file and cannot be
-//! read there. Invariants: the files are only read; a row that is handed out was written with this
-//! value and version; what could not be read is said.
+//! was read is handed out, and nothing of a key whose newest value lies in a blob file and cannot
+//! be read there. Invariants: the files are only read; a row that is handed out was written with
+//! this value and version; what could not be read is said.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap};

@@ -2,9 +2,9 @@
 //!
 //! The crate does not count them, so they are told apart by their numbers, which it never gives
 //! twice while it is open. Invariants: a file counts once, when it was written whole, whether a
-//! flush or a merge wrote it; what lay there when the engine was opened, and what a merge only moves
-//! to another level, does not count. A table is as large as the crate says: without its description
-//! of itself at its end, which takes one or two KiB.
+//! flush or a merge wrote it; what lay there when the engine was opened, and what a merge only
+//! moves to another level, does not count. A table is as large as the crate says: without its
+//! description of itself at its end, which takes one or two KiB.
 
 use std::collections::HashSet;
 use std::sync::Mutex;
