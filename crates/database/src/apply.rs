@@ -16,7 +16,7 @@ use rekindle_recovery::Place;
 
 use crate::derived::Tracker;
 use crate::error::Error;
-use crate::readers::Snapshots;
+use crate::readers::{Lag, Snapshots};
 use crate::replay::Replay;
 use crate::sequencer::{Halt, Sequencer};
 use crate::wakers::Wakers;
@@ -204,25 +204,29 @@ impl State {
 
     /// Lets go of the past that is no more than a courtesy: below the oldest running reader.
     fn shorten_history(&self) {
+        // In this order: who comes between the two reads at what is visible now, or above it.
+        let visible = self.visible();
         let oldest = self.sequencer().readers.oldest().unwrap_or(u64::MAX);
         // The same floor again still sweeps.
-        self.engine.set_floor(oldest.min(self.visible()).max(self.engine.floor()));
+        self.engine.set_floor(oldest.min(visible).max(self.engine.floor()));
     }
 
     /// Gives up readers that came before `before_ms`. While the history is larger than its limit it
-    /// lets go of what no reader needs, and when that is not enough of the oldest reader: one each
-    /// time, because what a reader held goes away over the next transactions.
-    pub(crate) fn sweep(&self, before_ms: u64) {
+    /// lets go of what no reader needs, and when that is not enough of the oldest reader, if it is
+    /// one that holds something ([`Lag`]): one each time, because what a reader held goes away over
+    /// the next transactions.
+    pub(crate) fn sweep(&self, before_ms: u64, now_ms: u64) {
         let visible = self.visible();
         self.sequencer().readers.expire(visible, before_ms);
         let expired = lock(&self.snapshots).expire(visible, before_ms);
         expired.into_iter().for_each(|version| self.engine.unpin(version));
         if self.history_is_large() && !self.reclaim() {
-            let snapshot = lock(&self.snapshots).expire_oldest(visible);
+            let lag = Lag { visible, now_ms };
+            let snapshot = lock(&self.snapshots).expire_oldest(lag);
             match snapshot {
                 Some(version) => self.engine.unpin(version),
                 None => {
-                    self.sequencer().readers.expire_oldest(visible);
+                    self.sequencer().readers.expire_lagging(lag);
                 }
             }
             self.reclaim();
@@ -253,8 +257,9 @@ impl State {
 
     /// Moves the floor to the older checkpoint, but not above a running reader.
     pub(crate) fn keep_past(&self) {
+        let visible = self.visible();
         let oldest = self.sequencer().readers.oldest().unwrap_or(u64::MAX);
-        let wanted = self.history_floor.load(Ordering::Relaxed).min(oldest).min(self.visible());
+        let wanted = self.history_floor.load(Ordering::Relaxed).min(oldest).min(visible);
         if wanted > self.engine.floor() {
             self.engine.set_floor(wanted);
         }

@@ -1,10 +1,31 @@
 //! Who reads the past: running transactions and snapshots, and how old they may become.
 //!
 //! Invariant: a reader at the newest version holds nothing back and never expires; an older one
-//! does when its age or the history's size is above its limit, and is told `Compacted` from then
-//! on.
+//! does when its age is above its limit, or the history's size is and it lags behind, and is told
+//! `Compacted` from then on.
 
 use std::collections::BTreeMap;
+
+/// A reader that is given up for the history's size lags so many versions behind, or
+const LAG_VERSIONS: u64 = 256;
+
+/// is so old, milliseconds. What is younger holds next to nothing: the history is large because
+/// something else holds it (a checkpoint that is written), or because it is swept as it is written.
+const LAG_MS: u64 = 1_000;
+
+/// What tells whether a reader lags.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Lag {
+    pub(crate) visible: u64,
+    pub(crate) now_ms: u64,
+}
+
+impl Lag {
+    fn is_of(self, at: u64, since_ms: u64) -> bool {
+        let lagged = self.visible.saturating_sub(at);
+        lagged >= LAG_VERSIONS || (lagged > 0 && self.now_ms.saturating_sub(since_ms) >= LAG_MS)
+    }
+}
 
 /// Readers at one version.
 #[derive(Clone, Copy, Debug)]
@@ -72,8 +93,15 @@ impl Readers {
         }
     }
 
+    /// Gives up the oldest readers where they lag; whether there were any.
+    pub(crate) fn expire_lagging(&mut self, lag: Lag) -> bool {
+        let oldest = self.open.first_key_value();
+        oldest.is_some_and(|(&at, group)| lag.is_of(at, group.since_ms))
+            && self.expire_oldest(lag.visible)
+    }
+
     /// Gives up the oldest readers, unless they read the newest version; whether there were any.
-    pub(crate) fn expire_oldest(&mut self, latest: u64) -> bool {
+    fn expire_oldest(&mut self, latest: u64) -> bool {
         let Some((&at, &group)) = self.open.first_key_value() else { return false };
         if at >= latest {
             return false;
@@ -142,10 +170,11 @@ impl Snapshots {
         old.into_iter().filter_map(|id| self.expire_one(id)).collect()
     }
 
-    /// Gives up the one with the oldest version, unless it shows the newest; its version.
-    pub(crate) fn expire_oldest(&mut self, visible: u64) -> Option<u64> {
-        let (&id, &(version, _)) = self.open.iter().min_by_key(|(_, (version, _))| *version)?;
-        if version < visible { self.expire_one(id) } else { None }
+    /// Gives up the one with the oldest version, where it lags; its version.
+    pub(crate) fn expire_oldest(&mut self, lag: Lag) -> Option<u64> {
+        let oldest = self.open.iter().min_by_key(|(_, (version, _))| *version);
+        let (&id, &(version, since_ms)) = oldest?;
+        if lag.is_of(version, since_ms) { self.expire_one(id) } else { None }
     }
 
     fn expire_one(&mut self, id: u64) -> Option<u64> {
@@ -174,6 +203,19 @@ mod tests {
         assert!(!readers.expire_oldest(9));
     }
 
+    /// A transaction that began a moment ago is not what makes the history large.
+    #[test]
+    fn only_readers_that_lag_are_given_up_for_the_size() {
+        let mut readers = Readers::default();
+        readers.register(5, 100);
+        assert!(!readers.expire_lagging(Lag { visible: 260, now_ms: 1_099 }));
+        assert!(!readers.expire_lagging(Lag { visible: 5, now_ms: 99_999 }), "it is the newest");
+        assert!(readers.expire_lagging(Lag { visible: 6, now_ms: 1_100 }), "by its age");
+        readers.register(10, 2_000);
+        assert!(readers.expire_lagging(Lag { visible: 266, now_ms: 2_001 }), "by versions");
+        assert!(!readers.expire_lagging(Lag { visible: 999, now_ms: 99_999 }), "nobody is left");
+    }
+
     #[test]
     fn snapshots_expire_by_age_and_from_the_oldest_version() {
         let mut snapshots = Snapshots::default();
@@ -182,8 +224,10 @@ mod tests {
         let c = snapshots.register(9, 0);
         assert_eq!(snapshots.expire(9, 10), vec![1]);
         assert!(!snapshots.is_open(a) && snapshots.is_open(b) && snapshots.is_open(c));
-        assert_eq!(snapshots.expire_oldest(9), Some(2));
-        assert_eq!(snapshots.expire_oldest(9), None);
+        // It came at 50.
+        assert_eq!(snapshots.expire_oldest(Lag { visible: 9, now_ms: 1_049 }), None);
+        assert_eq!(snapshots.expire_oldest(Lag { visible: 9, now_ms: 1_050 }), Some(2));
+        assert_eq!(snapshots.expire_oldest(Lag { visible: 9, now_ms: 9_999 }), None);
         assert!(!snapshots.release(b));
         assert!(snapshots.release(c));
         assert_eq!((snapshots.len(), snapshots.expired()), (0, 2));

@@ -98,6 +98,30 @@ fn history_is_bounded() {
     assert!(stats.history_bytes <= 2 * 64 * 1024, "{stats:?}");
 }
 
+/// The history may be large because something else holds it, a checkpoint that is written or a
+/// snapshot; a transaction that has just begun is not what has to go for it.
+#[test]
+fn a_reader_that_has_just_begun_is_not_given_up_for_the_size() {
+    let (database, _, clock) = database(Options { max_history_bytes: 16 << 10, ..quiet() });
+    let keyspace = database.keyspace("things").unwrap();
+    let value = "x".repeat(1_000);
+    let overwrite = |round: u64| {
+        (0..100).for_each(|n| {
+            assert!(put(&database, keyspace, &format!("k{n}"), &format!("{round}{value}")) > 0)
+        });
+    };
+    overwrite(0);
+    let mut reader = database.begin();
+    assert!(reader.get(keyspace, b"k1").unwrap().is_some());
+    overwrite(1);
+    database.tick().unwrap();
+    assert!(database.stats().history_bytes > 16 << 10, "{:?}", database.stats());
+    assert!(reader.get(keyspace, b"k2").unwrap().is_some());
+    clock.advance_ms(1_000);
+    database.tick().unwrap();
+    assert!(matches!(reader.get(keyspace, b"k2"), Err(Error::Compacted { .. })), "but in the end");
+}
+
 /// A transaction that reads holds back what it may still read.
 #[test]
 fn a_running_reader_keeps_its_view() {

@@ -48,7 +48,7 @@ impl Core {
         let now_ms = self.env.clock.boot_ms();
         self.wake_overdue();
         let max_age = u64::try_from(self.options.max_snapshot_age.as_millis()).unwrap_or(u64::MAX);
-        self.state.sweep(now_ms.saturating_sub(max_age));
+        self.state.sweep(now_ms.saturating_sub(max_age), now_ms);
         let Some(checkpoints) = &self.checkpoints else { return Ok(()) };
         if !self.options.background {
             checkpoints.journal.tick();

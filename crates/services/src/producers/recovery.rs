@@ -9,12 +9,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
 use std::sync::Arc;
 
-use rekindle_database::{Row as Stored, Snapshot, Value};
+use rekindle_database::{Row as Stored, Snapshot};
 use rekindle_recovery::{
     Action, ActionKind, Failure, Finding, Label, Layer, Meter, Plan, Row, Table,
 };
 
-use crate::claims::recovery::Cursor;
+use crate::claims::recovery::{Cursor, one};
 use crate::exec::Core;
 use crate::findings::Findings;
 use crate::keys::Keyspaces;
@@ -153,19 +153,6 @@ impl ProducerLayer {
         Ok(())
     }
 
-    /// Reads a row, if it is there: thousands changed behind the files, and a scan of one row looks
-    /// into every table.
-    fn read_one(&self, source: &Snapshot, key: &[u8], pieces: &mut Pieces) -> Result<(), Failure> {
-        let found = source.get(self.keyspaces.producers, key);
-        let found =
-            found.map_err(|error| Failure::io("read producers", std::io::Error::other(error)))?;
-        self.meter.advance(0, 1);
-        if let Some(Value { version, bytes }) = found {
-            pieces.take(Stored { key: Arc::from(key), version, value: bytes });
-        }
-        Ok(())
-    }
-
     /// Goes on with what an earlier run knew: reads the rows that changed since, that of the era,
     /// and those of producers with one that cannot be read.
     fn take_up(&self, source: &Snapshot, kept: Kept, pieces: &mut Pieces) -> Result<(), Failure> {
@@ -198,7 +185,9 @@ impl ProducerLayer {
             Ok(ProducerKey::Era) | Err(_) => false,
         };
         for key in changed.iter().filter(|key| !of_unreadable(key)) {
-            self.read_one(source, key, pieces)?;
+            // Thousands may have changed behind the files.
+            let keyspace = (self.keyspaces.producers, "producers");
+            one(source, keyspace, key, &self.meter)?.into_iter().for_each(|row| pieces.take(row));
         }
         for id in &unreadable {
             let (first, last) = (floor(id), chunk_key(id, u64::MAX));

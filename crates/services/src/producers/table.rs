@@ -19,7 +19,7 @@ use crate::producers::chunk::{Chunk, Floor};
 use crate::producers::kept;
 
 /// A chunk of a producer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Held {
     pub(crate) chunk: u64,
     pub(crate) newest_ms: u64,

@@ -4,7 +4,7 @@ use std::ops::Bound;
 use std::sync::Arc;
 use std::vec::IntoIter;
 
-use rekindle_database::{KeyspaceId, Row, Snapshot};
+use rekindle_database::{KeyspaceId, Row, Snapshot, Value};
 use rekindle_recovery::{Failure, Meter};
 
 /// Most rows, and about how many bytes, that one read brings.
@@ -75,6 +75,22 @@ impl<'a> Cursor<'a> {
         self.page = page.into_iter();
         Ok(())
     }
+}
+
+/// The row with this key, if it is there. A scan of one row looks into every file of an engine that
+/// has any; this asks their filters.
+pub(crate) fn one(
+    snapshot: &Snapshot,
+    (keyspace, name): (KeyspaceId, &str),
+    key: &[u8],
+    meter: &Meter,
+) -> Result<Option<Row>, Failure> {
+    let found = snapshot.get(keyspace, key);
+    let found =
+        found.map_err(|error| Failure::io(format!("read {name}"), std::io::Error::other(error)))?;
+    meter.advance(0, 1);
+    let row = |Value { version, bytes }| Row { key: Arc::from(key), version, value: bytes };
+    Ok(found.map(row))
 }
 
 impl Iterator for Cursor<'_> {

@@ -25,7 +25,7 @@ use crate::limits::REVIEW_ROWS_MAX;
 use crate::queues::Settled;
 use crate::review::{Unowned, UnreadRow};
 use crate::ticket::Ticket;
-pub(crate) use cursor::Cursor;
+pub(crate) use cursor::{Cursor, one};
 pub(crate) use rows::{Item, Join, Pieces, Unreadable, read, scan_all};
 pub(crate) use table::{BadKey, Claim, Expiry, Stored, UNREADABLE};
 

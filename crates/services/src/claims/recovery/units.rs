@@ -13,7 +13,7 @@ use rekindle_recovery::{Failure, Meter};
 use crate::claims::Subject;
 use crate::claims::index::{Due, LaneKey, Runs};
 use crate::claims::kept::Kept;
-use crate::claims::recovery::cursor::Cursor;
+use crate::claims::recovery::cursor::{Cursor, one};
 use crate::claims::recovery::rows::Pieces;
 use crate::claims::unclaimed::Ended;
 use crate::jobs::kind::JobType;
@@ -167,6 +167,10 @@ impl Units<'_> {
             }
             for run in runs.iter() {
                 let first = subject::encode(Subject { line, number: run.first });
+                if run.len == 1 {
+                    rows.extend(one(self.snapshot, keyspace, &first, self.meter)?);
+                    continue;
+                }
                 let last = subject::encode(Subject { line, number: run.end() - 1 });
                 let range = (Bound::Included(&first[..]), Bound::Included(&last[..]));
                 let found = Cursor::new(self.snapshot, keyspace, range, self.meter);
