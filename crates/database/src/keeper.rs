@@ -19,6 +19,9 @@ const INTERVAL: Duration = Duration::from_millis(100);
 /// After a scrub that found damage, or that could not be: the time until the next.
 const SCRUB_AGAIN: Duration = Duration::from_secs(60);
 
+/// After a merge that failed: the time until the next.
+const MERGE_AGAIN: Duration = Duration::from_millis(500);
+
 /// Set, and told, when the threads are to end.
 type Stop = (Mutex<bool>, Condvar);
 
@@ -133,8 +136,10 @@ fn merge(stop: &Stop, core: &Core) {
         match core.merge_files() {
             Ok(true) if !*lock(&stop.0) => {}
             Ok(_) => return,
+            Err(Error::Poisoned(_)) => return,
             Err(error) => {
                 tracing::warn!("merging files: {error}");
+                ends_within(stop, MERGE_AGAIN);
                 return;
             }
         }

@@ -95,7 +95,7 @@ fn a_damaged_table_is_told() {
 /// fault: S9
 #[test]
 fn a_damaged_manifest_is_written_anew() {
-    for harm in ["flip the manifest", "flip current", "remove the manifest"] {
+    for harm in ["flip the manifest", "flip current", "remove the manifest", "remove current"] {
         let dir = tempfile::tempdir().unwrap();
         let store = dir.path().join("store");
         let database = made(&store);
@@ -111,6 +111,7 @@ fn a_damaged_manifest_is_written_anew() {
         match harm {
             "flip the manifest" => flip(newest.unwrap()),
             "flip current" => flip(&store.join(ENGINE).join("current")),
+            "remove current" => std::fs::remove_file(store.join(ENGINE).join("current")).unwrap(),
             _ => std::fs::remove_file(newest.unwrap()).unwrap(),
         }
         let harmed = dir.path().join("harmed");

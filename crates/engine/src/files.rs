@@ -137,11 +137,12 @@ pub trait FileEngine: Engine + Debug {
         false
     }
 
-    /// Does what is due with the files beside flushing; whether it merged some.
+    /// Does what is due with the files beside flushing; whether it merged some. `pressing`: the
+    /// disk is nearly full, and what a merge gives back is wanted now.
     ///
     /// # Errors
     /// As [`FileEngine::flush`].
-    fn compact(&self) -> Result<bool, EngineError>;
+    fn compact(&self, pressing: bool) -> Result<bool, EngineError>;
 
     /// All rows at the current mark, in order. Call it between two records. They hold what they
     /// read, and nothing that is written later: however long they are read, memory does not grow.

@@ -2,9 +2,8 @@
 //!
 //! Our journal is its log and our version makes its sequence numbers. All keyspaces lie in one
 //! tree; a key is the keyspace, 2 bytes big-endian, and the key; a value is the version that wrote
-//! it, 8 bytes little-endian, and the bytes (the crate sets the sequence numbers of old rows to
-//! zero). Large values lie apart from their keys ([`values`]). One more row, under a key that no
-//! keyspace has, says where the engine stands.
+//! it, 8 bytes little-endian, and the bytes. Large values lie apart from their keys ([`values`]).
+//! One more row, under a key that no keyspace has, says where the engine stands.
 //!
 //! Writes go to a memtable. [`LsmEngine::seal`] closes it between two records and puts the mark
 //! into it; [`LsmEngine::flush`] writes it out with one change of the crate's manifest. So a start
@@ -20,6 +19,7 @@ mod bulk;
 mod check;
 mod flush;
 mod manifest;
+mod merge;
 mod read;
 mod readable;
 mod row;
@@ -27,21 +27,21 @@ mod tables;
 mod values;
 mod written;
 
-use std::collections::HashSet;
 use std::ops::Bound;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
 
 use lsm_tree::{
     AbstractTree, AnyTree, Cache, Config, DescriptorTable, Guard, Memtable, SequenceNumberCounter,
 };
-use rekindle_env::{NativeFolder, RealDisk};
+use rekindle_env::{NativeFolder, RealDisk, durable};
 
 use crate::api::{Engine, EngineError, KeyspaceId, Mark, Operation, Row, Versioned};
 use crate::checkpoint::RowStream;
 use crate::files::{
     AtRest, FileEngine, FileOptions, Flush, Memtables, Pace, Past, Stand, Wrong, with_version,
 };
+use merge::Merging;
 use written::Written;
 
 pub(crate) use check::check;
@@ -78,8 +78,10 @@ pub struct LsmEngine {
     /// Runs of files that readers look into one by one.
     runs: AtomicU64,
     failed: OnceLock<String>,
-    /// Blob files that were read whole before a merge could move values of theirs.
-    whole: Mutex<HashSet<u64>>,
+    sync_blobs: values::Sync,
+    merging: Mutex<Merging>,
+    /// A flush is shared, clearing up after a failed one is not.
+    writing: RwLock<()>,
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -100,6 +102,19 @@ impl LsmEngine {
     /// `Io` when the disk refused, `Corrupt` when the manifest, or what it names, is not what was
     /// written.
     pub fn open(folder: NativeFolder, options: FileOptions) -> Result<Self, EngineError> {
+        let blobs = folder.path.join(BLOBS);
+        let context = |error| EngineError::Io(format!("open {}: {error}", blobs.display()));
+        // The caller made it last, or it is that of a tree without such files.
+        durable::create_dir_all(&RealDisk::new(), &blobs).map_err(context)?;
+        let sync = values::sync_of(&folder.path).map_err(context)?;
+        Self::open_with(folder, options, sync)
+    }
+
+    fn open_with(
+        folder: NativeFolder,
+        options: FileOptions,
+        sync: values::Sync,
+    ) -> Result<Self, EngineError> {
         let dir = &folder.path;
         let manifest = check::before_open(&RealDisk::new(), dir)?;
         let tags = SequenceNumberCounter::default();
@@ -110,7 +125,10 @@ impl LsmEngine {
         // A tree stays what it was made as.
         let is_apart = manifest.map_or(options.large_value_bytes.is_some(), |found| found.is_apart);
         let config = match is_apart {
-            true => values::apart(config, dir, options.large_value_bytes.unwrap_or(u32::MAX)),
+            true => {
+                let from_bytes = options.large_value_bytes.unwrap_or(u32::MAX);
+                values::apart(config, Arc::clone(&sync), from_bytes)
+            }
             false => config,
         };
         let tree = config.open().map_err(|error| tables::refused(dir, "open", &error))?;
@@ -137,7 +155,9 @@ impl LsmEngine {
             memtables: Memtables::new(stand, options.memtable_bytes),
             runs: AtomicU64::new(0),
             failed: OnceLock::new(),
-            whole: Mutex::default(),
+            sync_blobs: sync,
+            merging: Mutex::default(),
+            writing: RwLock::default(),
         };
         Ok(engine)
     }
@@ -319,8 +339,8 @@ impl FileEngine for LsmEngine {
         self.flush_sealed()
     }
 
-    fn compact(&self) -> Result<bool, EngineError> {
-        self.merge()
+    fn compact(&self, pressing: bool) -> Result<bool, EngineError> {
+        self.merge(pressing)
     }
 
     fn rows(&self) -> Result<Box<dyn RowStream + Send + '_>, EngineError> {

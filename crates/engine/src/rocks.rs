@@ -313,7 +313,7 @@ impl FileEngine for RocksEngine {
     }
 
     /// RocksDB merges by itself; its figures are read again.
-    fn compact(&self) -> Result<bool, EngineError> {
+    fn compact(&self, _pressing: bool) -> Result<bool, EngineError> {
         self.note_files();
         Ok(false)
     }

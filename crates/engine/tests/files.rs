@@ -71,7 +71,7 @@ impl Restless {
         }
         match turn / self.every % 4 {
             0 => drop(self.engine.seal(1)),
-            3 => drop(self.engine.compact().unwrap()),
+            3 => drop(self.engine.compact(false).unwrap()),
             _ => {
                 self.engine.seal(1);
                 self.engine.flush().unwrap();
@@ -245,7 +245,7 @@ fn nothing_that_is_not_sealed_and_flushed_reaches_the_files() {
                 engine.seal(1);
             }
         }
-        engine.compact().unwrap();
+        engine.compact(false).unwrap();
         drop(engine);
         let again = open(*kind, dir.path()).unwrap();
         assert_eq!((again.mark(), again.len(KeyspaceId(3))), (mark(1), 1), "{kind:?}");

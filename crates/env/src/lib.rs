@@ -31,7 +31,7 @@ pub use disk::{
 };
 pub use overlay::OverlayDisk;
 pub use random::{OsRandom, Random, SeededRandom};
-pub use real::RealDisk;
+pub use real::{Directory, RealDisk};
 pub use reserve::{Reserve, ReservedDisk, is_full};
 pub use simulated::{
     CrashPoints, Effect, Fault, FaultError, Image, Moment, Operation, OperationKind, SimulatedDisk,

@@ -265,6 +265,28 @@ fn open(path: &Path, options: &mut OpenOptions) -> io::Result<RealFile> {
     Ok(RealFile { file })
 }
 
+/// A directory that is held open for its syncs: they need no descriptor when there is none left.
+#[derive(Debug)]
+pub struct Directory(File);
+
+impl Directory {
+    /// Opens it.
+    ///
+    /// # Errors
+    /// What the machine answers.
+    pub fn open(dir: &Path) -> io::Result<Self> {
+        open_dir(dir).map(Self)
+    }
+
+    /// Makes what was named, renamed and removed in it last.
+    ///
+    /// # Errors
+    /// What the disk answers; then nobody knows what lasts.
+    pub fn sync(&self) -> io::Result<()> {
+        self.0.sync_all()
+    }
+}
+
 fn open_dir(dir: &Path) -> io::Result<File> {
     let flags = OFlags::DIRECTORY.bits().cast_signed();
     OpenOptions::new().read(true).custom_flags(flags).open(or_here(dir))

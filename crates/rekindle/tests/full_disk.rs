@@ -290,3 +290,61 @@ fn campaign_disk_is_filled_and_drained() {
     assert_eq!(*oracle.sent.lock().unwrap(), *oracle.received.lock().unwrap());
     eprintln!("{} messages, slowest {slowest:?}", oracle.sent.lock().unwrap().len());
 }
+
+/// The store itself fills the disk, as far as it lets; what is purged, or received in the end,
+/// makes room for as much again.
+///
+/// fault: S17
+#[test]
+#[ignore = "mounts a file system: .ci/run and `cargo xtask campaign disk` run it"]
+fn campaign_disk_is_filled_by_the_store_and_emptied() {
+    let Some(disk) = SmallDisk::mount(128) else {
+        eprintln!("SKIPPED: this process may not mount a tmpfs; run it as root");
+        return;
+    };
+    let server = server(&disk.dir.path().join("store"));
+    let created = run_with(command(&server, &["queue", "create", "q"]), b"");
+    assert_eq!(created.code, 0, "{}", created.err);
+    let line = format!("{}\n", "x".repeat(16 << 10));
+    // 1 MiB at a time until nothing more is taken; how many were.
+    let fill = || {
+        let mut sent = 0;
+        loop {
+            let input = line.repeat(64);
+            let got = run_with(command(&server, &["queue", "send", "q"]), input.as_bytes());
+            assert!([0, 1].contains(&got.code), "{} {}", got.code, got.err);
+            let taken = got.lines().iter().filter(|line| line.get("id").is_some()).count();
+            sent += taken;
+            if taken == 0 {
+                return sent;
+            }
+            assert!(sent < 16 << 10, "128 MiB never end");
+        }
+    };
+    let first = fill();
+    // 16 MiB are what a store that needs 60 for itself has at least.
+    assert!(first >= 1_024, "{first} messages");
+    for round in 0..3 {
+        match round % 2 {
+            0 => {
+                let purged = run_with(command(&server, &["queue", "purge", "q"]), b"");
+                assert_eq!(purged.code, 0, "{}", purged.err);
+            }
+            _ => loop {
+                let arguments = ["queue", "receive", "q", "--max", "64", "--ack"];
+                let got = run_with(command(&server, &arguments), b"");
+                assert_eq!(got.code, 0, "{}", got.err);
+                if got.texts("body").is_empty() {
+                    break;
+                }
+            },
+        }
+        let mut again = 0;
+        let took = until("room for as much again", || {
+            again += fill();
+            again * 10 >= first * 9
+        });
+        eprintln!("round {round}: {again} of {first} after {} ms", took.as_millis());
+    }
+    assert_eq!(server.stop(), 0);
+}

@@ -79,7 +79,7 @@ impl Core {
     pub(crate) fn merge_files(&self) -> Result<bool, Error> {
         let engine = self.checkpoints.as_ref().and_then(|checkpoints| checkpoints.engine.files());
         let Some(engine) = engine else { return Ok(false) };
-        let merged = engine.compact()?;
+        let merged = engine.compact(self.is_disk_low())?;
         if merged {
             self.room.wake_all();
         }

@@ -60,10 +60,12 @@ impl Round<'_> {
                 Ok(Some(Wrong { offset: 0, expected: found.expected, found: found.found }))
             };
             if let Look::Damaged(wrong) = self.look_by(&part.file, part.bytes, &gone, &read)? {
-                let is_renewed = self.renew(engine, &part.file)?;
+                let renewed = self.renew(engine, &part.file);
+                let is_renewed = matches!(renewed, Ok(true));
                 let (part, file) = (part.file, damaged.into_inner());
                 let damaged = DamagedPart { part, file, wrong, is_renewed };
                 self.of_engine.borrow_mut().push(damaged);
+                renewed?;
             }
             if self.stopped() {
                 return Ok(false);

@@ -80,6 +80,13 @@ impl<T: Clone> Memtables<T> {
         (mark, replay_from)
     }
 
+    /// Where the state stands that lasts; nothing is flushed as long as the guard lives.
+    pub(crate) fn hold(&self) -> (MutexGuard<'_, ()>, Stand) {
+        let alone = lock(&self.flushing);
+        let stand = lock(&self.stands).flushed;
+        (alone, stand)
+    }
+
     /// Bytes of all of them, about.
     pub(crate) fn bytes(&self) -> u64 {
         self.active_bytes.load(Ordering::Relaxed) + self.sealed_bytes.load(Ordering::Relaxed)

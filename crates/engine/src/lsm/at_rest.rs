@@ -6,7 +6,7 @@
 use std::io;
 
 use lsm_tree::AbstractTree;
-use rekindle_env::RealDisk;
+use rekindle_env::{ReadDisk, ReadFile, RealDisk};
 
 use super::manifest::{Kind, Named};
 use super::{LsmEngine, check, tables};
@@ -23,27 +23,33 @@ impl LsmEngine {
     /// See [`crate::files::FileEngine::at_rest`].
     pub(super) fn files_at_rest(&self) -> Vec<AtRest> {
         let manifest = AtRest { file: MANIFEST.to_owned(), bytes: 0 };
-        let files = self.named().into_iter();
-        let files = files.map(|(named, bytes)| AtRest { file: named.path(), bytes });
+        let size = |path: &str| {
+            let entry = RealDisk::new().stat(&self.folder.path.join(path)).ok().flatten();
+            entry.map_or(0, |entry| entry.len)
+        };
+        let files = self.named().into_iter().map(|named| {
+            let file = named.path();
+            AtRest { bytes: size(&file), file }
+        });
         std::iter::once(manifest).chain(files).collect()
     }
 
-    /// The files of the newest manifest, with their sizes.
-    fn named(&self) -> Vec<(Named, u64)> {
+    /// The files of the newest manifest.
+    pub(super) fn named(&self) -> Vec<Named> {
         let version = self.tree.current_version();
         let tables = version.iter_tables().map(|table| {
             let (number, checksum) = (table.id(), table.checksum().into_u128());
-            (Named { kind: Kind::Table, number, checksum }, table.metadata.file_size)
+            Named { kind: Kind::Table, number, checksum }
         });
         let blobs = version.blob_files.iter().map(|blob| {
             let (number, checksum) = (blob.id(), blob.checksum().into_u128());
-            (Named { kind: Kind::Blob, number, checksum }, super::written::bytes_of(blob))
+            Named { kind: Kind::Blob, number, checksum }
         });
         tables.chain(blobs).collect()
     }
 
     fn find(&self, file: &str) -> Option<Named> {
-        self.named().into_iter().map(|(named, _)| named).find(|named| named.path() == file)
+        self.named().into_iter().find(|named| named.path() == file)
     }
 
     /// See [`crate::files::FileEngine::is_at_rest`].
@@ -54,31 +60,39 @@ impl LsmEngine {
     /// See [`crate::files::FileEngine::check_at_rest`].
     pub(super) fn check_named(&self, file: &str, pace: &dyn Pace) -> io::Result<Option<Wrong>> {
         if file == MANIFEST {
-            return self.check_manifest();
+            return self.check_manifest(pace);
         }
         let Some(named) = self.find(file) else { return Ok(None) };
         let found = check::checksum(&*pace.open(file)?)?;
         Ok((found != named.checksum).then(|| check::wrong(named, format!("{found:032x}"))))
     }
 
-    fn check_manifest(&self) -> io::Result<Option<Wrong>> {
-        let (disk, dir) = (RealDisk::new(), &self.folder.path);
-        let mut named = tables::named_manifest(&disk, dir).ok();
+    /// Reads `current` and the manifest that it names.
+    fn check_manifest(&self, pace: &dyn Pace) -> io::Result<Option<Wrong>> {
+        let wrong = |expected: &str, found: String| Wrong {
+            file: MANIFEST.to_owned(),
+            expected: expected.to_owned(),
+            found,
+        };
         for _ in 0..LOOKS_MAX {
-            let looked = tables::look(&disk, dir);
-            // Another one may have taken its place meanwhile, and this one is removed.
-            let again = tables::named_manifest(&disk, dir).ok();
-            let same = named == again;
-            named = again;
-            match looked {
-                Ok(_) => return Ok(None),
-                Err(EngineError::Corrupt { found, .. }) if same => {
-                    let expected = "a manifest with the checksum that `current` has".to_owned();
-                    return Ok(Some(Wrong { file: MANIFEST.to_owned(), expected, found }));
-                }
-                Err(EngineError::Corrupt { .. }) => {}
-                Err(other) => return Err(io::Error::other(other)),
-            }
+            let held = self.tree.current_version().id();
+            let current = read(&*pace.open(MANIFEST)?)?;
+            let Some((number, checksum)) = tables::parse_current(&current) else {
+                let found = format!("{} bytes that name no manifest", current.len());
+                return Ok(Some(wrong("the name of a manifest, and its checksum", found)));
+            };
+            let file = format!("v{number}");
+            let found = pace.open(&file).and_then(|file| check::checksum(&*file));
+            let expected = format!("{file} with the checksum {checksum:032x}");
+            let found = match found {
+                Ok(found) if found == checksum => return Ok(None),
+                // Another one took its place, and this one is removed.
+                _ if self.tree.current_version().id() != held => continue,
+                Ok(found) => format!("{found:032x}"),
+                Err(error) if error.kind() == io::ErrorKind::NotFound => "no file".to_owned(),
+                Err(error) => return Err(error),
+            };
+            return Ok(Some(wrong(&expected, found)));
         }
         Ok(None)
     }
@@ -95,4 +109,12 @@ impl LsmEngine {
         renewed.map_err(|error| self.doubt("write the manifest anew", &error))?;
         Ok(true)
     }
+}
+
+/// A small file; one that is larger is none of these.
+fn read(file: &dyn ReadFile) -> io::Result<Vec<u8>> {
+    let mut bytes = vec![0; 4096];
+    let read = file.read_at(&mut bytes, 0)?;
+    bytes.truncate(read);
+    Ok(bytes)
 }

@@ -6,7 +6,7 @@
 
 use std::path::Path;
 
-use rekindle_env::{ReadDisk, ReadFile, durable};
+use rekindle_env::{EntryKind, ReadDisk, ReadFile, durable};
 use xxhash_rust::xxh3::Xxh3;
 
 use super::manifest::{self, Kind, Manifest, Named};
@@ -39,7 +39,8 @@ pub(super) fn before_open(
         let entry = disk
             .stat(&path)
             .map_err(|error| EngineError::Io(format!("look at {}: {error}", path.display())))?;
-        if entry.is_none() {
+        // In a view it is a link.
+        if entry.is_none_or(|entry| entry.kind == EntryKind::Directory) {
             return Err(EngineError::Corrupt {
                 place: path.display().to_string(),
                 found: "no such file, and the manifest names it".to_owned(),
@@ -73,6 +74,9 @@ pub(super) fn check_file(
         Ok(found) if found == named.checksum => return Ok(None),
         Ok(found) => format!("{found:032x}"),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => "no file".to_owned(),
+        Err(error) if durable::is_of_the_medium(&error) => {
+            format!("a read that the disk refused: {error}")
+        }
         Err(error) => return Err(EngineError::Io(format!("read {}: {error}", path.display()))),
     };
     Ok(Some(wrong(named, found)))

@@ -53,17 +53,17 @@ fn named(disk: &dyn ReadDisk, dir: &Path) -> Result<Option<(u64, u128)>, EngineE
         return Ok(None);
     }
     let bytes = durable::read_file(disk, &path, 4096).map_err(io)?;
-    let manifest = field(&bytes, 0).map(u64::from_le_bytes);
-    let checksum = field(&bytes, 8).map(u128::from_le_bytes);
-    match (manifest, checksum) {
-        (Some(manifest), Some(checksum)) if bytes.len() == 25 && bytes.last() == Some(&0) => {
-            Ok(Some((manifest, checksum)))
-        }
-        _ => Err(EngineError::Corrupt {
-            place: path.display().to_string(),
-            found: format!("{} bytes that name no manifest", bytes.len()),
-        }),
-    }
+    parse_current(&bytes).map(Some).ok_or_else(|| EngineError::Corrupt {
+        place: path.display().to_string(),
+        found: format!("{} bytes that name no manifest", bytes.len()),
+    })
+}
+
+/// The number of a manifest and its checksum, as `current` has them.
+pub(super) fn parse_current(bytes: &[u8]) -> Option<(u64, u128)> {
+    let manifest = field(bytes, 0).map(u64::from_le_bytes)?;
+    let checksum = field(bytes, 8).map(u128::from_le_bytes)?;
+    (bytes.len() == 25 && bytes.last() == Some(&0)).then_some((manifest, checksum))
 }
 
 /// The number of the manifest that the disk names.
