@@ -28,7 +28,7 @@ mod values;
 mod written;
 
 use std::ops::Bound;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
 
 use lsm_tree::{
@@ -55,6 +55,10 @@ const ROW_OVERHEAD: u64 = 96;
 /// Runs of files that wait to be merged before writers wait.
 const RUNS_MAX: u64 = 48;
 
+/// The same while merges end at damage: readers look into more files, and writers go on until
+/// somebody sees to it. The crate counts runs in a byte.
+const RUNS_HINDERED_MAX: u64 = 200;
+
 /// Files that are kept open.
 const OPEN_FILES: usize = 512;
 
@@ -78,6 +82,8 @@ pub struct LsmEngine {
     /// Runs of files that readers look into one by one.
     runs: AtomicU64,
     failed: OnceLock<String>,
+    /// The last merge met damage.
+    is_hindered: AtomicBool,
     sync_blobs: values::Sync,
     merging: Mutex<Merging>,
     /// A flush is shared, clearing up after a failed one is not.
@@ -155,6 +161,7 @@ impl LsmEngine {
             memtables: Memtables::new(stand, options.memtable_bytes),
             runs: AtomicU64::new(0),
             failed: OnceLock::new(),
+            is_hindered: AtomicBool::new(false),
             sync_blobs: sync,
             merging: Mutex::default(),
             writing: RwLock::default(),
@@ -324,7 +331,11 @@ impl FileEngine for LsmEngine {
     }
 
     fn is_behind(&self) -> bool {
-        self.memtables.are_many() || self.runs.load(Ordering::Relaxed) > RUNS_MAX
+        let most = match self.is_hindered.load(Ordering::Relaxed) {
+            true => RUNS_HINDERED_MAX,
+            false => RUNS_MAX,
+        };
+        self.memtables.are_many() || self.runs.load(Ordering::Relaxed) > most
     }
 
     fn disk_bytes(&self) -> u64 {

@@ -168,10 +168,10 @@ impl Core {
     /// Orders and appends a command, blocking only for room in the journal.
     pub(crate) fn submit<C: Command>(&self, command: &mut C) -> Result<Ticket<C::Value>, Error> {
         for _ in 0..RACES_MAX {
-            let (txn, answer) = self.prepare(command)?;
+            let Some((txn, answer)) = self.prepare(command)? else { continue };
             match txn.submit() {
                 Ok(pending) => return Ok(ticket::<C>(pending, answer)),
-                Err(DatabaseError::Conflict { .. }) => {}
+                Err(error) if is_a_race(&error) => {}
                 Err(error) => return Err(error.into()),
             }
         }
@@ -184,18 +184,19 @@ impl Core {
         command: &mut C,
     ) -> Result<Ticket<C::Value>, Error> {
         for _ in 0..RACES_MAX {
-            let (txn, answer) = self.prepare(command)?;
+            let Some((txn, answer)) = self.prepare(command)? else { continue };
             match txn.submit_async().await {
                 Ok(pending) => return Ok(ticket::<C>(pending, answer)),
-                Err(DatabaseError::Conflict { .. }) => {}
+                Err(error) if is_a_race(&error) => {}
                 Err(error) => return Err(error.into()),
             }
         }
         Err(gave_up())
     }
 
-    /// A transaction with the command in it, and the answer once it is acknowledged.
-    fn prepare<C: Command>(&self, command: &mut C) -> Result<Prepared<C::Value>, Error> {
+    /// A transaction with the command in it, and the answer once it is acknowledged; `None`: what
+    /// it read is gone, another one reads anew.
+    fn prepare<C: Command>(&self, command: &mut C) -> Result<Option<Prepared<C::Value>>, Error> {
         let mut txn = self.database.begin();
         if command.frees_work() {
             txn.use_reserve();
@@ -204,13 +205,14 @@ impl Core {
         // Where the index is lost, it had looked at nothing: that is no reason to be told "fenced".
         self.alive()?;
         match built {
-            Ok(answer) => Ok((txn, Ok(answer))),
+            Ok(answer) => Ok(Some((txn, Ok(answer)))),
             Err(Stop::Refused(error)) => {
                 if !cfg!(planted = "refused-writes-kept") {
                     txn.discard_writes();
                 }
-                Ok((txn, Err(error)))
+                Ok(Some((txn, Err(error))))
             }
+            Err(Stop::Failed(error)) if is_a_race(&error) => Ok(None),
             Err(Stop::Failed(error)) => Err(error.into()),
         }
     }
@@ -230,14 +232,70 @@ fn ticket<C: Command>(
     Ticket::new(pending, answer)
 }
 
+/// Whether the same command may well go through on a newer version: another one was first, or what
+/// it read was given up while it waited for room.
+fn is_a_race(error: &DatabaseError) -> bool {
+    matches!(error, DatabaseError::Conflict { .. } | DatabaseError::Compacted { .. })
+}
+
 fn gave_up() -> Error {
     Error::new(Kind::Retry, "others were faster too often; nothing was done, try again")
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests {
+    use rekindle_database::{Env, Options};
+    use rekindle_env::{ManualClock, SeededRandom, SimulatedDisk};
+
     use super::*;
     use crate::claims::Subject;
+    use crate::services::Services;
+
+    /// Reads, and at its first turn dawdles until what it read is given up.
+    struct Dawdles<'a> {
+        clock: &'a ManualClock,
+        turns: u32,
+    }
+
+    impl Command for Dawdles<'_> {
+        type Value = ();
+
+        fn build(&mut self, core: &Core, txn: &mut Transaction) -> Result<Answer<()>, Stop> {
+            self.turns += 1;
+            txn.get(core.keyspaces.kv, b"one")?;
+            if self.turns == 1 {
+                let mut other = core.database.begin();
+                other.put(core.keyspaces.kv, b"other", b"1");
+                other.commit()?;
+                self.clock.advance_ms(61_000);
+                core.database.tick()?;
+            }
+            txn.get(core.keyspaces.kv, b"two")?;
+            txn.put(core.keyspaces.kv, b"one", b"1");
+            Ok(Answer::new(()))
+        }
+    }
+
+    /// What a command read may be given up while it waits; nothing was done, and it begins again.
+    #[test]
+    fn a_command_whose_view_was_given_up_begins_again() {
+        let clock = Arc::new(ManualClock::new(1_000_000));
+        let env = Env {
+            disk: Arc::new(SimulatedDisk::new(1)),
+            clock: Arc::clone(&clock) as _,
+            random: Arc::new(SeededRandom::new(1)),
+        };
+        let options = Options { background: false, scrub_every: None, ..Options::default() };
+        let database = Database::open_with("/store", options, env).unwrap();
+        let quiet = crate::Options { background: false, ..crate::Options::default() };
+        let (services, _) = Services::lead(&database, quiet).unwrap();
+        let mut command = Dawdles { clock: &clock, turns: 0 };
+        services.core().submit(&mut command).unwrap().wait().unwrap();
+        assert_eq!(command.turns, 2);
+        let kv = services.core().keyspaces.kv;
+        assert!(database.snapshot().unwrap().get(kv, b"one").unwrap().is_some());
+    }
 
     #[test]
     fn abandoned_grants_stand_at_their_limit() {

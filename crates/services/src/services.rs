@@ -83,6 +83,11 @@ struct Running {
 }
 
 impl Services {
+    #[cfg(test)]
+    pub(crate) fn core(&self) -> &Core {
+        &self.running.core
+    }
+
     /// Recovers the services of an open database: settles what was in flight, rebuilds the ready
     /// indexes, and takes the lead. Start and promotion call the same.
     pub fn lead(database: &Database, options: Options) -> Result<(Self, Vec<LayerReport>), Error> {

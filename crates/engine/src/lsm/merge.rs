@@ -7,6 +7,7 @@
 use std::any::Any;
 use std::collections::BTreeSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
 
 use lsm_tree::compaction::Leveled;
@@ -56,6 +57,13 @@ pub(super) type Names = BTreeSet<(Kind, u64)>;
 impl LsmEngine {
     /// Merges files where that is due; whether it did something.
     pub(super) fn merge(&self, pressing: bool) -> Result<bool, EngineError> {
+        let merged = self.try_merge(pressing);
+        let is_hindered = matches!(merged, Err(EngineError::Corrupt { .. }));
+        self.is_hindered.store(is_hindered, Ordering::Relaxed);
+        merged
+    }
+
+    fn try_merge(&self, pressing: bool) -> Result<bool, EngineError> {
         self.check_failed()?;
         let before = self.tree.current_version().id();
         let mut merging = lock(&self.merging);
@@ -119,8 +127,8 @@ impl LsmEngine {
     }
 
     /// A blob file that nothing needs goes with the merge behind the one that told so. Where
-    /// nothing else comes, and the disk is nearly full or much is stale, the row that says where the
-    /// files stand is written once more and merged.
+    /// nothing else comes, and the disk is nearly full or much is stale, the row that says where
+    /// the files stand is written once more and merged.
     fn nudge(&self, merging: &mut Merging, pressing: bool) -> Result<(), EngineError> {
         let stale = self.tree.stale_blob_bytes();
         let all = self.tree.current_version().blob_files.on_disk_size();
@@ -246,7 +254,7 @@ fn reason_of(panic: &(dyn Any + Send)) -> String {
 #[allow(clippy::unwrap_used, clippy::disallowed_methods)]
 mod tests {
     use std::io;
-    use std::sync::atomic::{AtomicBool, Ordering};
+    use std::sync::atomic::AtomicBool;
 
     use rekindle_env::NativeMode;
 
