@@ -31,6 +31,8 @@ pub(crate) use rotten::Rotten;
 
 /// After a failure, how long until the next attempt, milliseconds.
 const RETRY_MS: u64 = 5_000;
+/// The same on a disk that is nearly full.
+const RETRY_LOW_MS: u64 = 500;
 
 /// By so much an older checkpoint is smaller than the newest where the state grew between them.
 const GREW_BYTES: u64 = 1 << 20;
@@ -329,7 +331,9 @@ impl Checkpoints {
         }
         if let Err(error) = &outcome {
             self.counts.note_failed();
-            lock(&self.known).retry_at_ms = core.env.clock.boot_ms() + RETRY_MS;
+            // What a full disk refused it may take as soon as somebody makes room.
+            let wait_ms = if core.is_disk_low() { RETRY_LOW_MS } else { RETRY_MS };
+            lock(&self.known).retry_at_ms = core.env.clock.boot_ms() + wait_ms;
             tracing::warn!("the checkpoint failed, the ones before it stay: {error}");
         }
         outcome

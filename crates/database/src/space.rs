@@ -236,7 +236,12 @@ impl Core {
     /// Gives back what the next checkpoint needs, and no more: a segment stays held.
     pub(crate) fn make_room_for_checkpoint(&self, checkpoints: &Checkpoints) {
         let Some(space) = self.space.as_ref().filter(|space| space.is_low()) else { return };
-        let needed = self.next_checkpoint_bytes(checkpoints).saturating_add(SLACK_BYTES);
+        // An engine with files takes what is in memory, and no more than that.
+        let next = match checkpoints.engine.files() {
+            Some(engine) => engine.unflushed_bytes(),
+            None => self.next_checkpoint_bytes(checkpoints),
+        };
+        let needed = next.saturating_add(SLACK_BYTES);
         let available = self.env.disk.available_bytes(&checkpoints.folder).unwrap_or(0);
         let held = space.reserve.held().unwrap_or(0);
         let spare = held.saturating_sub(self.options.segment_bytes);

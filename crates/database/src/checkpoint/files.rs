@@ -14,7 +14,26 @@ use crate::apply::lock;
 use crate::core::Core;
 use crate::error::Error;
 
+/// On a full disk others take what the reserve gives back before the engine does; so often it is
+/// given again.
+const FLUSHES_MAX: u32 = 4;
+
 impl Checkpoints {
+    /// Has the engine write out what is sealed, on a full disk from the reserve.
+    fn flush_within(&self, core: &Core, engine: &dyn FileEngine) -> Result<(), Error> {
+        for _ in 1..FLUSHES_MAX {
+            core.make_room_for_checkpoint(self);
+            let Err(error) = engine.flush() else { return Ok(()) };
+            // It may be full since the last look.
+            core.look_at_disk()?;
+            if engine.failed().is_some() || !core.is_disk_low() {
+                return Err(error.into());
+            }
+        }
+        core.make_room_for_checkpoint(self);
+        Ok(engine.flush().map(|_| ())?)
+    }
+
     /// Has the engine write out its files, then says where they stand.
     pub(super) fn write_files(
         &self,
@@ -30,8 +49,7 @@ impl Checkpoints {
         let journal_bytes = self.journal.counters().bytes.load(Ordering::Relaxed);
         // What is applied may be only written in the lazy modes.
         let durable = self.journal.sync()?;
-        core.make_room_for_checkpoint(self);
-        engine.flush()?;
+        self.flush_within(core, engine)?;
         core.room.wake_all();
         let (mark, replay_from) = engine.flushed();
         let [newest, _] = lock(&self.known).named;
