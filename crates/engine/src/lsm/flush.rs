@@ -12,7 +12,7 @@ use std::iter::Peekable;
 use std::sync::PoisonError;
 use std::sync::atomic::Ordering;
 
-use lsm_tree::{AbstractTree, InternalValue, Memtable};
+use lsm_tree::{AbstractTree, BlobFile, InternalValue, Memtable, Table};
 use rekindle_env::RealDisk;
 
 use super::row::{self, STAND_KEY};
@@ -72,14 +72,24 @@ impl LsmEngine {
             (self.sync_blobs)()
                 .map_err(|error| self.fail(format!("sync the folder of blob files: {error}")))?;
         }
-        let files = written::files(&tables, blobs.as_deref());
-        self.written.flushed(&files);
-        let named = self.tag().map(|needed| {
-            self.tree.register_tables(&tables, blobs.as_deref(), None, &[memtable.id()], needed)
-        });
-        self.written.settled(&files);
-        named?.map_err(|error| self.doubt("name flushed files", &error))?;
+        self.name_flushed(&tables, blobs.as_deref(), &[memtable.id()])?;
         Ok(written)
+    }
+
+    /// Has the manifest name what a flush wrote, in the place of these memtables.
+    pub(super) fn name_flushed(
+        &self,
+        tables: &[Table],
+        blobs: Option<&[BlobFile]>,
+        memtables: &[u64],
+    ) -> Result<(), EngineError> {
+        let files = written::files(tables, blobs);
+        self.written.flushed(&files);
+        let named = self
+            .tag()
+            .map(|needed| self.tree.register_tables(tables, blobs, None, memtables, needed));
+        self.written.settled(&files);
+        named?.map_err(|error| self.doubt("name flushed files", &error))
     }
 
     /// Sees to it that the next manifest belongs to the newest version. Answers below which number

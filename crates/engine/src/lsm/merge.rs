@@ -17,7 +17,7 @@ use rekindle_env::{Disk, ReadDisk, RealDisk, durable};
 use super::manifest::{Kind, Manifest, Named};
 use super::row::{self, STAND_KEY};
 use super::values::Unsynced;
-use super::{LsmEngine, check, lock, tables, values, written};
+use super::{LsmEngine, check, lock, tables, values};
 use crate::api::EngineError;
 use crate::files::Wrong;
 
@@ -151,13 +151,7 @@ impl LsmEngine {
             let refused = |error| tables::refused(&self.folder.path, "flush", &error);
             let flushed = self.tree.flush_to_tables(std::iter::once(Ok(row))).map_err(refused)?;
             let (tables, _) = flushed.expect("one row");
-            let files = written::files(&tables, None);
-            self.written.flushed(&files);
-            let named = self
-                .tag()
-                .map(|needed| self.tree.register_tables(&tables, None, None, &[], needed));
-            self.written.settled(&files);
-            named?.map_err(|error| self.doubt("name flushed files", &error))?;
+            self.name_flushed(&tables, None, &[])?;
         }
         self.merge_at(1)
     }

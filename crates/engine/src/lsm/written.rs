@@ -46,13 +46,8 @@ fn of_table(table: &Table) -> Sized {
 }
 
 fn of_blob(blob: &BlobFile) -> Sized {
-    ((Kind::Blob, blob.id()), bytes_of(blob))
-}
-
-/// The size of a blob file.
-pub(super) fn bytes_of(blob: &BlobFile) -> u64 {
     let entry = RealDisk::new().stat(blob.path()).ok().flatten();
-    entry.map_or(0, |entry| entry.len)
+    ((Kind::Blob, blob.id()), entry.map_or(0, |entry| entry.len))
 }
 
 impl Written {
