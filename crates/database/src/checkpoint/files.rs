@@ -21,17 +21,17 @@ const FLUSHES_MAX: u32 = 4;
 impl Checkpoints {
     /// Has the engine write out what is sealed, on a full disk from the reserve.
     fn flush_within(&self, core: &Core, engine: &dyn FileEngine) -> Result<(), Error> {
-        for _ in 1..FLUSHES_MAX {
+        let mut flushes = 0;
+        loop {
+            flushes += 1;
             core.make_room_for_checkpoint(self);
             let Err(error) = engine.flush() else { return Ok(()) };
             // It may be full since the last look.
             core.look_at_disk()?;
-            if engine.failed().is_some() || !core.is_disk_low() {
+            if flushes == FLUSHES_MAX || engine.failed().is_some() || !core.is_disk_low() {
                 return Err(error.into());
             }
         }
-        core.make_room_for_checkpoint(self);
-        Ok(engine.flush().map(|_| ())?)
     }
 
     /// Has the engine write out its files, then says where they stand.
