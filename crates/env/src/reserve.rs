@@ -82,7 +82,30 @@ impl Reserve {
 
     /// Gives back up to so much; answers how much that was.
     pub fn release(&self, bytes: u64) -> io::Result<u64> {
+        self.release_of(&mut self.lock(), bytes)
+    }
+
+    /// Does something that is refused before it changed anything; where it is refused for want of
+    /// space, again with space of the reserve. Others may take what is given back first, so it is
+    /// given until nothing is left.
+    fn give_to<T>(&self, bytes: u64, perform: impl Fn() -> io::Result<T>) -> io::Result<T> {
+        let refused = match perform() {
+            Err(error) if is_full(&error) => error,
+            other => return other,
+        };
+        // Held throughout: nobody makes the reserve larger again with what was given back.
         let mut held = self.lock();
+        let mut bytes = bytes;
+        while self.release_of(&mut held, bytes).is_ok_and(|given| given > 0) {
+            match perform() {
+                Err(error) if is_full(&error) => bytes = bytes.saturating_mul(2),
+                other => return other,
+            }
+        }
+        Err(refused)
+    }
+
+    fn release_of(&self, held: &mut Option<u64>, bytes: u64) -> io::Result<u64> {
         let before = self.found()?;
         let given = before.min(bytes);
         if given > 0 {
@@ -121,20 +144,6 @@ impl ReservedDisk {
     }
 }
 
-/// Does something that is refused before it changed anything, again with space of the reserve.
-fn with_reserve<T>(
-    reserve: &Reserve,
-    bytes: u64,
-    perform: impl Fn() -> io::Result<T>,
-) -> io::Result<T> {
-    match perform() {
-        Err(error) if is_full(&error) && reserve.release(bytes).is_ok_and(|given| given > 0) => {
-            perform()
-        }
-        other => other,
-    }
-}
-
 #[derive(Debug)]
 struct ReservedFile {
     inner: Box<dyn WriteFile>,
@@ -169,7 +178,7 @@ impl WriteFile for ReservedFile {
     }
 
     fn allocate(&self, len: u64) -> io::Result<()> {
-        with_reserve(&self.reserve, len, || self.inner.allocate(len))
+        self.reserve.give_to(len, || self.inner.allocate(len))
     }
 
     fn punch_hole(&self, offset: u64, len: u64) -> io::Result<()> {
@@ -209,7 +218,7 @@ impl ReadDisk for ReservedDisk {
 
 impl Disk for ReservedDisk {
     fn create(&self, path: &Path) -> io::Result<Box<dyn WriteFile>> {
-        let file = with_reserve(&self.reserve, NAME_BYTES, || self.inner.create(path))?;
+        let file = self.reserve.give_to(NAME_BYTES, || self.inner.create(path))?;
         Ok(self.file(file))
     }
 
@@ -218,11 +227,11 @@ impl Disk for ReservedDisk {
     }
 
     fn create_dir(&self, path: &Path) -> io::Result<()> {
-        with_reserve(&self.reserve, NAME_BYTES, || self.inner.create_dir(path))
+        self.reserve.give_to(NAME_BYTES, || self.inner.create_dir(path))
     }
 
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
-        with_reserve(&self.reserve, NAME_BYTES, || self.inner.rename(from, to))
+        self.reserve.give_to(NAME_BYTES, || self.inner.rename(from, to))
     }
 
     fn hard_link(&self, from: &Path, to: &Path) -> io::Result<()> {
@@ -293,7 +302,13 @@ mod tests {
         disk.inject(full(OperationKind::Write));
         assert!(is_full(&file.write_at(b"x", 0).unwrap_err()), "a failed write is final");
         assert_eq!(reserve.held().unwrap(), 1_000);
-        reserve.release(1_000).unwrap();
+        // Whoever was quicker took what was given back: there is more.
+        reserve.hold(9_000).unwrap();
+        let another = || full(OperationKind::Allocate);
+        disk.inject(another());
+        disk.inject(another().nth(2));
+        file.allocate(6_000).unwrap();
+        assert_eq!((file.len().unwrap(), reserve.held().unwrap()), (6_000, 0));
         disk.inject(full(OperationKind::Allocate));
         assert!(is_full(&file.allocate(8_000).unwrap_err()), "nothing is left");
     }
