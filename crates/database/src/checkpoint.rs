@@ -319,7 +319,9 @@ impl Checkpoints {
     /// Writes one; `again`: also of the same state as the last.
     fn write_timed(&self, core: &Core, again: bool) -> Result<(), Error> {
         let (before, began_ns) = (self.counts.now().written, core.env.clock.boot_ns());
+        core.space.iter().for_each(|space| space.lend(true));
         let outcome = self.write_one(core, again);
+        core.space.iter().for_each(|space| space.lend(false));
         let took_ns = core.env.clock.boot_ns().saturating_sub(began_ns);
         if self.counts.now().written > before {
             self.micros.store(took_ns / 1_000, Ordering::Relaxed);
@@ -332,7 +334,8 @@ impl Checkpoints {
         if let Err(error) = &outcome {
             self.counts.note_failed();
             // What a full disk refused it may take as soon as somebody makes room.
-            let wait_ms = if core.is_disk_low() { RETRY_LOW_MS } else { RETRY_MS };
+            let is_full = error.is_disk_full() || core.is_disk_low();
+            let wait_ms = if is_full { RETRY_LOW_MS } else { RETRY_MS };
             lock(&self.known).retry_at_ms = core.env.clock.boot_ms() + wait_ms;
             tracing::warn!("the checkpoint failed, the ones before it stay: {error}");
         }

@@ -5,6 +5,7 @@
 use std::io;
 
 use rekindle_engine::{EngineError, KeyspaceId};
+use rekindle_env::is_full;
 use rekindle_journal::AppendError;
 use rekindle_recovery::{Failure, Report, exit};
 
@@ -152,6 +153,11 @@ impl Error {
         }
     }
 
+    /// Whether the disk had no room.
+    pub(crate) fn is_disk_full(&self) -> bool {
+        matches!(self, Self::Io { source, .. } if is_full(source))
+    }
+
     /// An I/O error with what was being done.
     pub(crate) fn io(context: impl Into<String>, source: io::Error) -> Self {
         Self::Io { context: context.into(), source }
@@ -189,6 +195,9 @@ impl From<EngineError> for Error {
         match error {
             EngineError::Compacted { asked, oldest } => Self::Compacted { asked, oldest },
             EngineError::Io(message) => Self::io("engine", io::Error::other(message)),
+            EngineError::Full(message) => {
+                Self::io("engine", io::Error::new(io::ErrorKind::StorageFull, message))
+            }
             EngineError::Corrupt { .. } => {
                 Self::Refused { message: error.to_string(), report: Box::new(Report::default()) }
             }
@@ -255,6 +264,7 @@ mod tests {
             (AppendError::NotLeading.into(), Kind::Retry, 69),
             (EngineError::Compacted { asked: 1, oldest: 2 }.into(), Kind::Compacted, 1),
             (EngineError::Io(text()).into(), Kind::Io, 70),
+            (EngineError::Full(text()).into(), Kind::Io, 70),
             (Failure::io("reading", disk()).into(), Kind::Io, 70),
             (Failure::Refused(text()).into(), Kind::Corrupt, 65),
             (Failure::Config(text()).into(), Kind::Configuration, 78),

@@ -58,6 +58,8 @@ pub(crate) struct Space {
     low_mark: AtomicU64,
     low: AtomicBool,
     exhausted: AtomicBool,
+    /// Whether a checkpoint is being written: what the reserve gave back for it stays its own.
+    lent: AtomicBool,
     /// What an engine with files may have in memory before it is written out.
     memtable_max: AtomicU64,
     /// Bytes that the journal had written at the last look.
@@ -79,6 +81,7 @@ impl Space {
             low_mark: AtomicU64::new(0),
             low: AtomicBool::new(false),
             exhausted: AtomicBool::new(false),
+            lent: AtomicBool::new(false),
             memtable_max: AtomicU64::new(u64::MAX),
             looked_at: AtomicU64::new(0),
             freed_ms: AtomicU64::new(0),
@@ -105,6 +108,11 @@ impl Space {
     /// Whether everything is refused.
     pub(crate) fn is_exhausted(&self) -> bool {
         self.exhausted.load(Ordering::Relaxed)
+    }
+
+    /// Notes that a checkpoint begins or ends.
+    pub(crate) fn lend(&self, to_checkpoint: bool) {
+        self.lent.store(to_checkpoint, Ordering::Relaxed);
     }
 
     /// Makes the reserve as large as it should be, as far as there is space; a disk that refuses
@@ -152,7 +160,7 @@ impl Core {
         // On a small disk memory is written out sooner, long before growth would be refused for it.
         let spare = available.saturating_add(held).saturating_sub(segment.saturating_mul(3));
         space.memtable_max.store((spare / 8).max(segment / 2), Ordering::Relaxed);
-        let (held, available) = if self.options.background {
+        let (held, available) = if self.options.background && !space.lent.load(Ordering::Relaxed) {
             space.adjust(target.next_multiple_of(STEP_BYTES), held, available)
         } else {
             (held, available)
@@ -233,9 +241,10 @@ impl Core {
         needed
     }
 
-    /// Gives back what the next checkpoint needs, and no more: a segment stays held.
+    /// Gives back what the next checkpoint needs beside what is free, and no more: a segment stays
+    /// held.
     pub(crate) fn make_room_for_checkpoint(&self, checkpoints: &Checkpoints) {
-        let Some(space) = self.space.as_ref().filter(|space| space.is_low()) else { return };
+        let Some(space) = &self.space else { return };
         // An engine with files takes what is in memory, and no more than that.
         let next = match checkpoints.engine.files() {
             Some(engine) => engine.unflushed_bytes(),

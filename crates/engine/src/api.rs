@@ -95,6 +95,9 @@ pub enum EngineError {
     /// The disk refused.
     #[error("{0}")]
     Io(String),
+    /// The disk has no room for it; nothing was named, and it may be tried again.
+    #[error("{0}")]
+    Full(String),
     /// What lies on disk is not what was written.
     #[error("{place} is damaged: {found}")]
     Corrupt {

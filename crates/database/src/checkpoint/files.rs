@@ -26,10 +26,9 @@ impl Checkpoints {
             flushes += 1;
             core.make_room_for_checkpoint(self);
             let Err(error) = engine.flush() else { return Ok(()) };
-            // It may be full since the last look.
-            core.look_at_disk()?;
-            if flushes == FLUSHES_MAX || engine.failed().is_some() || !core.is_disk_low() {
-                return Err(error.into());
+            let error = Error::from(error);
+            if flushes == FLUSHES_MAX || engine.failed().is_some() || !error.is_disk_full() {
+                return Err(error);
             }
         }
     }

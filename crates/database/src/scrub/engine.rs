@@ -79,7 +79,7 @@ impl Round<'_> {
         match engine.renew(part) {
             Ok(renewed) => Ok(renewed && matches!(engine.check_at_rest(part, self), Ok(None))),
             // The finding says that nothing could be written.
-            Err(EngineError::Io(_)) => Ok(false),
+            Err(EngineError::Io(_) | EngineError::Full(_)) => Ok(false),
             Err(error) => Err(error.into()),
         }
     }

@@ -13,7 +13,7 @@ use std::io::ErrorKind;
 use std::path::Path;
 
 use lsm_tree::{AbstractTree, AnyTree, Slice, Table};
-use rekindle_env::{ReadDisk, durable};
+use rekindle_env::{ReadDisk, durable, is_full};
 use xxhash_rust::xxh3::xxh3_128;
 
 use crate::api::EngineError;
@@ -30,6 +30,9 @@ const MANIFEST_BYTES_MAX: u64 = 64 << 20;
 pub(super) fn refused(dir: &Path, what: &str, error: &lsm_tree::Error) -> EngineError {
     let place = dir.display().to_string();
     match error {
+        lsm_tree::Error::Io(source) if is_full(source) => {
+            EngineError::Full(format!("{what} {place}: {source}"))
+        }
         // A file that ends too early, or is not there, is damage; so is one that is shorter than
         // what is looked for at its end (a seek in front of its beginning, EINVAL). Anything else
         // is the disk's no.

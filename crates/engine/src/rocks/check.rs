@@ -38,6 +38,9 @@ pub(super) fn refused(dir: &Path, what: &str, error: &rocksdb::Error) -> EngineE
         | ErrorKind::ShutdownInProgress => false,
         _ => true,
     };
+    if text.contains("No space left on device") {
+        return EngineError::Full(format!("{what} {place}: {text}"));
+    }
     match is_damage {
         true => EngineError::Corrupt { place, found: format!("{what}: {text}") },
         false => EngineError::Io(format!("{what} {place}: {text}")),

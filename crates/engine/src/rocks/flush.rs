@@ -177,7 +177,7 @@ impl RocksEngine {
     /// After any other one nobody knows what lies on the disk, and a failed sync is never retried.
     fn doubt(&self, what: &str, error: &rocksdb::Error) -> EngineError {
         let refused = self.refused(what, error);
-        if error.as_ref().contains("No space left on device") {
+        if matches!(refused, EngineError::Full(_)) {
             return refused;
         }
         self.fail(format!("{refused}; the store has to be started again"))
