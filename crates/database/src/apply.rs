@@ -203,7 +203,7 @@ impl State {
     }
 
     /// Lets go of the past that is no more than a courtesy: below the oldest running reader.
-    fn shorten_history(&self) {
+    pub(crate) fn shorten_history(&self) {
         // In this order: who comes between the two reads at what is visible now, or above it.
         let visible = self.visible();
         let oldest = self.sequencer().readers.oldest().unwrap_or(u64::MAX);

@@ -215,3 +215,65 @@ fn a_merge_that_failed_leaves_nothing() {
     assert_eq!(engine.len(KeyspaceId(3)), 30);
     assert!(!engine.is_behind());
 }
+
+/// What was merged while somebody still read goes once nobody does, although nothing is written
+/// any more: a store on a full disk that waits for this space writes nothing.
+#[test]
+fn space_that_a_reader_kept_back_is_given_back_behind_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let engine = open(APART, dir.path()).unwrap();
+    for number in 0..20_u64 {
+        put(&*engine, number + 1, &number.to_be_bytes(), &value(number));
+    }
+    engine.seal(1).unwrap();
+    engine.flush().unwrap();
+    let everything = Operation::DeleteRange { keyspace: KeyspaceId(3), start: b"", end: b"" };
+    engine.apply(mark(21), &mut std::iter::once(everything));
+    engine.pin(21).unwrap();
+    put(&*engine, 22, b"small", b"small");
+    engine.set_floor(22);
+    engine.seal(1).unwrap();
+    engine.flush().unwrap();
+    while engine.compact(true).unwrap() {}
+    assert_eq!(blobs(dir.path()).len(), 1, "a reader holds it");
+    let manifest = || std::fs::read(dir.path().join(APART.folder()).join("current")).unwrap();
+    let held = manifest();
+    engine.compact(true).unwrap();
+    assert_eq!(manifest(), held, "nothing to be done, and nothing was");
+    engine.unpin(21);
+    engine.compact(true).unwrap();
+    assert_eq!(blobs(dir.path()), []);
+    let after = manifest();
+    engine.compact(true).unwrap();
+    engine.compact(false).unwrap();
+    assert_eq!(manifest(), after, "once is enough");
+    assert_eq!(engine.len(KeyspaceId(3)), 1);
+    drop(engine);
+    assert_eq!(open(APART, dir.path()).unwrap().len(KeyspaceId(3)), 1);
+}
+
+/// The same of rows: a merge that had to keep them is done again.
+#[test]
+fn rows_that_a_reader_kept_back_are_given_back_behind_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let engine = open(APART, dir.path()).unwrap();
+    put(&*engine, 1, b"before", b"small");
+    engine.pin(1).unwrap();
+    for number in 1..20_u64 {
+        put(&*engine, number + 1, &number.to_be_bytes(), &value(number));
+    }
+    engine.seal(1).unwrap();
+    engine.flush().unwrap();
+    let everything = Operation::DeleteRange { keyspace: KeyspaceId(3), start: b"", end: b"" };
+    engine.apply(mark(21), &mut std::iter::once(everything));
+    engine.set_floor(21);
+    engine.seal(1).unwrap();
+    engine.flush().unwrap();
+    while engine.compact(true).unwrap() {}
+    assert_eq!(blobs(dir.path()).len(), 1, "somebody may read below them");
+    engine.unpin(1);
+    while engine.compact(false).unwrap() {}
+    assert_eq!(blobs(dir.path()).len(), 1, "nothing presses");
+    while engine.compact(true).unwrap() {}
+    assert_eq!(blobs(dir.path()), []);
+}

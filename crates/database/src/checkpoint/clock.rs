@@ -79,7 +79,12 @@ impl Core {
     pub(crate) fn merge_files(&self) -> Result<bool, Error> {
         let engine = self.checkpoints.as_ref().and_then(|checkpoints| checkpoints.engine.files());
         let Some(engine) = engine else { return Ok(false) };
-        let merged = engine.compact(self.is_disk_low())?;
+        let pressing = self.is_disk_low();
+        if pressing {
+            // What only a courtesy keeps readable takes space that a writer waits for.
+            self.state.shorten_history();
+        }
+        let merged = engine.compact(pressing)?;
         if merged {
             self.room.wake_all();
         }

@@ -101,7 +101,12 @@ impl LsmEngine {
             let text = "as many manifests as one version has numbers for; they wait for the next";
             return Err(EngineError::Io(text.to_owned()));
         }
-        Ok(row::below(lock(&self.past).oldest()))
+        Ok(self.needed())
+    }
+
+    /// Below which number the oldest reader is.
+    pub(super) fn needed(&self) -> u64 {
+        row::below(lock(&self.past).oldest())
     }
 
     pub(super) fn note_files(&self) {

@@ -49,6 +49,11 @@ pub(super) struct Merging {
     damaged: Option<(u64, Wrong)>,
     /// Stale bytes for which a merge was brought about.
     nudged: u64,
+    /// Whether files may lie there that only older manifests name.
+    kept_back: bool,
+    /// The highest number of a row, where the last merge kept rows because somebody could read
+    /// below it.
+    missed: Option<u64>,
 }
 
 /// Names of tables and blob files.
@@ -65,13 +70,16 @@ impl LsmEngine {
 
     fn try_merge(&self, pressing: bool) -> Result<bool, EngineError> {
         self.check_failed()?;
-        let before = self.tree.current_version().id();
         let mut merging = lock(&self.merging);
-        if merging.idle == Some((before, pressing)) {
+        self.let_go(&mut merging)?;
+        let before = self.tree.current_version().id();
+        // What the last merge had to keep for a reader, the next one can drop.
+        let again = pressing && merging.missed.is_some_and(|highest| highest < self.needed());
+        if merging.idle == Some((before, pressing)) && !again {
             return Ok(false);
         }
         self.check_movable(&mut merging)?;
-        self.merge_at(self.tables_to_merge(pressing))?;
+        self.merge_at(&mut merging, self.tables_to_merge(pressing))?;
         if self.tree.current_version().id() == before {
             self.nudge(&mut merging, pressing)?;
         }
@@ -80,11 +88,31 @@ impl LsmEngine {
         let after = self.tree.current_version().id();
         if after == before {
             merging.idle = Some((before, pressing));
+        } else {
+            merging.kept_back = true;
         }
         Ok(after != before)
     }
 
-    fn merge_at(&self, count: u8) -> Result<(), EngineError> {
+    /// Removes what only older manifests name, once nobody reads by them any more. The crate does
+    /// so behind its next manifest, and where nothing else comes there is none: what was merged
+    /// while somebody still read would stay. This one names what the one before it names.
+    fn let_go(&self, merging: &mut Merging) -> Result<(), EngineError> {
+        if !merging.kept_back || self.needed() < self.tags.get() {
+            return Ok(());
+        }
+        if self.tree.version_free_list_len() > 0 {
+            self.name_flushed(&[], None, &[])?;
+        }
+        merging.kept_back = false;
+        if let Some((version, _)) = &mut merging.idle {
+            // The files are the same.
+            *version = self.tree.current_version().id();
+        }
+        Ok(())
+    }
+
+    fn merge_at(&self, merging: &mut Merging, count: u8) -> Result<(), EngineError> {
         let needed = self.tag()?;
         // The product is the size of the first level: it stays.
         let merge = Leveled::default().with_l0_threshold(count);
@@ -93,7 +121,7 @@ impl LsmEngine {
             AnyTree::Blob(_) => FIRST_LEVEL_APART_BYTES,
         };
         let merge = merge.with_table_target_size(first_level / u64::from(count));
-        let before = self.there();
+        let (version, before) = (self.tree.current_version().id(), self.there());
         let merged = catch_unwind(AssertUnwindSafe(|| self.tree.compact(Arc::new(merge), needed)));
         let merged =
             merged.map_err(|panic| self.fail(format!("merge files: {}", reason_of(&*panic))))?;
@@ -101,7 +129,12 @@ impl LsmEngine {
             let error = self.doubt("merge files", &error);
             self.clear_up(&before);
             error
-        })
+        })?;
+        if self.tree.current_version().id() != version {
+            let highest = self.tree.get_highest_persisted_seqno();
+            merging.missed = highest.filter(|highest| *highest >= needed);
+        }
+        Ok(())
     }
 
     /// How many flushed tables make a merge due.
@@ -133,7 +166,9 @@ impl LsmEngine {
         let stale = self.tree.stale_blob_bytes();
         let all = self.tree.current_version().blob_files.on_disk_size();
         let much = stale >= STALE_BYTES && stale.saturating_mul(2) >= all;
-        if stale == merging.nudged || stale == 0 || !(pressing || much) {
+        let told = stale != merging.nudged && stale > 0;
+        let again = merging.missed.is_some_and(|highest| highest < self.needed());
+        if !(told || again) || !(pressing || much) {
             return Ok(());
         }
         merging.nudged = stale;
@@ -153,7 +188,7 @@ impl LsmEngine {
             let (tables, _) = flushed.expect("one row");
             self.name_flushed(&tables, None, &[])?;
         }
-        self.merge_at(1)
+        self.merge_at(merging, 1)
     }
 
     /// What the manifest on disk says. Another one may take its place while it is read.
