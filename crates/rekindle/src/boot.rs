@@ -32,7 +32,7 @@ use crate::repaired::{accept_flags, ranges};
 use crate::reports::{self, Writing};
 
 /// What a new store is on (docs/decisions/0034).
-const NEW_ENGINE: EngineKind = EngineKind::Memory;
+const NEW_ENGINE: EngineKind = EngineKind::Lsm;
 
 /// Everything that a start recovered.
 #[derive(Clone, Debug)]

@@ -57,8 +57,8 @@ pub struct ServeArgs {
     /// What an acknowledgement promises: strict, batched or relaxed [default: strict]
     #[arg(long, value_name = "MODE")]
     pub durability: Option<String>,
-    /// The engine that holds the state: memory, lsm, or rocksdb in a program that was built with it
-    /// [default: the store's; memory for a new one]
+    /// The engine that holds the state: lsm, memory, or rocksdb in a program that was built with it
+    /// [default: the store's; lsm for a new one]
     #[arg(long, value_name = "ENGINE")]
     pub engine: Option<String>,
     /// A configuration file (TOML)

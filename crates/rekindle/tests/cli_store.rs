@@ -43,7 +43,7 @@ fn a_store_is_described_by_its_files_and_by_its_server() {
         value.as_object().unwrap().keys().cloned().collect()
     };
     assert_eq!(keys(closed), keys(running));
-    assert_eq!((&closed["engine"], &closed["format"]), (&json!("memory"), &json!(1)));
+    assert_eq!((&closed["engine"], &closed["format"]), (&json!("lsm"), &json!(1)));
     assert!(info(&["--data", data]).out.contains("the last one was closed"));
     assert_eq!(contents(dir.path()), before, "a look changes nothing");
 }

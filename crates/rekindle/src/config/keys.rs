@@ -186,10 +186,10 @@ pub static KEYS: &[Key] = &[
         section: "engine",
         name: "kind",
         default: "auto",
-        help: "Which engine holds the state: `memory`, `lsm` (files, for state larger than \
-               memory), or `rocksdb` (the same, in a program that was built with it). A store on \
-               another one is refused; `auto`: whatever the store is on, and `memory` for a new \
-               one. `rekindle migrate` changes it.",
+        help: "Which engine holds the state: `lsm` (files, for state larger than memory), \
+               `memory`, or `rocksdb` (files, in a program that was built with it). A store on \
+               another one is refused; `auto`: whatever the store is on, and `lsm` for a new one. \
+               `rekindle migrate` changes it.",
         set: |config, raw| {
             config.engine = match values::text(raw)?.as_str() {
                 "auto" => None,
