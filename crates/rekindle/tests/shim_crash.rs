@@ -131,6 +131,10 @@ fn the_command_dies_with_its_shim() {
     assert_eq!(why.label.0, "command-6");
     assert!(both.iter().all(Watched::is_over));
     assert_eq!(place.unknown(), "command-6");
+    // What a shim that gave up says of it is passed on.
+    std::fs::write(place.dir().join("shim-error"), "the pipe broke").unwrap();
+    let Evidence::Unknown { why } = shim::look(&place.env, &place.dir()).unwrap() else { panic!() };
+    assert!(why.text.ends_with("write down the end (it gave up: the pipe broke)"), "{why:?}");
     shim::remove(&place.env, &place.dir()).unwrap();
 }
 

@@ -143,6 +143,13 @@ impl<'a> Files<'a> {
         let text = bounded(&error.to_string());
         durable::replace_file(self.disk, &self.at(SHIM_ERROR), text.as_bytes())
     }
+
+    /// That word, where there is one.
+    pub(super) fn shim_error(&self) -> Option<String> {
+        let bytes_max = u64::try_from(TEXT_BYTES_MAX).expect("a usize fits a u64");
+        let bytes = durable::read_file(self.disk, &self.at(SHIM_ERROR), bytes_max).ok()?;
+        String::from_utf8(bytes).ok()
+    }
 }
 
 /// The beginning of a text, within the bound.

@@ -43,8 +43,12 @@ impl Handle {
         let hold = match pidfd_open(pid, PidfdFlags::empty()) {
             Ok(descriptor) => Hold::Descriptor(descriptor),
             Err(Errno::SRCH) => return Ok(over),
-            // Too old a kernel, or a sandbox that does not know the call.
-            Err(Errno::NOSYS | Errno::PERM | Errno::ACCESS) => Hold::Number(pid),
+            // Too old a kernel, or a sandbox that does not know the call; or the process is being
+            // waited for right now, and its number is for a moment that of a thread without a
+            // process.
+            Err(Errno::NOSYS | Errno::PERM | Errno::ACCESS | Errno::INVAL | Errno::NOENT) => {
+                Hold::Number(pid)
+            }
             Err(error) => return Err(error.into()),
         };
         // Looked at behind the open: a number that was used again has another start time.
