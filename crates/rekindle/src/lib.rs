@@ -16,6 +16,7 @@ pub mod metrics;
 mod numbered;
 pub mod overlay;
 pub mod owner;
+pub mod plan_file;
 mod posting;
 pub mod progress;
 pub mod recovery_mode;

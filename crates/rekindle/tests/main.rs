@@ -19,6 +19,7 @@ mod cli_inspect;
 mod cli_job_work;
 mod cli_jobs;
 mod cli_kv;
+mod cli_loop;
 mod cli_receive;
 mod cli_recovery;
 mod cli_repair;

@@ -17,6 +17,7 @@ mod kept;
 pub mod keys;
 pub mod kv;
 pub mod limits;
+pub mod loops;
 mod numbers;
 mod producers;
 pub mod queues;

@@ -70,6 +70,27 @@ pub const LIST_JOBS_LOOKED_AT: usize = 10_000;
 /// Claims that are looked at to tell who works.
 pub const WORKERS_CLAIMS_MAX: usize = 1_000;
 
+/// Most specs of a plan of loops.
+pub const LOOP_SPECS_MAX: usize = 1_000;
+/// Most specs of a plan that run at one time.
+pub const LOOP_PARALLEL_MAX: u32 = 64;
+/// Most checks of a spec.
+pub const LOOP_CHECKS_MAX: usize = 100;
+/// Longest instructions of a spec in bytes.
+pub const LOOP_INSTRUCTIONS_BYTES_MAX: usize = 256 * 1024;
+/// Longest command of a step in bytes, with a byte behind each word.
+pub const LOOP_ARGV_BYTES_MAX: usize = 64 * 1024;
+/// Most names in the environment of a spec.
+pub const LOOP_ENVIRONMENT_MAX: usize = 100;
+/// Longest description, path or value of a name in bytes.
+pub const LOOP_TEXT_BYTES_MAX: usize = 4 * 1024;
+/// Most iterations of an execution.
+pub const LOOP_ITERATIONS_MAX: u32 = 1_000_000;
+/// Longest time limit of a step in milliseconds: 7 days.
+pub const LOOP_STEP_MS_MAX: u64 = 7 * 24 * 60 * 60 * 1_000;
+/// Longest wall time of an execution in milliseconds: 366 days.
+pub const LOOP_WALL_MS_MAX: u64 = 366 * 24 * 60 * 60 * 1_000;
+
 /// Most queues of one page of a list.
 pub const LIST_QUEUES_MAX: usize = 1_000;
 

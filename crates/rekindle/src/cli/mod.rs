@@ -14,6 +14,7 @@ mod input;
 mod inspect;
 mod job;
 mod kv;
+mod loops;
 mod migrate;
 mod output;
 mod processes;
@@ -112,6 +113,8 @@ enum Command {
     Schedule(schedule::ScheduleArgs),
     /// Do several things in one transaction: all of it, or none
     Transact(transact::TransactArgs),
+    /// Check plans of loops
+    Loop(loops::LoopArgs),
     /// Read and write keys and values
     Kv(kv::KvArgs),
     /// The same as `recovery plan`
@@ -273,6 +276,7 @@ pub(crate) fn run() -> i32 {
         Command::Job(args) => block_on(job::run(args)),
         Command::Schedule(args) => schedule::run(&args),
         Command::Transact(args) => transact::run(&args),
+        Command::Loop(args) => loops::run(&args),
         Command::Kv(args) => block_on(kv::run(args)),
         Command::Recover(args) => inspect::recover(&args),
         Command::Verify(args) => inspect::verify(&args),

@@ -1,0 +1,473 @@
+//! What a plan says, and whether it can be done. Pure.
+//!
+//! Invariants: everything that is wrong with a plan is told at once, each in words that name the
+//! spec and what to write instead; a plan that was checked has names that are told apart,
+//! dependencies that end, bounds on everything that it may use, and an order to do it in.
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+
+use crate::jobs;
+use crate::limits::{
+    LOOP_ARGV_BYTES_MAX, LOOP_CHECKS_MAX, LOOP_ENVIRONMENT_MAX, LOOP_INSTRUCTIONS_BYTES_MAX,
+    LOOP_ITERATIONS_MAX, LOOP_PARALLEL_MAX, LOOP_SPECS_MAX, LOOP_STEP_MS_MAX, LOOP_TEXT_BYTES_MAX,
+    LOOP_WALL_MS_MAX, NAME_BYTES_MAX,
+};
+use crate::loops::order;
+
+/// Names that begin so are the server's own in the environment of a command.
+const RESERVED_PREFIX: &str = "REKINDLE_";
+
+/// What is to be done: specs, and which of them come before others.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Plan {
+    /// What it is called; names its executions, and need not be another one each time.
+    pub name: String,
+    /// What it is for, for people.
+    pub description: String,
+    /// How many of its specs run at one time.
+    pub parallel: u32,
+    /// What is to be done, at least one.
+    pub specs: Vec<Spec>,
+}
+
+/// One thing that is to be done, by iterations.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Spec {
+    /// What it is called within its plan.
+    pub name: String,
+    /// The specs that have to be completed before it begins.
+    pub needs: Vec<String>,
+    /// What each iteration is handed on standard input; may be empty.
+    pub instructions: String,
+    /// The name of the workers that it is handed to; `None`: the server itself.
+    pub worker: Option<String>,
+    /// What an iteration does.
+    pub run: Step,
+    /// What tells whether the spec is done: all of them, in this order, after the run. Without any
+    /// it is done when the run ends well.
+    pub checks: Vec<Step>,
+    /// Where its commands run.
+    pub directory: Directory,
+    /// What is in the environment of its commands beside what the server has.
+    pub environment: BTreeMap<String, String>,
+    /// What it may use.
+    pub budget: Budget,
+    /// After so many iterations without progress it waits for a person; `None`: it never does.
+    pub stuck_after: Option<u32>,
+}
+
+/// One command of an iteration.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Step {
+    /// The program and its arguments.
+    pub argv: Vec<String>,
+    /// Whether it may be done twice: one whose end is not known after a crash is repeated then, and
+    /// otherwise a person decides.
+    pub idempotent: bool,
+    /// How long it may take, milliseconds.
+    pub time_limit_ms: u64,
+}
+
+/// Where the commands of a spec run.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Directory {
+    /// A new one that is removed when the execution is over.
+    Temporary,
+    /// One that is there; relative to the directory that the server was started in.
+    Plain(String),
+    /// A worktree of a git repository, on a branch of its own.
+    Worktree {
+        /// Where the repository is.
+        repository: String,
+        /// The branch, which is made where it is not there.
+        branch: String,
+    },
+}
+
+/// What an execution may use, over all its lives.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct Budget {
+    /// Iterations.
+    pub iterations: u32,
+    /// Time between its beginning and its end, milliseconds; time that it waits or the server is
+    /// away counts, time that a person paused it does not.
+    pub wall_time_ms: u64,
+    /// Charged attempts: how often its claim may end badly.
+    pub attempts: Option<u32>,
+    /// Reported cost, in millionths of whatever is reported.
+    pub cost_micros: Option<u64>,
+}
+
+impl Default for Budget {
+    fn default() -> Self {
+        Self {
+            iterations: 100,
+            wall_time_ms: 24 * 60 * 60 * 1_000,
+            attempts: None,
+            cost_micros: None,
+        }
+    }
+}
+
+/// How a plan that can be done is done.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Checked {
+    /// Indexes of specs: those of a wave need only those of earlier ones. In each, the order of
+    /// the plan.
+    pub waves: Vec<Vec<usize>>,
+}
+
+impl Plan {
+    /// Says how it is done.
+    ///
+    /// # Errors
+    /// Everything that is wrong with it, a sentence each; never empty.
+    pub fn check(&self) -> Result<Checked, Vec<String>> {
+        let mut wrong = Vec::new();
+        if let Some(why) = bad_name(&self.name) {
+            wrong.push(format!("the plan's name {:?} {why}", self.name));
+        }
+        if self.description.len() > LOOP_TEXT_BYTES_MAX {
+            wrong.push(format!("the description is longer than {LOOP_TEXT_BYTES_MAX} bytes"));
+        }
+        if !(1..=LOOP_PARALLEL_MAX).contains(&self.parallel) {
+            wrong.push(format!("parallel is {}; use 1 to {LOOP_PARALLEL_MAX}", self.parallel));
+        }
+        if self.specs.is_empty() {
+            wrong.push("the plan has no spec; there is nothing to do".to_owned());
+        }
+        if self.specs.len() > LOOP_SPECS_MAX {
+            let count = self.specs.len();
+            wrong.push(format!(
+                "the plan has {count} specs; more than {LOOP_SPECS_MAX} are not taken"
+            ));
+            return Err(wrong);
+        }
+        for spec in &self.specs {
+            let mut of_spec = Vec::new();
+            spec.check(&mut of_spec);
+            wrong.extend(of_spec.into_iter().map(|why| format!("spec {:?}: {why}", spec.name)));
+        }
+        let waves = match order::waves(&self.specs) {
+            Ok(waves) => waves,
+            Err(more) => {
+                wrong.extend(more);
+                Vec::new()
+            }
+        };
+        if wrong.is_empty() { Ok(Checked { waves }) } else { Err(wrong) }
+    }
+}
+
+impl Spec {
+    fn check(&self, wrong: &mut Vec<String>) {
+        if let Some(why) = bad_name(&self.name) {
+            wrong.push(format!("its name {why}"));
+        }
+        if self.instructions.len() > LOOP_INSTRUCTIONS_BYTES_MAX {
+            let most = LOOP_INSTRUCTIONS_BYTES_MAX;
+            wrong.push(format!("its instructions are longer than {most} bytes"));
+        }
+        if let Some(worker) = &self.worker
+            && let Err(error) = jobs::check_type(worker)
+        {
+            wrong.push(format!("worker: {error}"));
+        }
+        self.run.check("run", wrong);
+        if self.checks.len() > LOOP_CHECKS_MAX {
+            wrong.push(format!("it has more than {LOOP_CHECKS_MAX} checks"));
+        }
+        for (number, step) in self.checks.iter().enumerate().take(LOOP_CHECKS_MAX) {
+            step.check(&format!("check {}", number + 1), wrong);
+        }
+        self.directory.check(wrong);
+        self.check_environment(wrong);
+        self.budget.check(wrong);
+        let Budget { iterations, .. } = self.budget;
+        if self.stuck_after.is_some_and(|after| after == 0 || after > iterations) {
+            let text = "stuck_after is more than its iterations, or 0; use 1 to their number";
+            wrong.push(text.to_owned());
+        }
+    }
+
+    fn check_environment(&self, wrong: &mut Vec<String>) {
+        if self.environment.len() > LOOP_ENVIRONMENT_MAX {
+            wrong.push(format!("its environment has more than {LOOP_ENVIRONMENT_MAX} names"));
+        }
+        for (name, value) in self.environment.iter().take(LOOP_ENVIRONMENT_MAX) {
+            let is_word = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_';
+            let begins = name.bytes().next().is_some_and(|byte| !byte.is_ascii_digit());
+            if !begins || !name.bytes().all(is_word) || name.len() > NAME_BYTES_MAX {
+                wrong.push(format!(
+                    "{name:?} is no name of an environment variable; use letters, digits and _"
+                ));
+            } else if name.starts_with(RESERVED_PREFIX) {
+                wrong.push(format!("{name}: names that begin with {RESERVED_PREFIX} are reserved"));
+            }
+            if value.contains('\0') || value.len() > LOOP_TEXT_BYTES_MAX {
+                let most = LOOP_TEXT_BYTES_MAX;
+                wrong.push(format!(
+                    "the value of {name:?} has a zero byte, or more than {most} bytes"
+                ));
+            }
+        }
+    }
+}
+
+impl Step {
+    fn check(&self, what: &str, wrong: &mut Vec<String>) {
+        match self.argv.first() {
+            None => wrong.push(format!("{what} has no command; write [\"program\", \"argument\"]")),
+            Some(program) if program.is_empty() => {
+                wrong.push(format!("the program of {what} is empty"));
+            }
+            Some(_) => {}
+        }
+        if self.argv.iter().any(|word| word.contains('\0')) {
+            wrong.push(format!("an argument of {what} has a zero byte, which no program can get"));
+        }
+        if self.argv.iter().map(|word| word.len() + 1).sum::<usize>() > LOOP_ARGV_BYTES_MAX {
+            wrong.push(format!("{what} is longer than {LOOP_ARGV_BYTES_MAX} bytes"));
+        }
+        if !(1..=LOOP_STEP_MS_MAX).contains(&self.time_limit_ms) {
+            let days = LOOP_STEP_MS_MAX / (24 * 60 * 60 * 1_000);
+            wrong.push(format!("the time limit of {what} is not between 1ms and {days} days"));
+        }
+    }
+}
+
+impl Directory {
+    fn check(&self, wrong: &mut Vec<String>) {
+        let path = |what: &str, text: &str, wrong: &mut Vec<String>| {
+            if text.is_empty() || text.contains('\0') || text.len() > LOOP_TEXT_BYTES_MAX {
+                wrong.push(format!("{what} {text:?} is no path"));
+            }
+        };
+        match self {
+            Self::Temporary => {}
+            Self::Plain(text) => path("directory", text, wrong),
+            Self::Worktree { repository, branch } => {
+                path("repository", repository, wrong);
+                if let Some(why) = bad_branch(branch) {
+                    wrong.push(format!("branch {branch:?} {why}"));
+                }
+            }
+        }
+    }
+}
+
+impl Budget {
+    fn check(&self, wrong: &mut Vec<String>) {
+        if !(1..=LOOP_ITERATIONS_MAX).contains(&self.iterations) {
+            let got = self.iterations;
+            wrong.push(format!("its budget has {got} iterations; use 1 to {LOOP_ITERATIONS_MAX}"));
+        }
+        if !(1..=LOOP_WALL_MS_MAX).contains(&self.wall_time_ms) {
+            let days = LOOP_WALL_MS_MAX / (24 * 60 * 60 * 1_000);
+            wrong.push(format!("the wall time of its budget is not between 1ms and {days} days"));
+        }
+        if self.attempts == Some(0) {
+            wrong.push("its budget has 0 attempts; use 1 or more, or leave it out".to_owned());
+        }
+        if self.cost_micros == Some(0) {
+            wrong.push("its budget has a cost of 0; leave it out for none".to_owned());
+        }
+    }
+}
+
+/// Why this cannot be a name of a plan or a spec.
+fn bad_name(name: &str) -> Option<String> {
+    let is_word = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
+    let fits = (1..=NAME_BYTES_MAX).contains(&name.len()) && name.bytes().all(is_word);
+    (!fits).then(|| format!("is none; use 1 to {NAME_BYTES_MAX} of A-Z a-z 0-9 . _ -"))
+}
+
+/// Why git would not take this as a branch (git-check-ref-format), or would take it for an option.
+fn bad_branch(branch: &str) -> Option<&'static str> {
+    let forbidden = |c: char| c.is_control() || " ~^:?*[\\".contains(c);
+    let bad_part = |part: &str| {
+        part.is_empty()
+            || part.starts_with('.')
+            || part.ends_with('.')
+            || part.to_ascii_lowercase().ends_with(".lock")
+    };
+    let bad = branch.len() > NAME_BYTES_MAX
+        || branch.starts_with('-')
+        || branch == "@"
+        || branch.contains("..")
+        || branch.contains("@{")
+        || branch.contains(forbidden)
+        || branch.split('/').any(bad_part);
+    bad.then_some("is no name that git takes")
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+pub(super) mod tests {
+    use super::*;
+
+    pub(in crate::loops) fn spec(name: &str, needs: &[&str]) -> Spec {
+        Spec {
+            name: name.to_owned(),
+            needs: needs.iter().map(|name| (*name).to_owned()).collect(),
+            instructions: String::new(),
+            worker: None,
+            run: step("true"),
+            checks: Vec::new(),
+            directory: Directory::Temporary,
+            environment: BTreeMap::new(),
+            budget: Budget::default(),
+            stuck_after: None,
+        }
+    }
+
+    fn step(program: &str) -> Step {
+        Step { argv: vec![program.to_owned()], idempotent: false, time_limit_ms: 1_000 }
+    }
+
+    fn plan(specs: Vec<Spec>) -> Plan {
+        Plan { name: "p".to_owned(), description: String::new(), parallel: 1, specs }
+    }
+
+    type Alter = fn(&mut Plan);
+
+    /// Each field at its limit is taken.
+    ///
+    /// proves: L1
+    #[test]
+    fn every_field_has_room() {
+        let good: [Alter; 10] = [
+            |plan| plan.name = "a".repeat(NAME_BYTES_MAX),
+            |plan| plan.parallel = LOOP_PARALLEL_MAX,
+            |plan| plan.specs[0].instructions = "x".repeat(LOOP_INSTRUCTIONS_BYTES_MAX),
+            |plan| plan.specs[0].checks = vec![step("true"); LOOP_CHECKS_MAX],
+            |plan| plan.specs[0].run.argv.push("x".repeat(LOOP_ARGV_BYTES_MAX - 6)),
+            |plan| plan.specs[0].run.time_limit_ms = LOOP_STEP_MS_MAX,
+            |plan| plan.specs[0].budget.iterations = LOOP_ITERATIONS_MAX,
+            |plan| plan.specs[0].budget.wall_time_ms = LOOP_WALL_MS_MAX,
+            |plan| plan.specs[0].stuck_after = Some(100),
+            |plan| plan.specs[0].worker = Some("agent.large".to_owned()),
+        ];
+        for (number, alter) in good.into_iter().enumerate() {
+            let mut plan = plan(vec![spec("a", &[])]);
+            alter(&mut plan);
+            assert_eq!(plan.check().unwrap().waves, [[0]], "{number}");
+        }
+    }
+
+    /// Beyond its limit each is refused, with a sentence of its own.
+    ///
+    /// proves: L1
+    #[test]
+    fn every_field_has_bounds() {
+        let bad: [(Alter, &str); 24] = [
+            (|plan| plan.name.clear(), "the plan's name \"\" is none"),
+            (|plan| plan.name = "a b".to_owned(), "the plan's name \"a b\" is none"),
+            (|plan| plan.description = "x".repeat(LOOP_TEXT_BYTES_MAX + 1), "the description"),
+            (|plan| plan.parallel = 0, "parallel is 0"),
+            (|plan| plan.parallel = LOOP_PARALLEL_MAX + 1, "parallel is"),
+            (|plan| plan.specs.clear(), "the plan has no spec"),
+            (
+                |plan| {
+                    plan.specs = (0..=LOOP_SPECS_MAX).map(|n| spec(&n.to_string(), &[])).collect()
+                },
+                "the plan has 1001 specs",
+            ),
+            (|plan| plan.specs[0].name = "ä".to_owned(), "spec \"ä\": its name is none"),
+            (
+                |plan| plan.specs[0].instructions = "x".repeat(LOOP_INSTRUCTIONS_BYTES_MAX + 1),
+                "spec \"a\": its instructions",
+            ),
+            (|plan| plan.specs[0].worker = Some("a b".to_owned()), "spec \"a\": worker: "),
+            (|plan| plan.specs[0].run.argv.clear(), "spec \"a\": run has no command"),
+            (|plan| plan.specs[0].run.argv[0].clear(), "spec \"a\": the program of run is empty"),
+            (
+                |plan| plan.specs[0].run.argv.push("\0".to_owned()),
+                "spec \"a\": an argument of run has a zero byte",
+            ),
+            (
+                |plan| plan.specs[0].run.argv.push("x".repeat(LOOP_ARGV_BYTES_MAX - 5)),
+                "spec \"a\": run is longer",
+            ),
+            (|plan| plan.specs[0].run.time_limit_ms = 0, "spec \"a\": the time limit of run"),
+            (
+                |plan| plan.specs[0].checks = vec![step("true"), step("")],
+                "spec \"a\": the program of check 2 is empty",
+            ),
+            (
+                |plan| plan.specs[0].checks = vec![step("true"); LOOP_CHECKS_MAX + 1],
+                "spec \"a\": it has more than 100 checks",
+            ),
+            (
+                |plan| plan.specs[0].directory = Directory::Plain(String::new()),
+                "spec \"a\": directory \"\" is no path",
+            ),
+            (|plan| plan.specs[0].budget.iterations = 0, "spec \"a\": its budget has 0 iterations"),
+            (|plan| plan.specs[0].budget.wall_time_ms = 0, "spec \"a\": the wall time"),
+            (
+                |plan| plan.specs[0].budget.attempts = Some(0),
+                "spec \"a\": its budget has 0 attempts",
+            ),
+            (
+                |plan| plan.specs[0].budget.cost_micros = Some(0),
+                "spec \"a\": its budget has a cost",
+            ),
+            (|plan| plan.specs[0].stuck_after = Some(101), "spec \"a\": stuck_after is more"),
+            (|plan| plan.specs[0].stuck_after = Some(0), "spec \"a\": stuck_after is more"),
+        ];
+        for (alter, expected) in bad {
+            let mut plan = plan(vec![spec("a", &[])]);
+            alter(&mut plan);
+            let wrong = plan.check().unwrap_err();
+            assert!(wrong.len() == 1 && wrong[0].starts_with(expected), "{expected}: {wrong:?}");
+        }
+    }
+
+    /// All that is wrong is told at once.
+    #[test]
+    fn everything_that_is_wrong_is_told() {
+        let mut plan = plan(vec![spec("a", &["b"]), spec("b", &["a"]), spec("c", &["d"])]);
+        plan.parallel = 0;
+        plan.specs[1].budget.iterations = 0;
+        let wrong = plan.check().unwrap_err();
+        assert_eq!(wrong.len(), 4, "{wrong:?}");
+    }
+
+    #[test]
+    fn names_of_the_environment_are_the_programs_own() {
+        let check = |name: &str, value: &str| {
+            let mut spec = spec("a", &[]);
+            spec.environment.insert(name.to_owned(), value.to_owned());
+            plan(vec![spec]).check()
+        };
+        for name in ["A", "_", "path_2", "REKINDLE"] {
+            assert!(check(name, "").is_ok(), "{name}");
+        }
+        for name in ["", "2A", "A-B", "A=B", "Ä", "REKINDLE_LOOP_ID", "A\0"] {
+            assert!(check(name, "").is_err(), "{name:?}");
+        }
+        assert!(check("A", "a\0b").is_err());
+    }
+
+    #[test]
+    fn branches_are_what_git_takes() {
+        let check = |branch: &str| {
+            let mut spec = spec("a", &[]);
+            let (repository, branch) = (".".to_owned(), branch.to_owned());
+            spec.directory = Directory::Worktree { repository, branch };
+            plan(vec![spec]).check()
+        };
+        for branch in ["main", "rekindle/fix-1", "a.b", "ü"] {
+            assert!(check(branch).is_ok(), "{branch}");
+        }
+        for branch in [
+            "", "-d", "@", "a..b", "a b", "a~1", "/a", "a/", "a//b", ".a", "a/.b", "a.lock",
+            "a@{1}", "a.", "a\\b", "a\n",
+        ] {
+            assert!(check(branch).is_err(), "{branch:?}");
+        }
+    }
+}
