@@ -6,7 +6,7 @@
 
 use std::collections::BTreeMap;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::jobs;
 use crate::limits::{
@@ -20,7 +20,7 @@ use crate::loops::order;
 const RESERVED_PREFIX: &str = "REKINDLE_";
 
 /// What is to be done: specs, and which of them come before others.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Plan {
     /// What it is called; names its executions, and need not be another one each time.
     pub name: String,
@@ -33,7 +33,7 @@ pub struct Plan {
 }
 
 /// One thing that is to be done, by iterations.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Spec {
     /// What it is called within its plan.
     pub name: String,
@@ -59,7 +59,7 @@ pub struct Spec {
 }
 
 /// One command of an iteration.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Step {
     /// The program and its arguments.
     pub argv: Vec<String>,
@@ -71,7 +71,7 @@ pub struct Step {
 }
 
 /// Where the commands of a spec run.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Directory {
     /// A new one that is removed when the execution is over.
@@ -88,7 +88,7 @@ pub enum Directory {
 }
 
 /// What an execution may use, over all its lives.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Budget {
     /// Iterations.
     pub iterations: u32,
@@ -113,7 +113,7 @@ impl Default for Budget {
 }
 
 /// How a plan that can be done is done.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Checked {
     /// Indexes of specs: those of a wave need only those of earlier ones. In each, the order of
     /// the plan.

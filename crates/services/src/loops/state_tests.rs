@@ -1,0 +1,480 @@
+//! What is proved of executions: their table of transitions, and random lives.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use proptest::prelude::*;
+
+use super::event::{Decision, Event, Outcome, Reason, Report, StepRef, What};
+use super::next::{Next, next};
+use super::plan::tests::spec;
+use super::plan::{Budget, Spec, Step};
+use super::state::{Execution, Status, Used};
+
+fn who() -> String {
+    "ada".to_owned()
+}
+
+fn step(iteration: u32, step: u32, attempt: u32) -> StepRef {
+    StepRef { iteration, step, attempt }
+}
+
+/// A spec whose run must not be done twice, with two checks that may.
+fn two_checks() -> Spec {
+    let check = Step { argv: vec!["true".to_owned()], idempotent: true, time_limit_ms: 1_000 };
+    Spec { checks: vec![check; 2], ..spec("a", &[]) }
+}
+
+fn ended(step: StepRef, code: i32) -> What {
+    What::StepEnded { step, outcome: Outcome::Exited(code), report: Report::default() }
+}
+
+/// An execution, and the events that made it.
+#[derive(Clone, Debug)]
+struct Life {
+    now_ms: u64,
+    events: Vec<Event>,
+    execution: Execution,
+}
+
+impl Life {
+    fn of(spec: Spec) -> Self {
+        Self::made(spec, false, false)
+    }
+
+    fn made(spec: Spec, draft: bool, blocked: bool) -> Self {
+        let what = What::Created { spec: Box::new(spec), draft, blocked };
+        let event = Event { at_ms: 1_000, what };
+        let execution = Execution::begin(&event).unwrap();
+        Self { now_ms: 1_000, events: vec![event], execution }
+    }
+
+    fn try_it(&mut self, what: What) -> bool {
+        let event = Event { at_ms: self.now_ms, what };
+        let before = self.execution.clone();
+        let done = self.execution.apply(&event).is_ok();
+        if done {
+            self.events.push(event);
+        } else {
+            assert_eq!(before, self.execution, "what is refused changes nothing");
+        }
+        done
+    }
+
+    fn happens(&mut self, what: What) -> &mut Self {
+        assert!(self.try_it(what.clone()), "{what:?} to {:?}", self.status());
+        self
+    }
+
+    fn status(&self) -> Status {
+        self.execution.status(self.now_ms)
+    }
+
+    fn next(&self) -> Next {
+        next(&self.execution, self.now_ms)
+    }
+
+    /// Goes through one iteration with these codes.
+    fn iteration(&mut self, codes: &[i32]) -> &mut Self {
+        for code in codes {
+            if let Next::Wait(at_ms) = self.next() {
+                self.now_ms = at_ms;
+            }
+            let Next::Step(step) = self.next() else { panic!("{:?}", self.next()) };
+            self.happens(What::StepStarted(step)).happens(ended(step, *code));
+        }
+        self
+    }
+}
+
+/// One execution in each status.
+fn in_each_status() -> BTreeMap<Status, Life> {
+    let unknown = Reason::Unknown { step: step(1, 0, 1), why: "a crash".to_owned() };
+    let report = Report { resume_at_ms: Some(90_000), ..Report::default() };
+    let outcome = Outcome::Exited(0);
+    let running = || {
+        let mut life = Life::of(two_checks());
+        life.happens(What::StepStarted(step(1, 0, 1)));
+        life
+    };
+    let mut all = BTreeMap::new();
+    let mut is = |status: Status, life: &Life| {
+        assert_eq!(life.status(), status);
+        all.insert(status, life.clone());
+    };
+    is(Status::Draft, &Life::made(two_checks(), true, true));
+    is(Status::Blocked, &Life::made(two_checks(), false, true));
+    is(Status::Pending, &Life::of(two_checks()));
+    is(Status::Running, &running());
+    is(Status::Paused, Life::of(two_checks()).happens(What::Paused { who: who() }));
+    let waits = What::StepEnded { step: step(1, 0, 1), outcome, report };
+    is(Status::Waiting, running().happens(waits));
+    is(Status::NeedsReview, running().happens(What::SetAside { reason: unknown }));
+    let completed = Life::of(two_checks()).iteration(&[0, 0, 0]).happens(What::Completed).clone();
+    is(Status::Completed, &completed);
+    is(Status::Failed, Life::of(two_checks()).happens(What::Failed { why: "so".to_owned() }));
+    is(Status::Cancelled, Life::of(two_checks()).happens(What::Cancelled { who: who() }));
+    assert_eq!(all.len(), Status::ALL.len());
+    all
+}
+
+/// Every pair of a status and an event is decided: these are all that are allowed.
+///
+/// proves: L1
+#[test]
+fn every_transition_has_its_cause() {
+    let first = step(1, 0, 1);
+    let why = || "why".to_owned();
+    let events = [
+        ("approved", What::Approved { who: who() }),
+        ("unblocked", What::Unblocked),
+        ("step_started", What::StepStarted(first)),
+        ("step_ended", ended(first, 0)),
+        ("step_not_begun", What::StepNotBegun(first)),
+        ("step_lost", What::StepLost { step: first, why: why() }),
+        ("set_aside", What::SetAside { reason: Reason::Unknown { step: first, why: why() } }),
+        ("stuck", What::SetAside { reason: Reason::Stuck { iterations: 3 } }),
+        ("go_on", What::Decided { decision: Decision::GoOn, who: who(), why: why() }),
+        ("done", What::Decided { decision: Decision::Done, who: who(), why: why() }),
+        ("fail", What::Decided { decision: Decision::Fail, who: who(), why: why() }),
+        ("interrupted", What::Interrupted { cause: "server_crash".to_owned() }),
+        ("paused", What::Paused { who: who() }),
+        ("resumed", What::Resumed { who: who() }),
+        ("completed", What::Completed),
+        ("failed", What::Failed { why: why() }),
+        ("cancelled", What::Cancelled { who: who() }),
+        ("retried", What::Retried { who: who() }),
+    ];
+    let mut allowed = Vec::new();
+    for (status, life) in in_each_status() {
+        let mut of_status = Vec::new();
+        for (name, what) in &events {
+            let mut life = life.clone();
+            if life.try_it(what.clone()) {
+                of_status.push(format!("{name} {}", life.status()));
+            }
+        }
+        allowed.push(format!("{status}: {}", of_status.join(", ")));
+    }
+    let always = |status: &str| {
+        format!(
+            "stuck needs_review, interrupted {status}, paused paused, failed failed, \
+                 cancelled cancelled"
+        )
+    };
+    assert_eq!(
+        allowed,
+        [
+            format!("draft: approved blocked, unblocked draft, {}", always("draft")),
+            format!("pending: step_started running, {}", always("pending")),
+            "running: step_ended pending, step_not_begun pending, set_aside needs_review, \
+             interrupted running, paused running"
+                .to_owned(),
+            "paused: stuck needs_review, interrupted paused, resumed pending, failed failed, \
+             cancelled cancelled"
+                .to_owned(),
+            format!("blocked: unblocked pending, {}", always("blocked")),
+            format!("waiting: {}", always("waiting")),
+            "completed: ".to_owned(),
+            "failed: retried pending".to_owned(),
+            "cancelled: retried pending".to_owned(),
+            "needs_review: go_on pending, done pending, fail failed, interrupted needs_review, \
+             paused needs_review, failed failed, cancelled cancelled"
+                .to_owned(),
+        ]
+    );
+}
+
+/// Run, checks in their order, the next iteration behind the first that fails.
+#[test]
+fn iterations_go_on_until_the_checks_pass() {
+    let mut life = Life::of(two_checks());
+    life.iteration(&[0, 1]);
+    assert_eq!(life.next(), Next::Step(step(2, 0, 1)));
+    life.iteration(&[0, 0, 7]);
+    life.iteration(&[2]);
+    // A run that went wrong waits before the next; a check does not.
+    assert_eq!((life.status(), life.next()), (Status::Waiting, Next::Wait(2_000)));
+    life.iteration(&[0, 0, 0]);
+    assert_eq!((life.status(), life.next()), (Status::Pending, Next::Complete));
+    assert_eq!(life.execution.used(life.now_ms).iterations, 4);
+    life.happens(What::Completed);
+    assert_eq!(life.next(), Next::Nothing);
+}
+
+/// An end that is not known: what may be done twice is done again, the rest waits for a person.
+///
+/// proves: L7
+#[test]
+fn unknown_ends_are_repeated_or_reviewed() {
+    let mut life = Life::of(two_checks());
+    let run = step(1, 0, 1);
+    life.happens(What::StepStarted(run));
+    assert!(!life.try_it(What::StepLost { step: run, why: String::new() }), "it must not be");
+    let unknown = Reason::Unknown { step: run, why: "its shim died".to_owned() };
+    life.happens(What::SetAside { reason: unknown.clone() });
+    assert_eq!((life.next(), life.execution.review()), (Next::Nothing, Some(&unknown)));
+    let decided =
+        |decision| What::Decided { decision, who: "ada".to_owned(), why: "looked".to_owned() };
+    let mut again = life.clone();
+    again.happens(decided(Decision::GoOn));
+    assert_eq!(again.next(), Next::Step(step(1, 0, 2)));
+    life.happens(decided(Decision::Done));
+    let check = step(1, 1, 1);
+    assert_eq!(life.next(), Next::Step(check));
+    life.happens(What::StepStarted(check));
+    life.happens(What::StepLost { step: check, why: String::new() });
+    assert_eq!(life.next(), Next::Step(step(1, 1, 2)));
+    // One that is proved not to have begun is begun as if for the first time.
+    life.happens(What::StepStarted(step(1, 1, 2))).happens(What::StepNotBegun(step(1, 1, 2)));
+    assert_eq!(life.next(), Next::Step(step(1, 1, 2)));
+}
+
+/// Each part of a budget ends an execution, and a retry has all of it again; what was used stays.
+///
+/// proves: L9
+#[test]
+fn budgets_end() {
+    let of = |budget: Budget| Life::of(Spec { budget, ..two_checks() });
+    let mut by_iterations = of(Budget { iterations: 2, ..Budget::default() });
+    by_iterations.iteration(&[0, 1]).iteration(&[0, 1]);
+    let failed = |life: &Life, why: &str| assert_eq!(life.next(), Next::Fail(why.to_owned()));
+    failed(&by_iterations, "its 2 iterations are used up");
+    by_iterations.happens(What::Failed { why: String::new() });
+    by_iterations.happens(What::Retried { who: who() });
+    assert_eq!(by_iterations.next(), Next::Step(step(3, 0, 1)));
+    by_iterations.iteration(&[0, 1]).iteration(&[0, 1]);
+    failed(&by_iterations, "its 2 iterations are used up");
+    assert_eq!(by_iterations.execution.used(by_iterations.now_ms).iterations, 4);
+
+    let mut by_time = of(Budget { wall_time_ms: 10_000, ..Budget::default() });
+    by_time.iteration(&[0, 1]);
+    by_time.now_ms += 4_000;
+    by_time.happens(What::Paused { who: who() });
+    by_time.now_ms += 100_000;
+    by_time.happens(What::Resumed { who: who() });
+    by_time.now_ms += 5_999;
+    assert_eq!(by_time.next(), Next::Step(step(2, 0, 1)));
+    by_time.now_ms += 1;
+    failed(&by_time, "its wall time of 10000 ms is used up");
+
+    let mut by_attempts = of(Budget { attempts: Some(2), ..Budget::default() });
+    let interrupted = || What::Interrupted { cause: "server_crash".to_owned() };
+    by_attempts.happens(interrupted()).iteration(&[0, 1]).happens(interrupted());
+    failed(&by_attempts, "its 2 attempts are used up");
+
+    let mut by_cost = of(Budget { cost_micros: Some(1_500_000), ..Budget::default() });
+    by_cost.happens(What::StepStarted(step(1, 0, 1)));
+    let report = Report { cost_micros: 1_600_000, ..Report::default() };
+    let outcome = Outcome::Exited(0);
+    by_cost.happens(What::StepEnded { step: step(1, 0, 1), outcome, report });
+    failed(&by_cost, "its cost of 1.5 is used up: 1.6");
+}
+
+/// A wait ends with the wall time at the latest.
+#[test]
+fn a_wait_does_not_outlive_the_budget() {
+    let budget = Budget { wall_time_ms: 10_000, ..Budget::default() };
+    let mut life = Life::of(Spec { budget, ..two_checks() });
+    life.happens(What::StepStarted(step(1, 0, 1)));
+    let report = Report { resume_at_ms: Some(500_000), ..Report::default() };
+    let outcome = Outcome::Exited(0);
+    life.happens(What::StepEnded { step: step(1, 0, 1), outcome, report });
+    assert_eq!((life.status(), life.next()), (Status::Waiting, Next::Wait(11_000)));
+}
+
+/// Progress counts by iterations; what does not come further for so long is a person's.
+#[test]
+fn no_progress_is_stuck() {
+    let mut life = Life::of(Spec { stuck_after: Some(2), ..two_checks() });
+    let iterate = |life: &mut Life, progress: Option<u64>| {
+        let Next::Step(run) = life.next() else { panic!("{:?}", life.next()) };
+        let report = Report { progress_micros: progress, ..Report::default() };
+        life.happens(What::StepStarted(run));
+        life.happens(What::StepEnded { step: run, outcome: Outcome::Exited(0), report });
+        life.iteration(&[1]);
+    };
+    for progress in [Some(1), Some(1), Some(2), None] {
+        iterate(&mut life, progress);
+    }
+    assert!(matches!(life.next(), Next::Step(_)));
+    iterate(&mut life, Some(2));
+    let stuck = Reason::Stuck { iterations: 2 };
+    assert_eq!(life.next(), Next::Ask(stuck.clone()));
+    life.happens(What::SetAside { reason: stuck });
+    let (decision, why) = (Decision::GoOn, String::new());
+    life.happens(What::Decided { decision, who: who(), why });
+    assert!(matches!(life.next(), Next::Step(_)));
+}
+
+/// Three losses in a row without an end between them are a person's, whatever the budget says.
+#[test]
+fn losses_in_a_row_are_reviewed() {
+    let mut life = Life::of(two_checks());
+    let interrupted = || What::Interrupted { cause: "server_crash".to_owned() };
+    life.happens(interrupted()).happens(interrupted()).iteration(&[0]);
+    life.happens(interrupted()).happens(interrupted());
+    assert!(matches!(life.next(), Next::Step(_)));
+    life.happens(interrupted());
+    assert_eq!(life.next(), Next::Ask(Reason::Crashes { times: 3 }));
+}
+
+/// What a transcript shows: one line, one event, its name first seen by `jq .event`.
+#[test]
+fn events_are_lines_of_json() {
+    let line = |what: What| serde_json::to_string(&Event { at_ms: 5, what }).unwrap();
+    assert_eq!(
+        line(ended(step(2, 1, 1), 3)),
+        concat!(
+            r#"{"at_ms":5,"event":"step_ended","iteration":2,"step":1,"attempt":1,"#,
+            r#""outcome":{"exited":3}}"#
+        )
+    );
+    let reason = Reason::Unknown { step: step(1, 0, 1), why: "so".to_owned() };
+    assert_eq!(
+        line(What::SetAside { reason }),
+        concat!(
+            r#"{"at_ms":5,"event":"set_aside","reason":"unknown","iteration":1,"step":0,"#,
+            r#""attempt":1,"why":"so"}"#
+        )
+    );
+    assert_eq!(line(What::Completed), r#"{"at_ms":5,"event":"completed"}"#);
+}
+
+/// What a random life meets, beside what is next for it.
+#[derive(Clone, Copy, Debug)]
+enum Fortune {
+    Well,
+    Badly(i32),
+    Crash,
+    CrashBeforeItBegan,
+    Pause,
+    Resume,
+    Cancel,
+    Retry,
+    Person(Decision),
+    Late(u64),
+}
+
+fn fortunes() -> impl Strategy<Value = Vec<(Fortune, u64, Option<u64>)>> {
+    let fortune = prop_oneof![
+        8 => Just(Fortune::Well),
+        4 => (1..3).prop_map(Fortune::Badly),
+        3 => Just(Fortune::Crash),
+        2 => Just(Fortune::CrashBeforeItBegan),
+        1 => Just(Fortune::Pause),
+        2 => Just(Fortune::Resume),
+        1 => Just(Fortune::Cancel),
+        1 => Just(Fortune::Retry),
+        3 => prop_oneof![
+            Just(Decision::GoOn), Just(Decision::Done), Just(Decision::Fail)
+        ].prop_map(Fortune::Person),
+        2 => (0_u64..5_000).prop_map(Fortune::Late),
+    ];
+    proptest::collection::vec((fortune, 0_u64..300_000, proptest::option::of(0_u64..9)), 0..120)
+}
+
+fn used_never_falls(before: Used, after: Used) -> bool {
+    before.iterations <= after.iterations
+        && before.attempts <= after.attempts
+        && before.cost_micros <= after.cost_micros
+        && before.wall_time_ms <= after.wall_time_ms
+}
+
+proptest! {
+    /// Over random lives: what was used never falls; a step that must not be done twice is begun
+    /// again only behind a person's word, or a proof that it had not begun; nothing begins while it
+    /// is paused, under review or over; it is completed only behind an iteration in which all ended
+    /// well; its events as text, read again, make the same execution.
+    ///
+    /// proves: L2, L7, L9
+    #[test]
+    fn random_lives_keep_their_promises(fortunes in fortunes()) {
+        let budget = Budget { iterations: 5, cost_micros: Some(40), ..Budget::default() };
+        let spec = Spec { budget, stuck_after: Some(4), ..two_checks() };
+        let mut life = Life::of(spec);
+        let mut begun: BTreeSet<(u32, u32)> = BTreeSet::new();
+        let mut allowed: BTreeSet<(u32, u32)> = BTreeSet::new();
+        let mut well: BTreeMap<u32, u32> = BTreeMap::new();
+        for (fortune, cost_micros, progress_micros) in fortunes {
+            let before = life.execution.used(life.now_ms);
+            match life.next() {
+                Next::Wait(at_ms) => {
+                    prop_assert!(at_ms > life.now_ms);
+                    life.now_ms = at_ms;
+                }
+                Next::Complete => {
+                    let iteration = life.execution.used(life.now_ms).iterations;
+                    prop_assert_eq!(well.get(&iteration), Some(&3));
+                    life.happens(What::Completed);
+                }
+                Next::Fail(why) => drop(life.happens(What::Failed { why })),
+                Next::Ask(reason) => drop(life.happens(What::SetAside { reason })),
+                Next::Step(step) => {
+                    let key = (step.iteration, step.step);
+                    let twice = life.execution.step(step.step).unwrap().idempotent;
+                    prop_assert!(!life.execution.is_paused() && life.execution.review().is_none());
+                    prop_assert!(twice || begun.insert(key) || allowed.remove(&key), "{step:?}");
+                    life.happens(What::StepStarted(step));
+                }
+                Next::Nothing => {}
+            }
+            match (fortune, life.execution.in_flight()) {
+                (Fortune::Well | Fortune::Badly(_), Some(step)) => {
+                    let code = if let Fortune::Badly(code) = fortune { code } else { 0 };
+                    let cost_micros = cost_micros % 7;
+                    let report = Report { progress_micros, cost_micros, resume_at_ms: None };
+                    let outcome = Outcome::Exited(code);
+                    life.happens(What::StepEnded { step, outcome, report });
+                    if code == 0 {
+                        *well.entry(step.iteration).or_default() += 1;
+                    }
+                }
+                (Fortune::Crash, Some(step)) => {
+                    life.happens(What::Interrupted { cause: "server_crash".to_owned() });
+                    let why = "lost".to_owned();
+                    if !life.try_it(What::StepLost { step, why: why.clone() }) {
+                        life.happens(What::SetAside { reason: Reason::Unknown { step, why } });
+                    }
+                }
+                (Fortune::CrashBeforeItBegan, Some(step)) => {
+                    life.happens(What::Interrupted { cause: "server_crash".to_owned() });
+                    life.happens(What::StepNotBegun(step));
+                    allowed.insert((step.iteration, step.step));
+                }
+                (Fortune::Person(decision), _) => {
+                    let reason = life.execution.review().cloned();
+                    let decided = What::Decided { decision, who: who(), why: String::new() };
+                    if life.try_it(decided)
+                        && let Some(Reason::Unknown { step, .. }) = reason
+                    {
+                        match decision {
+                            Decision::GoOn => drop(allowed.insert((step.iteration, step.step))),
+                            Decision::Done => *well.entry(step.iteration).or_default() += 1,
+                            Decision::Fail => {}
+                        }
+                    }
+                }
+                (Fortune::Pause, _) => drop(life.try_it(What::Paused { who: who() })),
+                (Fortune::Resume, _) => drop(life.try_it(What::Resumed { who: who() })),
+                (Fortune::Cancel, _) => drop(life.try_it(What::Cancelled { who: who() })),
+                (Fortune::Retry, _) => drop(life.try_it(What::Retried { who: who() })),
+                (Fortune::Late(ms), _) => life.now_ms += ms,
+                _ => {}
+            }
+            prop_assert!(used_never_falls(before, life.execution.used(life.now_ms)));
+            let running = life.execution.in_flight().is_some();
+            prop_assert_eq!(running, life.status() == Status::Running);
+        }
+        let read = life.events.iter().map(|event| {
+            let line = serde_json::to_string(event).unwrap();
+            serde_json::from_str::<Event>(&line).unwrap()
+        });
+        let read: Vec<Event> = read.collect();
+        prop_assert_eq!(&read, &life.events);
+        let mut again = Execution::begin(&read[0]).unwrap();
+        for event in &read[1..] {
+            again.apply(event).unwrap();
+        }
+        prop_assert_eq!(again, life.execution);
+    }
+}
