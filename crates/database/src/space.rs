@@ -251,7 +251,7 @@ impl Core {
             None => self.next_checkpoint_bytes(checkpoints),
         };
         let needed = next.saturating_add(SLACK_BYTES);
-        let available = self.env.disk.available_bytes(&checkpoints.folder).unwrap_or(0);
+        let Ok(available) = self.env.disk.available_bytes(&checkpoints.folder) else { return };
         let held = space.reserve.held().unwrap_or(0);
         let spare = held.saturating_sub(self.options.segment_bytes);
         let missing = needed.saturating_sub(available).min(spare);

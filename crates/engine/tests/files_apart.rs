@@ -277,3 +277,33 @@ fn rows_that_a_reader_kept_back_are_given_back_behind_it() {
     while engine.compact(true).unwrap() {}
     assert_eq!(blobs(dir.path()), []);
 }
+
+/// A flush that comes between two looks is seen by the second, also where that one lets go of what
+/// a reader kept back.
+#[test]
+fn what_is_due_is_merged_although_something_is_let_go() {
+    let dir = tempfile::tempdir().unwrap();
+    let engine = open(APART, dir.path()).unwrap();
+    let write_out = || {
+        engine.seal(1).unwrap();
+        engine.flush().unwrap();
+    };
+    for number in 0..1_200_u64 {
+        put(&*engine, number + 1, &number.to_be_bytes(), b"small");
+    }
+    write_out();
+    engine.pin(1_200).unwrap();
+    put(&*engine, 1_201, b"more", b"small");
+    engine.set_floor(1_201);
+    write_out();
+    while engine.compact(true).unwrap() {}
+    assert!(!engine.compact(false).unwrap(), "nothing is due");
+    for number in 0..1_200_u64 {
+        delete(&*engine, number + 1_202, &number.to_be_bytes());
+    }
+    write_out();
+    engine.unpin(1_200);
+    engine.set_floor(u64::MAX);
+    assert!(engine.compact(false).unwrap(), "a drained store gives its space back");
+    assert_eq!(engine.len(KeyspaceId(3)), 1);
+}

@@ -1,9 +1,9 @@
 //! Space that a file holds back on a disk, for what must go on when the disk is full.
 //!
 //! Invariants: the file's content means nothing, so a crash can leave it in any state; what it held
-//! is given back only when somebody who must go on was refused for want of space, so another
-//! program that fills the disk cannot take it before; a refused write is never tried again, only
-//! what is refused before anything was written ([`ReservedDisk`]).
+//! is given back only when somebody who must go on was refused for want of space, or is known to
+//! need it next, so another program that fills the disk cannot take it before; a refused write is
+//! never tried again, only what is refused before anything was written ([`ReservedDisk`]).
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -16,6 +16,9 @@ use crate::disk::{
 
 /// What a name in a directory takes at most, where the directory has to grow for it.
 const NAME_BYTES: u64 = 1 << 16;
+/// What is given for one name at most: where that does not help, it is not space that is missing
+/// (inodes, a quota of files), and the rest stays for what needs space.
+const NAME_BYTES_MAX: u64 = 16 * NAME_BYTES;
 
 /// The file that holds space back.
 #[derive(Debug)]
@@ -85,22 +88,28 @@ impl Reserve {
         self.release_of(&mut self.lock(), bytes)
     }
 
-    /// Does something that is refused before it changed anything; where it is refused for want of
-    /// space, again with space of the reserve. Others may take what is given back first, so it is
-    /// given until nothing is left.
-    fn give_to<T>(&self, bytes: u64, perform: impl Fn() -> io::Result<T>) -> io::Result<T> {
+    /// Does something that needs so much and is refused before it changed anything; where it is
+    /// refused for want of space, again with space of the reserve. Others may take what is given
+    /// back first, so it is given again, `bytes_max` in all.
+    fn give_to<T>(
+        &self,
+        bytes: u64,
+        bytes_max: u64,
+        perform: impl Fn() -> io::Result<T>,
+    ) -> io::Result<T> {
         let refused = match perform() {
             Err(error) if is_full(&error) => error,
             other => return other,
         };
         // Held throughout: nobody makes the reserve larger again with what was given back.
         let mut held = self.lock();
-        let mut bytes = bytes;
-        while self.release_of(&mut held, bytes).is_ok_and(|given| given > 0) {
+        let (mut bytes, mut left) = (bytes, bytes_max);
+        while let Ok(given @ 1..) = self.release_of(&mut held, bytes.min(left)) {
             match perform() {
-                Err(error) if is_full(&error) => bytes = bytes.saturating_mul(2),
+                Err(error) if is_full(&error) => {}
                 other => return other,
             }
+            (bytes, left) = (bytes.saturating_mul(2), left.saturating_sub(given));
         }
         Err(refused)
     }
@@ -178,7 +187,7 @@ impl WriteFile for ReservedFile {
     }
 
     fn allocate(&self, len: u64) -> io::Result<()> {
-        self.reserve.give_to(len, || self.inner.allocate(len))
+        self.reserve.give_to(len, u64::MAX, || self.inner.allocate(len))
     }
 
     fn punch_hole(&self, offset: u64, len: u64) -> io::Result<()> {
@@ -218,7 +227,7 @@ impl ReadDisk for ReservedDisk {
 
 impl Disk for ReservedDisk {
     fn create(&self, path: &Path) -> io::Result<Box<dyn WriteFile>> {
-        let file = self.reserve.give_to(NAME_BYTES, || self.inner.create(path))?;
+        let file = self.reserve.give_to(NAME_BYTES, NAME_BYTES_MAX, || self.inner.create(path))?;
         Ok(self.file(file))
     }
 
@@ -227,11 +236,11 @@ impl Disk for ReservedDisk {
     }
 
     fn create_dir(&self, path: &Path) -> io::Result<()> {
-        self.reserve.give_to(NAME_BYTES, || self.inner.create_dir(path))
+        self.reserve.give_to(NAME_BYTES, NAME_BYTES_MAX, || self.inner.create_dir(path))
     }
 
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
-        self.reserve.give_to(NAME_BYTES, || self.inner.rename(from, to))
+        self.reserve.give_to(NAME_BYTES, NAME_BYTES_MAX, || self.inner.rename(from, to))
     }
 
     fn hard_link(&self, from: &Path, to: &Path) -> io::Result<()> {
@@ -311,5 +320,17 @@ mod tests {
         assert_eq!((file.len().unwrap(), reserve.held().unwrap()), (6_000, 0));
         disk.inject(full(OperationKind::Allocate));
         assert!(is_full(&file.allocate(8_000).unwrap_err()), "nothing is left");
+    }
+
+    /// A name that space does not help (no inode is left) does not take all of it.
+    #[test]
+    fn names_take_a_bounded_part() {
+        let (disk, reserve) = reserve();
+        let reserved = ReservedDisk::new(Arc::new(disk.clone()), Arc::clone(&reserve));
+        reserve.hold(4 * NAME_BYTES_MAX).unwrap();
+        let none = Fault::error(OperationKind::Create, FaultError::ENOSPC).on("segment");
+        disk.inject(none.forever());
+        assert!(is_full(&reserved.create(Path::new("store/segment")).unwrap_err()));
+        assert_eq!(reserve.held().unwrap(), 3 * NAME_BYTES_MAX);
     }
 }

@@ -102,13 +102,16 @@ impl LsmEngine {
             return Ok(());
         }
         if self.tree.version_free_list_len() > 0 {
+            let _writing = self.writing.read().unwrap_or_else(PoisonError::into_inner);
+            // No flush comes in between: it would be another version with other files.
+            let _flush = self.tree.get_flush_lock();
+            let before = self.tree.current_version().id();
             self.name_flushed(&[], None, &[])?;
+            if let Some((version, _)) = merging.idle.as_mut().filter(|(idle, _)| *idle == before) {
+                *version = self.tree.current_version().id();
+            }
         }
         merging.kept_back = false;
-        if let Some((version, _)) = &mut merging.idle {
-            // The files are the same.
-            *version = self.tree.current_version().id();
-        }
         Ok(())
     }
 
@@ -172,23 +175,28 @@ impl LsmEngine {
             return Ok(());
         }
         merging.nudged = stale;
-        {
-            // No flush comes in between: its stand would be above this one.
-            let (_alone, stand) = self.memtables.hold();
-            let number = row::number(stand.mark.version);
-            if number == 0 {
-                return Ok(());
-            }
-            let row =
-                InternalValue::from_components(STAND_KEY, stand.encode(), number, ValueType::Value);
-            let _writing = self.writing.read().unwrap_or_else(PoisonError::into_inner);
-            let _flush = self.tree.get_flush_lock();
-            let refused = |error| tables::refused(&self.folder.path, "flush", &error);
-            let flushed = self.tree.flush_to_tables(std::iter::once(Ok(row))).map_err(refused)?;
-            let (tables, _) = flushed.expect("one row");
-            self.name_flushed(&tables, None, &[])?;
-        }
+        let before = self.there();
+        self.flush_stand().inspect_err(|_| self.clear_up(&before))?;
         self.merge_at(merging, 1)
+    }
+
+    /// Writes the row that says where the files stand once more, so that there is something to
+    /// merge.
+    fn flush_stand(&self) -> Result<(), EngineError> {
+        // No flush comes in between: its stand would be above this one.
+        let (_alone, stand) = self.memtables.hold();
+        let number = row::number(stand.mark.version);
+        if number == 0 {
+            return Ok(());
+        }
+        let row =
+            InternalValue::from_components(STAND_KEY, stand.encode(), number, ValueType::Value);
+        let _writing = self.writing.read().unwrap_or_else(PoisonError::into_inner);
+        let _flush = self.tree.get_flush_lock();
+        let refused = |error| tables::refused(&self.folder.path, "flush", &error);
+        let flushed = self.tree.flush_to_tables(std::iter::once(Ok(row))).map_err(refused)?;
+        let (tables, _) = flushed.expect("one row");
+        self.name_flushed(&tables, None, &[])
     }
 
     /// What the manifest on disk says. Another one may take its place while it is read.
