@@ -231,7 +231,7 @@ spec:
         assert_eq!(bytes, ["a plan is text in UTF-8; the byte 8 is none"]);
     }
 
-    /// Nobody's file panics or takes more memory than it has bytes, about.
+    /// Nobody's file panics, or is blown up to many times its size.
     #[test]
     fn hostile_files_are_refused() {
         let deep = "[".repeat(100_000);
@@ -249,6 +249,12 @@ spec:
             ("a.yaml", bomb),
             ("a.md", format!("---\nname: {deep}\n---\n")),
             ("a.md", String::new()),
+            ("a.json", {
+                let spec = r#"{"name": "a", "run": ["x"]},"#.repeat(20_000);
+                let environment = format!("{{\"A\": \"{}\"}}", "x".repeat(1 << 20));
+                let specs = spec.trim_end_matches(',');
+                format!("{{\"name\": \"p\", \"environment\": {environment}, \"specs\": [{specs}]}}")
+            }),
         ] {
             assert!(parse(Path::new(path), text.as_bytes()).is_err(), "{path}");
         }

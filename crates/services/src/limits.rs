@@ -70,6 +70,8 @@ pub const LIST_JOBS_LOOKED_AT: usize = 10_000;
 /// Claims that are looked at to tell who works.
 pub const WORKERS_CLAIMS_MAX: usize = 1_000;
 
+/// Longest plan of loops in bytes: all its texts together, each spec with its whole environment.
+pub const LOOP_PLAN_BYTES_MAX: usize = 1024 * 1024;
 /// Most specs of a plan of loops.
 pub const LOOP_SPECS_MAX: usize = 1_000;
 /// Most specs of a plan that run at one time.

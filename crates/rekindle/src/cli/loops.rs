@@ -22,8 +22,8 @@ pub(super) struct LoopArgs {
 enum LoopCommand {
     /// Check a file with a plan: what is wrong with it, or in which order it is done
     ///
-    /// Needs no server and changes nothing. All that is wrong is told at once, a line each (exit
-    /// code 1).
+    /// Needs no server and changes nothing. All that is wrong with what it says is told at once, a
+    /// line each (exit code 1).
     Check(CheckArgs),
 }
 

@@ -12,9 +12,11 @@
 //! A plan with one spec needs no heading: then all of the text is its instructions. Headings of
 //! other levels, and what stands between fences of code, are text.
 
+use std::collections::BTreeMap;
+
 use rekindle_services::loops::Plan;
 
-use super::shape::File;
+use super::shape::{File, Part};
 use super::{of_toml, of_yaml};
 
 /// Lines that begin and end a front matter: TOML, YAML.
@@ -59,83 +61,122 @@ fn split(text: &str) -> Result<(&str, String, String), String> {
 
 /// Adds what the text says to the plan.
 fn fill(file: &mut File, body: &str) -> Result<(), Vec<String>> {
-    let Sections { before, named } = Sections::of(body);
+    let Sections { title, before, named } = Sections::of(body).map_err(|why| vec![why])?;
+    if let ([only], []) = (file.specs.as_mut_slice(), named.as_slice())
+        && only.instructions.is_none()
+    {
+        only.instructions = Some(text_of(&(title + &before)));
+        return Ok(());
+    }
     let mut wrong = Vec::new();
-    let mut give = |file: &mut File, name: &str, text: String| {
-        let mut parts = file.specs.iter_mut().filter(|part| part.name == name);
-        match parts.next() {
+    let parts = file.specs.iter_mut().map(|part| (part.name.clone(), part));
+    let mut parts: BTreeMap<String, &mut Part> = parts.collect();
+    for (name, text) in named {
+        match parts.get_mut(&name) {
             None => wrong.push(format!(
                 "the heading \"## {name}\" names no spec; headings of other levels are text"
             )),
             Some(part) if part.instructions.is_some() => {
                 wrong.push(format!("spec {name:?}: it has instructions twice"));
             }
-            Some(part) => part.instructions = Some(text),
+            Some(part) => part.instructions = Some(text_of(&text)),
         }
-    };
-    match file.specs.as_slice() {
-        [only] if named.is_empty() && only.instructions.is_none() => {
-            let name = only.name.clone();
-            give(file, &name, before);
-        }
-        _ => {
-            for (name, text) in named {
-                give(file, &name, text);
-            }
-            if file.description.is_empty() {
-                file.description = before.trim_end().to_owned();
-            }
-        }
+    }
+    let before = text_of(&before);
+    if file.description.is_empty() {
+        file.description = before.trim_end().to_owned();
+    } else if !before.is_empty() {
+        let text = "the text in front of the first heading \"## NAME\" is the description, and \
+                    there is one in the front matter, too";
+        wrong.push(text.to_owned());
     }
     if wrong.is_empty() { Ok(()) } else { Err(wrong) }
 }
 
+/// A text without empty lines around it.
+fn text_of(text: &str) -> String {
+    match text.trim_matches('\n') {
+        "" => String::new(),
+        text => format!("{text}\n"),
+    }
+}
+
 /// A text by its headings of the second level.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, Default, PartialEq, Eq)]
 struct Sections {
-    /// What stands before the first, without a title.
+    /// The heading of the first level that it begins with.
+    title: String,
+    /// What stands before the first of the second, without that title.
     before: String,
     /// Each heading with what stands below it.
     named: Vec<(String, String)>,
 }
 
 impl Sections {
-    fn of(body: &str) -> Self {
-        let mut sections = Self { before: String::new(), named: Vec::new() };
-        let mut fence: Option<&str> = None;
+    fn of(body: &str) -> Result<Self, String> {
+        let mut sections = Self::default();
+        let mut open: Option<Fence<'_>> = None;
         for line in body.lines() {
-            let bare = line.trim_start();
-            let marks = ["```", "~~~"].into_iter().find(|marks| bare.starts_with(marks));
-            fence = match (fence, marks) {
-                (None, marks) => marks,
-                (Some(open), Some(marks)) if open == marks => None,
-                (open, _) => open,
-            };
-            if let Some(name) = line.strip_prefix("## ").filter(|_| fence.is_none()) {
+            match (&open, Fence::of(line)) {
+                (None, opened) => open = opened.filter(Fence::opens),
+                (Some(fence), Some(closed)) if closed.closes(fence) => open = None,
+                (Some(_), _) => {}
+            }
+            let is_text = open.is_some();
+            if let Some(name) = line.strip_prefix("## ").filter(|_| !is_text) {
                 let name = name.trim().trim_end_matches('#').trim_end();
                 sections.named.push((name.to_owned(), String::new()));
                 continue;
             }
-            let is_title = line.starts_with("# ") && fence.is_none() && sections.named.is_empty();
-            if is_title && sections.before.trim().is_empty() {
+            let begins = sections.named.is_empty() && sections.before.trim().is_empty();
+            let untitled = begins && sections.title.is_empty();
+            if untitled && line.trim().is_empty() {
                 continue;
             }
+            let is_title = untitled && line.starts_with("# ");
             let text = match sections.named.last_mut() {
                 Some((_, text)) => text,
+                None if is_title && !is_text => &mut sections.title,
                 None => &mut sections.before,
             };
             text.push_str(line);
             text.push('\n');
         }
-        let trim = |text: &str| match text.trim_matches('\n') {
-            "" => String::new(),
-            text => format!("{text}\n"),
-        };
-        sections.before = trim(&sections.before);
-        for (_, text) in &mut sections.named {
-            *text = trim(text);
+        match open {
+            None => Ok(sections),
+            Some(Fence { mark, .. }) => {
+                let fence = String::from(mark).repeat(3);
+                Err(format!("a block of code that begins with {fence} does not end"))
+            }
         }
-        sections
+    }
+}
+
+/// A line that begins or ends a block of code (CommonMark 0.31, 4.5).
+#[derive(Debug)]
+struct Fence<'a> {
+    mark: char,
+    length: usize,
+    /// What stands behind the marks.
+    info: &'a str,
+}
+
+impl<'a> Fence<'a> {
+    fn of(line: &'a str) -> Option<Self> {
+        let bare = line.trim_start_matches(' ');
+        let mark = bare.chars().next().filter(|mark| ['`', '~'].contains(mark))?;
+        let info = bare.trim_start_matches(mark);
+        let length = bare.len() - info.len();
+        (line.len() - bare.len() <= 3 && length >= 3).then_some(Self { mark, length, info })
+    }
+
+    fn opens(&self) -> bool {
+        // Otherwise it is code within a line.
+        self.mark == '~' || !self.info.contains('`')
+    }
+
+    fn closes(&self, open: &Fence<'_>) -> bool {
+        self.mark == open.mark && self.length >= open.length && self.info.trim().is_empty()
     }
 }
 
@@ -165,8 +206,8 @@ mod tests {
 
     #[test]
     fn one_spec_needs_no_heading() {
-        let only = plan(&["a"], "# T\n\nAll of it.\n\nTo the end.\n").unwrap();
-        assert_eq!(only.specs[0].instructions, "All of it.\n\nTo the end.\n");
+        let only = plan(&["a"], "\n# T\n\nAll of it.\n\nTo the end.\n").unwrap();
+        assert_eq!(only.specs[0].instructions, "# T\n\nAll of it.\n\nTo the end.\n");
         assert_eq!(only.description, "");
         let named = plan(&["a"], "Why.\n## a\nWhat.\n").unwrap();
         assert_eq!(
@@ -187,6 +228,24 @@ mod tests {
                 "spec \"a\": it has instructions twice"
             ]
         );
+    }
+
+    /// Code ends where CommonMark says, and text that would be lost is told.
+    #[test]
+    fn code_is_no_heading_and_no_text_is_lost() {
+        let ab = |body: &str| plan(&["a", "b"], body);
+        let nested = ab("## a\n````\n```sh\n## b\n```\n````\n## b\nB.\n").unwrap();
+        assert_eq!(nested.specs[0].instructions, "````\n```sh\n## b\n```\n````\n");
+        for text in ["```cargo test``` passes", "    ```", "``", "```\nx\n   ````  "] {
+            let told = ab(&format!("## a\n{text}\n## b\nB.\n")).unwrap();
+            assert_eq!(told.specs[1].instructions, "B.\n", "{text}");
+        }
+        let open = ab("## a\n~~~\n## b\nB.\n").unwrap_err();
+        assert_eq!(open, ["a block of code that begins with ~~~ does not end"]);
+        let matter = "+++\nname = \"p\"\ndescription = \"d\"\n[[spec]]\nname = \"a\"\n\
+                      run = [\"true\"]\n+++\n### a\nLost.\n## a\nDo.\n";
+        let lost = parse(matter).unwrap_err();
+        assert!(lost.len() == 1 && lost[0].contains("in the front matter, too"), "{lost:?}");
     }
 
     /// Places are those of the file.

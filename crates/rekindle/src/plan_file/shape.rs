@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
+use rekindle_services::limits::LOOP_PLAN_BYTES_MAX;
 use rekindle_services::loops::{Budget, Directory, Plan, Spec, Step};
 use serde::de::value::{MapAccessDeserializer, SeqAccessDeserializer};
 use serde::de::{Error as _, MapAccess, SeqAccess, Visitor};
@@ -177,6 +178,14 @@ impl File {
     pub(super) fn plan(self) -> Result<Plan, Vec<String>> {
         let mut wrong = Vec::new();
         let (environment, budget) = (self.environment, self.budget);
+        // It is copied into each spec.
+        let bytes: usize = environment.iter().map(|(name, value)| name.len() + value.len()).sum();
+        if bytes.saturating_mul(self.specs.len()) > LOOP_PLAN_BYTES_MAX {
+            return Err(vec![format!(
+                "the environment of the plan, once for each spec, has more than \
+                 {LOOP_PLAN_BYTES_MAX} bytes"
+            )]);
+        }
         let mut specs = Vec::with_capacity(self.specs.len());
         for part in self.specs {
             let directory = match (part.directory, part.worktree) {

@@ -6,9 +6,15 @@
 //! decided by pure functions that nothing calls yet: no service executes plans.
 
 pub mod event;
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod lives_tests;
 pub mod next;
 mod order;
 pub mod plan;
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod plan_tests;
 pub mod state;
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]

@@ -36,7 +36,8 @@ pub fn next(execution: &Execution, now_ms: u64) -> Next {
         return Next::Ask(Reason::Crashes { times: execution.crashes() });
     }
     let step = execution.next_step();
-    let begins = step.step == 0 && step.attempt == 1;
+    // One that was begun before, and proved not to have, was counted then.
+    let begins = step.iteration > execution.used(now_ms).iterations;
     if let Some(why) = used_up(execution, begins, now_ms) {
         return Next::Fail(why);
     }

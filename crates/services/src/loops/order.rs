@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::loops::plan::Spec;
+use crate::loops::plan::{Spec, WRONG_MAX, brief};
 
 /// Indexes of the specs by waves, or everything that is wrong with what they need.
 pub(super) fn waves(specs: &[Spec]) -> Result<Vec<Vec<usize>>, Vec<String>> {
@@ -13,23 +13,25 @@ pub(super) fn waves(specs: &[Spec]) -> Result<Vec<Vec<usize>>, Vec<String>> {
     let mut named = BTreeMap::new();
     for (index, spec) in specs.iter().enumerate() {
         if named.insert(spec.name.as_str(), index).is_some() {
-            wrong.push(format!("two specs are called {:?}; give each its own name", spec.name));
+            let name = brief(&spec.name);
+            wrong.push(format!("two specs are called {name}; give each its own name"));
         }
     }
     let mut needs = Vec::with_capacity(specs.len());
     for spec in specs {
         let mut known = BTreeSet::new();
+        let of = brief(&spec.name);
         for name in &spec.needs {
+            if wrong.len() > WRONG_MAX {
+                return Err(wrong);
+            }
+            let needed = brief(name);
             match named.get(name.as_str()) {
-                None => wrong.push(format!(
-                    "spec {:?}: it needs {name:?}, which is no spec of this plan",
-                    spec.name
-                )),
-                Some(_) if *name == spec.name => {
-                    wrong.push(format!("spec {name:?}: it needs itself"));
-                }
+                None => wrong
+                    .push(format!("spec {of}: it needs {needed}, which is no spec of this plan")),
+                Some(_) if *name == spec.name => wrong.push(format!("spec {of}: it needs itself")),
                 Some(index) if !known.insert(*index) => {
-                    wrong.push(format!("spec {:?}: it needs {name:?} twice", spec.name));
+                    wrong.push(format!("spec {of}: it needs {needed} twice"));
                 }
                 Some(_) => {}
             }
@@ -80,7 +82,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::loops::plan::tests::spec;
+    use crate::loops::plan_tests::spec;
 
     #[test]
     fn what_is_needed_comes_first() {

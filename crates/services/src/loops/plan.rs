@@ -11,13 +11,17 @@ use serde::{Deserialize, Serialize};
 use crate::jobs;
 use crate::limits::{
     LOOP_ARGV_BYTES_MAX, LOOP_CHECKS_MAX, LOOP_ENVIRONMENT_MAX, LOOP_INSTRUCTIONS_BYTES_MAX,
-    LOOP_ITERATIONS_MAX, LOOP_PARALLEL_MAX, LOOP_SPECS_MAX, LOOP_STEP_MS_MAX, LOOP_TEXT_BYTES_MAX,
-    LOOP_WALL_MS_MAX, NAME_BYTES_MAX,
+    LOOP_ITERATIONS_MAX, LOOP_PARALLEL_MAX, LOOP_PLAN_BYTES_MAX, LOOP_SPECS_MAX, LOOP_STEP_MS_MAX,
+    LOOP_TEXT_BYTES_MAX, LOOP_WALL_MS_MAX, NAME_BYTES_MAX,
 };
 use crate::loops::order;
 
 /// Names that begin so are the server's own in the environment of a command.
 const RESERVED_PREFIX: &str = "REKINDLE_";
+/// So many things that are wrong are told, and that there are more.
+pub(super) const WRONG_MAX: usize = 100;
+/// So much of a text is shown in what is told.
+const BRIEF_BYTES: usize = 64;
 
 /// What is to be done: specs, and which of them come before others.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -93,7 +97,7 @@ pub struct Budget {
     /// Iterations.
     pub iterations: u32,
     /// Time between its beginning and its end, milliseconds; time that it waits or the server is
-    /// away counts, time that a person paused it does not.
+    /// away counts, time that it waits for a person does not.
     pub wall_time_ms: u64,
     /// Charged attempts: how often its claim may end badly.
     pub attempts: Option<u32>,
@@ -127,8 +131,15 @@ impl Plan {
     /// Everything that is wrong with it, a sentence each; never empty.
     pub fn check(&self) -> Result<Checked, Vec<String>> {
         let mut wrong = Vec::new();
+        let bytes = self.bytes();
+        if bytes > LOOP_PLAN_BYTES_MAX {
+            let most = LOOP_PLAN_BYTES_MAX;
+            return Err(vec![format!(
+                "the plan has {bytes} bytes; more than {most} are not taken"
+            )]);
+        }
         if let Some(why) = bad_name(&self.name) {
-            wrong.push(format!("the plan's name {:?} {why}", self.name));
+            wrong.push(format!("the plan's name {} {why}", brief(&self.name)));
         }
         if self.description.len() > LOOP_TEXT_BYTES_MAX {
             wrong.push(format!("the description is longer than {LOOP_TEXT_BYTES_MAX} bytes"));
@@ -149,7 +160,11 @@ impl Plan {
         for spec in &self.specs {
             let mut of_spec = Vec::new();
             spec.check(&mut of_spec);
-            wrong.extend(of_spec.into_iter().map(|why| format!("spec {:?}: {why}", spec.name)));
+            let name = brief(&spec.name);
+            wrong.extend(of_spec.into_iter().map(|why| format!("spec {name}: {why}")));
+            if wrong.len() > WRONG_MAX {
+                break;
+            }
         }
         let waves = match order::waves(&self.specs) {
             Ok(waves) => waves,
@@ -158,11 +173,47 @@ impl Plan {
                 Vec::new()
             }
         };
+        if wrong.len() > WRONG_MAX {
+            wrong.truncate(WRONG_MAX);
+            wrong.push("there is more that is wrong".to_owned());
+        }
         if wrong.is_empty() { Ok(Checked { waves }) } else { Err(wrong) }
+    }
+
+    /// All its texts together.
+    fn bytes(&self) -> usize {
+        self.name.len() + self.description.len() + self.specs.iter().map(Spec::bytes).sum::<usize>()
+    }
+}
+
+/// A text in quotes, or its beginning.
+pub(super) fn brief(text: &str) -> String {
+    let end = text.floor_char_boundary(BRIEF_BYTES);
+    match text.get(..end) {
+        Some(part) if part.len() < text.len() => format!("{:?}", format!("{part}…")),
+        _ => format!("{text:?}"),
     }
 }
 
 impl Spec {
+    fn bytes(&self) -> usize {
+        let words = |words: &[String]| words.iter().map(|word| word.len() + 1).sum::<usize>();
+        let steps = self.checks.iter().chain(std::iter::once(&self.run));
+        let environment = self.environment.iter().map(|(name, value)| name.len() + value.len());
+        let directory = match &self.directory {
+            Directory::Temporary => 0,
+            Directory::Plain(path) => path.len(),
+            Directory::Worktree { repository, branch } => repository.len() + branch.len(),
+        };
+        self.name.len()
+            + words(&self.needs)
+            + self.instructions.len()
+            + self.worker.as_ref().map_or(0, String::len)
+            + steps.map(|step| words(&step.argv) + 1).sum::<usize>()
+            + environment.sum::<usize>()
+            + directory
+    }
+
     fn check(&self, wrong: &mut Vec<String>) {
         if let Some(why) = bad_name(&self.name) {
             wrong.push(format!("its name {why}"));
@@ -201,16 +252,18 @@ impl Spec {
             let is_word = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_';
             let begins = name.bytes().next().is_some_and(|byte| !byte.is_ascii_digit());
             if !begins || !name.bytes().all(is_word) || name.len() > NAME_BYTES_MAX {
+                let name = brief(name);
                 wrong.push(format!(
-                    "{name:?} is no name of an environment variable; use letters, digits and _"
+                    "{name} is no name of an environment variable; use letters, digits and _"
                 ));
             } else if name.starts_with(RESERVED_PREFIX) {
                 wrong.push(format!("{name}: names that begin with {RESERVED_PREFIX} are reserved"));
             }
             if value.contains('\0') || value.len() > LOOP_TEXT_BYTES_MAX {
                 let most = LOOP_TEXT_BYTES_MAX;
+                let name = brief(name);
                 wrong.push(format!(
-                    "the value of {name:?} has a zero byte, or more than {most} bytes"
+                    "the value of {name} has a zero byte, or more than {most} bytes"
                 ));
             }
         }
@@ -243,7 +296,7 @@ impl Directory {
     fn check(&self, wrong: &mut Vec<String>) {
         let path = |what: &str, text: &str, wrong: &mut Vec<String>| {
             if text.is_empty() || text.contains('\0') || text.len() > LOOP_TEXT_BYTES_MAX {
-                wrong.push(format!("{what} {text:?} is no path"));
+                wrong.push(format!("{what} {} is no path", brief(text)));
             }
         };
         match self {
@@ -252,7 +305,7 @@ impl Directory {
             Self::Worktree { repository, branch } => {
                 path("repository", repository, wrong);
                 if let Some(why) = bad_branch(branch) {
-                    wrong.push(format!("branch {branch:?} {why}"));
+                    wrong.push(format!("branch {} {why}", brief(branch)));
                 }
             }
         }
@@ -302,172 +355,4 @@ fn bad_branch(branch: &str) -> Option<&'static str> {
         || branch.contains(forbidden)
         || branch.split('/').any(bad_part);
     bad.then_some("is no name that git takes")
-}
-
-#[cfg(test)]
-#[allow(clippy::unwrap_used)]
-pub(super) mod tests {
-    use super::*;
-
-    pub(in crate::loops) fn spec(name: &str, needs: &[&str]) -> Spec {
-        Spec {
-            name: name.to_owned(),
-            needs: needs.iter().map(|name| (*name).to_owned()).collect(),
-            instructions: String::new(),
-            worker: None,
-            run: step("true"),
-            checks: Vec::new(),
-            directory: Directory::Temporary,
-            environment: BTreeMap::new(),
-            budget: Budget::default(),
-            stuck_after: None,
-        }
-    }
-
-    fn step(program: &str) -> Step {
-        Step { argv: vec![program.to_owned()], idempotent: false, time_limit_ms: 1_000 }
-    }
-
-    fn plan(specs: Vec<Spec>) -> Plan {
-        Plan { name: "p".to_owned(), description: String::new(), parallel: 1, specs }
-    }
-
-    type Alter = fn(&mut Plan);
-
-    /// Each field at its limit is taken.
-    ///
-    /// proves: L1
-    #[test]
-    fn every_field_has_room() {
-        let good: [Alter; 10] = [
-            |plan| plan.name = "a".repeat(NAME_BYTES_MAX),
-            |plan| plan.parallel = LOOP_PARALLEL_MAX,
-            |plan| plan.specs[0].instructions = "x".repeat(LOOP_INSTRUCTIONS_BYTES_MAX),
-            |plan| plan.specs[0].checks = vec![step("true"); LOOP_CHECKS_MAX],
-            |plan| plan.specs[0].run.argv.push("x".repeat(LOOP_ARGV_BYTES_MAX - 6)),
-            |plan| plan.specs[0].run.time_limit_ms = LOOP_STEP_MS_MAX,
-            |plan| plan.specs[0].budget.iterations = LOOP_ITERATIONS_MAX,
-            |plan| plan.specs[0].budget.wall_time_ms = LOOP_WALL_MS_MAX,
-            |plan| plan.specs[0].stuck_after = Some(100),
-            |plan| plan.specs[0].worker = Some("agent.large".to_owned()),
-        ];
-        for (number, alter) in good.into_iter().enumerate() {
-            let mut plan = plan(vec![spec("a", &[])]);
-            alter(&mut plan);
-            assert_eq!(plan.check().unwrap().waves, [[0]], "{number}");
-        }
-    }
-
-    /// Beyond its limit each is refused, with a sentence of its own.
-    ///
-    /// proves: L1
-    #[test]
-    fn every_field_has_bounds() {
-        let bad: [(Alter, &str); 24] = [
-            (|plan| plan.name.clear(), "the plan's name \"\" is none"),
-            (|plan| plan.name = "a b".to_owned(), "the plan's name \"a b\" is none"),
-            (|plan| plan.description = "x".repeat(LOOP_TEXT_BYTES_MAX + 1), "the description"),
-            (|plan| plan.parallel = 0, "parallel is 0"),
-            (|plan| plan.parallel = LOOP_PARALLEL_MAX + 1, "parallel is"),
-            (|plan| plan.specs.clear(), "the plan has no spec"),
-            (
-                |plan| {
-                    plan.specs = (0..=LOOP_SPECS_MAX).map(|n| spec(&n.to_string(), &[])).collect()
-                },
-                "the plan has 1001 specs",
-            ),
-            (|plan| plan.specs[0].name = "ä".to_owned(), "spec \"ä\": its name is none"),
-            (
-                |plan| plan.specs[0].instructions = "x".repeat(LOOP_INSTRUCTIONS_BYTES_MAX + 1),
-                "spec \"a\": its instructions",
-            ),
-            (|plan| plan.specs[0].worker = Some("a b".to_owned()), "spec \"a\": worker: "),
-            (|plan| plan.specs[0].run.argv.clear(), "spec \"a\": run has no command"),
-            (|plan| plan.specs[0].run.argv[0].clear(), "spec \"a\": the program of run is empty"),
-            (
-                |plan| plan.specs[0].run.argv.push("\0".to_owned()),
-                "spec \"a\": an argument of run has a zero byte",
-            ),
-            (
-                |plan| plan.specs[0].run.argv.push("x".repeat(LOOP_ARGV_BYTES_MAX - 5)),
-                "spec \"a\": run is longer",
-            ),
-            (|plan| plan.specs[0].run.time_limit_ms = 0, "spec \"a\": the time limit of run"),
-            (
-                |plan| plan.specs[0].checks = vec![step("true"), step("")],
-                "spec \"a\": the program of check 2 is empty",
-            ),
-            (
-                |plan| plan.specs[0].checks = vec![step("true"); LOOP_CHECKS_MAX + 1],
-                "spec \"a\": it has more than 100 checks",
-            ),
-            (
-                |plan| plan.specs[0].directory = Directory::Plain(String::new()),
-                "spec \"a\": directory \"\" is no path",
-            ),
-            (|plan| plan.specs[0].budget.iterations = 0, "spec \"a\": its budget has 0 iterations"),
-            (|plan| plan.specs[0].budget.wall_time_ms = 0, "spec \"a\": the wall time"),
-            (
-                |plan| plan.specs[0].budget.attempts = Some(0),
-                "spec \"a\": its budget has 0 attempts",
-            ),
-            (
-                |plan| plan.specs[0].budget.cost_micros = Some(0),
-                "spec \"a\": its budget has a cost",
-            ),
-            (|plan| plan.specs[0].stuck_after = Some(101), "spec \"a\": stuck_after is more"),
-            (|plan| plan.specs[0].stuck_after = Some(0), "spec \"a\": stuck_after is more"),
-        ];
-        for (alter, expected) in bad {
-            let mut plan = plan(vec![spec("a", &[])]);
-            alter(&mut plan);
-            let wrong = plan.check().unwrap_err();
-            assert!(wrong.len() == 1 && wrong[0].starts_with(expected), "{expected}: {wrong:?}");
-        }
-    }
-
-    /// All that is wrong is told at once.
-    #[test]
-    fn everything_that_is_wrong_is_told() {
-        let mut plan = plan(vec![spec("a", &["b"]), spec("b", &["a"]), spec("c", &["d"])]);
-        plan.parallel = 0;
-        plan.specs[1].budget.iterations = 0;
-        let wrong = plan.check().unwrap_err();
-        assert_eq!(wrong.len(), 4, "{wrong:?}");
-    }
-
-    #[test]
-    fn names_of_the_environment_are_the_programs_own() {
-        let check = |name: &str, value: &str| {
-            let mut spec = spec("a", &[]);
-            spec.environment.insert(name.to_owned(), value.to_owned());
-            plan(vec![spec]).check()
-        };
-        for name in ["A", "_", "path_2", "REKINDLE"] {
-            assert!(check(name, "").is_ok(), "{name}");
-        }
-        for name in ["", "2A", "A-B", "A=B", "Ä", "REKINDLE_LOOP_ID", "A\0"] {
-            assert!(check(name, "").is_err(), "{name:?}");
-        }
-        assert!(check("A", "a\0b").is_err());
-    }
-
-    #[test]
-    fn branches_are_what_git_takes() {
-        let check = |branch: &str| {
-            let mut spec = spec("a", &[]);
-            let (repository, branch) = (".".to_owned(), branch.to_owned());
-            spec.directory = Directory::Worktree { repository, branch };
-            plan(vec![spec]).check()
-        };
-        for branch in ["main", "rekindle/fix-1", "a.b", "ü"] {
-            assert!(check(branch).is_ok(), "{branch}");
-        }
-        for branch in [
-            "", "-d", "@", "a..b", "a b", "a~1", "/a", "a/", "a//b", ".a", "a/.b", "a.lock",
-            "a@{1}", "a.", "a\\b", "a\n",
-        ] {
-            assert!(check(branch).is_err(), "{branch:?}");
-        }
-    }
 }

@@ -103,7 +103,8 @@ pub struct Used {
     pub attempts: u32,
     /// Reported cost, in millionths.
     pub cost_micros: u64,
-    /// Milliseconds from its first step on, without those that a person paused it.
+    /// Milliseconds from its first step on, without those that it waited for a person: paused, or
+    /// under review.
     pub wall_time_ms: u64,
 }
 
@@ -130,8 +131,7 @@ pub struct Execution {
     blocked: bool,
     ended: Option<End>,
     review: Option<Reason>,
-    /// Since when.
-    paused_ms: Option<u64>,
+    paused: bool,
     in_flight: Option<StepRef>,
     /// What comes next.
     next: StepRef,
@@ -170,7 +170,7 @@ impl Execution {
             blocked: *blocked,
             ended: None,
             review: None,
-            paused_ms: None,
+            paused: false,
             in_flight: None,
             next: StepRef { iteration: 1, step: 0, attempt: 1 },
             passed: false,
@@ -199,7 +199,7 @@ impl Execution {
             Status::Running
         } else if self.review.is_some() {
             Status::NeedsReview
-        } else if self.paused_ms.is_some() {
+        } else if self.paused {
             Status::Paused
         } else if self.draft {
             Status::Draft
@@ -233,14 +233,16 @@ impl Execution {
     /// Whether a person paused it; a step that was begun still goes on to its end.
     #[must_use]
     pub fn is_paused(&self) -> bool {
-        self.paused_ms.is_some()
+        self.paused
     }
 
     /// What it used, up to this log time.
     #[must_use]
     pub fn used(&self, now_ms: u64) -> Used {
         let mut used = self.used;
-        if self.ended.is_none() && self.paused_ms.is_none() {
+        // A person's time is not its own, but what runs uses what it uses.
+        let waits_for_a_person = self.paused || self.review.is_some();
+        if self.ended.is_none() && (self.in_flight.is_some() || !waits_for_a_person) {
             let since = self.counted_ms.map_or(0, |counted| now_ms.saturating_sub(counted));
             used.wall_time_ms = used.wall_time_ms.saturating_add(since);
         }
@@ -308,13 +310,17 @@ impl Execution {
                 self.retry(event.at_ms);
                 return Ok(());
             }
+            // Also of one that may be tried again.
+            What::Unblocked if self.blocked => {
+                self.blocked = false;
+                return Ok(());
+            }
             _ if status.is_finished() => return refused("nothing happens to it any more"),
             _ => {}
         }
         self.count(event.at_ms);
         match &event.what {
             What::Approved { .. } if self.draft => self.draft = false,
-            What::Unblocked if self.blocked => self.blocked = false,
             What::StepStarted(step) => {
                 if status != Status::Pending || self.passed || *step != self.next {
                     return refused("this is not the step that comes next");
@@ -339,10 +345,7 @@ impl Execution {
                 self.take(*step, status)?;
                 self.next.attempt = step.attempt.saturating_add(1);
             }
-            What::SetAside { reason } => {
-                if self.review.is_some() {
-                    return refused("a person decides already");
-                }
+            What::SetAside { reason } if self.review.is_none() => {
                 match reason {
                     Reason::Unknown { step, .. } => self.take(*step, status)?,
                     _ if self.in_flight.is_some() => return refused("a step is not over"),
@@ -355,11 +358,8 @@ impl Execution {
                 self.used.attempts = self.used.attempts.saturating_add(1);
                 self.crashes = self.crashes.saturating_add(1);
             }
-            What::Paused { .. } if self.paused_ms.is_none() => self.paused_ms = Some(event.at_ms),
-            What::Resumed { .. } if self.paused_ms.is_some() => {
-                self.paused_ms = None;
-                self.counted_ms = self.counted_ms.map(|counted| counted.max(event.at_ms));
-            }
+            What::Paused { .. } if !self.paused => self.paused = true,
+            What::Resumed { .. } if self.paused => self.paused = false,
             What::Completed if self.passed && status == Status::Pending => {
                 self.ended = Some(End::Completed);
             }
@@ -418,6 +418,10 @@ impl Execution {
             self.unimproved = if self.improved { 0 } else { self.unimproved.saturating_add(1) };
         }
         self.passed = well && is_last;
+        if self.passed {
+            // Nothing comes that would have to wait.
+            self.resume_at_ms = None;
+        }
         self.next = match (well, is_last) {
             (true, true) => self.next,
             (true, false) => StepRef { iteration, step: step + 1, attempt: 1 },
@@ -454,7 +458,7 @@ impl Execution {
         self.passed = false;
         self.forgiven = self.used;
         self.counted_ms = self.counted_ms.map(|counted| counted.max(now_ms));
-        self.paused_ms = None;
+        self.paused = false;
         self.resume_at_ms = None;
         (self.unimproved, self.failures, self.crashes) = (0, 0, 0);
         let begun = self.used.iterations;

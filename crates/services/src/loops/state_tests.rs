@@ -1,16 +1,14 @@
-//! What is proved of executions: their table of transitions, and random lives.
+//! What is proved of executions: their table of transitions, and short lives.
 
-use std::collections::{BTreeMap, BTreeSet};
-
-use proptest::prelude::*;
+use std::collections::BTreeMap;
 
 use super::event::{Decision, Event, Outcome, Reason, Report, StepRef, What};
 use super::next::{Next, next};
-use super::plan::tests::spec;
 use super::plan::{Budget, Spec, Step};
-use super::state::{Execution, Status, Used};
+use super::plan_tests::spec;
+use super::state::{Execution, Status};
 
-fn who() -> String {
+pub(super) fn who() -> String {
     "ada".to_owned()
 }
 
@@ -19,7 +17,7 @@ fn step(iteration: u32, step: u32, attempt: u32) -> StepRef {
 }
 
 /// A spec whose run must not be done twice, with two checks that may.
-fn two_checks() -> Spec {
+pub(super) fn two_checks() -> Spec {
     let check = Step { argv: vec!["true".to_owned()], idempotent: true, time_limit_ms: 1_000 };
     Spec { checks: vec![check; 2], ..spec("a", &[]) }
 }
@@ -30,14 +28,14 @@ fn ended(step: StepRef, code: i32) -> What {
 
 /// An execution, and the events that made it.
 #[derive(Clone, Debug)]
-struct Life {
-    now_ms: u64,
-    events: Vec<Event>,
-    execution: Execution,
+pub(super) struct Life {
+    pub(super) now_ms: u64,
+    pub(super) events: Vec<Event>,
+    pub(super) execution: Execution,
 }
 
 impl Life {
-    fn of(spec: Spec) -> Self {
+    pub(super) fn of(spec: Spec) -> Self {
         Self::made(spec, false, false)
     }
 
@@ -48,7 +46,7 @@ impl Life {
         Self { now_ms: 1_000, events: vec![event], execution }
     }
 
-    fn try_it(&mut self, what: What) -> bool {
+    pub(super) fn try_it(&mut self, what: What) -> bool {
         let event = Event { at_ms: self.now_ms, what };
         let before = self.execution.clone();
         let done = self.execution.apply(&event).is_ok();
@@ -60,16 +58,16 @@ impl Life {
         done
     }
 
-    fn happens(&mut self, what: What) -> &mut Self {
+    pub(super) fn happens(&mut self, what: What) -> &mut Self {
         assert!(self.try_it(what.clone()), "{what:?} to {:?}", self.status());
         self
     }
 
-    fn status(&self) -> Status {
+    pub(super) fn status(&self) -> Status {
         self.execution.status(self.now_ms)
     }
 
-    fn next(&self) -> Next {
+    pub(super) fn next(&self) -> Next {
         next(&self.execution, self.now_ms)
     }
 
@@ -270,6 +268,59 @@ fn budgets_end() {
     failed(&by_cost, "its cost of 1.5 is used up: 1.6");
 }
 
+/// What is proved not to have begun is as if it had not been started, in the last iteration too.
+#[test]
+fn not_begun_is_not_charged() {
+    let mut life =
+        Life::of(Spec { budget: Budget { iterations: 1, ..Budget::default() }, ..two_checks() });
+    let run = step(1, 0, 1);
+    life.happens(What::StepStarted(run)).happens(What::StepNotBegun(run));
+    assert_eq!(life.next(), Next::Step(run));
+    life.iteration(&[0, 1]);
+    assert!(matches!(life.next(), Next::Fail(_)));
+}
+
+/// The time that a person takes is not its own.
+#[test]
+fn a_review_does_not_use_its_time() {
+    let budget = Budget { wall_time_ms: 10_000, ..Budget::default() };
+    let mut life = Life::of(Spec { budget, ..two_checks() });
+    let run = step(1, 0, 1);
+    life.happens(What::StepStarted(run)).happens(What::Paused { who: who() });
+    life.now_ms += 4_000;
+    assert_eq!(life.execution.used(life.now_ms).wall_time_ms, 4_000, "it runs to its end");
+    let reason = Reason::Unknown { step: run, why: String::new() };
+    life.happens(What::SetAside { reason }).happens(What::Resumed { who: who() });
+    life.now_ms += 100_000;
+    let (decision, why) = (Decision::Done, String::new());
+    life.happens(What::Decided { decision, who: who(), why });
+    assert_eq!(life.execution.used(life.now_ms).wall_time_ms, 4_000);
+    assert_eq!(life.next(), Next::Step(step(1, 1, 1)));
+}
+
+/// One that was cancelled while it waited for others can be tried again when they are completed.
+#[test]
+fn what_is_unblocked_while_it_is_over_is_not_blocked_later() {
+    let mut life = Life::made(two_checks(), false, true);
+    life.happens(What::Cancelled { who: who() }).happens(What::Unblocked);
+    assert_eq!(life.status(), Status::Cancelled);
+    life.happens(What::Retried { who: who() });
+    assert_eq!(life.status(), Status::Pending);
+}
+
+/// A rate limit that is told with the last check holds up nothing.
+#[test]
+fn what_passed_does_not_wait() {
+    let mut life = Life::of(two_checks());
+    life.iteration(&[0, 0]);
+    let last = step(1, 2, 1);
+    let report = Report { resume_at_ms: Some(u64::MAX), ..Report::default() };
+    life.happens(What::StepStarted(last));
+    life.happens(What::StepEnded { step: last, outcome: Outcome::Exited(0), report });
+    assert_eq!(life.next(), Next::Complete);
+    life.happens(What::Completed);
+}
+
 /// A wait ends with the wall time at the latest.
 #[test]
 fn a_wait_does_not_outlive_the_budget() {
@@ -338,143 +389,4 @@ fn events_are_lines_of_json() {
         )
     );
     assert_eq!(line(What::Completed), r#"{"at_ms":5,"event":"completed"}"#);
-}
-
-/// What a random life meets, beside what is next for it.
-#[derive(Clone, Copy, Debug)]
-enum Fortune {
-    Well,
-    Badly(i32),
-    Crash,
-    CrashBeforeItBegan,
-    Pause,
-    Resume,
-    Cancel,
-    Retry,
-    Person(Decision),
-    Late(u64),
-}
-
-fn fortunes() -> impl Strategy<Value = Vec<(Fortune, u64, Option<u64>)>> {
-    let fortune = prop_oneof![
-        8 => Just(Fortune::Well),
-        4 => (1..3).prop_map(Fortune::Badly),
-        3 => Just(Fortune::Crash),
-        2 => Just(Fortune::CrashBeforeItBegan),
-        1 => Just(Fortune::Pause),
-        2 => Just(Fortune::Resume),
-        1 => Just(Fortune::Cancel),
-        1 => Just(Fortune::Retry),
-        3 => prop_oneof![
-            Just(Decision::GoOn), Just(Decision::Done), Just(Decision::Fail)
-        ].prop_map(Fortune::Person),
-        2 => (0_u64..5_000).prop_map(Fortune::Late),
-    ];
-    proptest::collection::vec((fortune, 0_u64..300_000, proptest::option::of(0_u64..9)), 0..120)
-}
-
-fn used_never_falls(before: Used, after: Used) -> bool {
-    before.iterations <= after.iterations
-        && before.attempts <= after.attempts
-        && before.cost_micros <= after.cost_micros
-        && before.wall_time_ms <= after.wall_time_ms
-}
-
-proptest! {
-    /// Over random lives: what was used never falls; a step that must not be done twice is begun
-    /// again only behind a person's word, or a proof that it had not begun; nothing begins while it
-    /// is paused, under review or over; it is completed only behind an iteration in which all ended
-    /// well; its events as text, read again, make the same execution.
-    ///
-    /// proves: L2, L7, L9
-    #[test]
-    fn random_lives_keep_their_promises(fortunes in fortunes()) {
-        let budget = Budget { iterations: 5, cost_micros: Some(40), ..Budget::default() };
-        let spec = Spec { budget, stuck_after: Some(4), ..two_checks() };
-        let mut life = Life::of(spec);
-        let mut begun: BTreeSet<(u32, u32)> = BTreeSet::new();
-        let mut allowed: BTreeSet<(u32, u32)> = BTreeSet::new();
-        let mut well: BTreeMap<u32, u32> = BTreeMap::new();
-        for (fortune, cost_micros, progress_micros) in fortunes {
-            let before = life.execution.used(life.now_ms);
-            match life.next() {
-                Next::Wait(at_ms) => {
-                    prop_assert!(at_ms > life.now_ms);
-                    life.now_ms = at_ms;
-                }
-                Next::Complete => {
-                    let iteration = life.execution.used(life.now_ms).iterations;
-                    prop_assert_eq!(well.get(&iteration), Some(&3));
-                    life.happens(What::Completed);
-                }
-                Next::Fail(why) => drop(life.happens(What::Failed { why })),
-                Next::Ask(reason) => drop(life.happens(What::SetAside { reason })),
-                Next::Step(step) => {
-                    let key = (step.iteration, step.step);
-                    let twice = life.execution.step(step.step).unwrap().idempotent;
-                    prop_assert!(!life.execution.is_paused() && life.execution.review().is_none());
-                    prop_assert!(twice || begun.insert(key) || allowed.remove(&key), "{step:?}");
-                    life.happens(What::StepStarted(step));
-                }
-                Next::Nothing => {}
-            }
-            match (fortune, life.execution.in_flight()) {
-                (Fortune::Well | Fortune::Badly(_), Some(step)) => {
-                    let code = if let Fortune::Badly(code) = fortune { code } else { 0 };
-                    let cost_micros = cost_micros % 7;
-                    let report = Report { progress_micros, cost_micros, resume_at_ms: None };
-                    let outcome = Outcome::Exited(code);
-                    life.happens(What::StepEnded { step, outcome, report });
-                    if code == 0 {
-                        *well.entry(step.iteration).or_default() += 1;
-                    }
-                }
-                (Fortune::Crash, Some(step)) => {
-                    life.happens(What::Interrupted { cause: "server_crash".to_owned() });
-                    let why = "lost".to_owned();
-                    if !life.try_it(What::StepLost { step, why: why.clone() }) {
-                        life.happens(What::SetAside { reason: Reason::Unknown { step, why } });
-                    }
-                }
-                (Fortune::CrashBeforeItBegan, Some(step)) => {
-                    life.happens(What::Interrupted { cause: "server_crash".to_owned() });
-                    life.happens(What::StepNotBegun(step));
-                    allowed.insert((step.iteration, step.step));
-                }
-                (Fortune::Person(decision), _) => {
-                    let reason = life.execution.review().cloned();
-                    let decided = What::Decided { decision, who: who(), why: String::new() };
-                    if life.try_it(decided)
-                        && let Some(Reason::Unknown { step, .. }) = reason
-                    {
-                        match decision {
-                            Decision::GoOn => drop(allowed.insert((step.iteration, step.step))),
-                            Decision::Done => *well.entry(step.iteration).or_default() += 1,
-                            Decision::Fail => {}
-                        }
-                    }
-                }
-                (Fortune::Pause, _) => drop(life.try_it(What::Paused { who: who() })),
-                (Fortune::Resume, _) => drop(life.try_it(What::Resumed { who: who() })),
-                (Fortune::Cancel, _) => drop(life.try_it(What::Cancelled { who: who() })),
-                (Fortune::Retry, _) => drop(life.try_it(What::Retried { who: who() })),
-                (Fortune::Late(ms), _) => life.now_ms += ms,
-                _ => {}
-            }
-            prop_assert!(used_never_falls(before, life.execution.used(life.now_ms)));
-            let running = life.execution.in_flight().is_some();
-            prop_assert_eq!(running, life.status() == Status::Running);
-        }
-        let read = life.events.iter().map(|event| {
-            let line = serde_json::to_string(event).unwrap();
-            serde_json::from_str::<Event>(&line).unwrap()
-        });
-        let read: Vec<Event> = read.collect();
-        prop_assert_eq!(&read, &life.events);
-        let mut again = Execution::begin(&read[0]).unwrap();
-        for event in &read[1..] {
-            again.apply(event).unwrap();
-        }
-        prop_assert_eq!(again, life.execution);
-    }
 }
