@@ -36,12 +36,36 @@ impl Format {
     }
 }
 
+/// So many things that are wrong are told, and that there are more.
+const WRONG_MAX: usize = 100;
+/// So much of each: parsers show the line, which may be all of the file.
+const WRONG_BYTES_MAX: usize = 2 << 10;
+
 /// The plan in this text of a file with this name.
 ///
 /// # Errors
 /// What is wrong with it, a sentence each; never empty. Whether it can be done is for
 /// [`Plan::check`] to say.
 pub fn parse(path: &Path, bytes: &[u8]) -> Result<Plan, Vec<String>> {
+    read(path, bytes).map_err(|mut wrong| {
+        for why in &mut wrong {
+            if why.len() > WRONG_BYTES_MAX {
+                why.truncate(why.floor_char_boundary(WRONG_BYTES_MAX));
+                why.push('…');
+            }
+            // What a file holds is not for a terminal to obey.
+            let is_shown = |c: char| matches!(c, '\n' | '\t') || !c.is_control();
+            *why = why.chars().map(|c| if is_shown(c) { c } else { ' ' }).collect();
+        }
+        if wrong.len() > WRONG_MAX {
+            wrong.truncate(WRONG_MAX);
+            wrong.push("there is more that is wrong".to_owned());
+        }
+        wrong
+    })
+}
+
+fn read(path: &Path, bytes: &[u8]) -> Result<Plan, Vec<String>> {
     let text = std::str::from_utf8(bytes);
     let text = text.map_err(|error| {
         vec![format!("a plan is text in UTF-8; the byte {} is none", error.valid_up_to())]
@@ -227,6 +251,8 @@ spec:
             let told = told(&text);
             assert!(expected.iter().all(|word| told.contains(word)), "{text}\n{told}");
         }
+        let escape = told("name = \x1b[31m");
+        assert!(escape.contains(" [31m") && !escape.contains('\x1b'), "{escape:?}");
         let bytes = parse(Path::new("-"), b"name = \"\xff\"").unwrap_err();
         assert_eq!(bytes, ["a plan is text in UTF-8; the byte 8 is none"]);
     }
@@ -249,6 +275,8 @@ spec:
             ("a.yaml", bomb),
             ("a.md", format!("---\nname: {deep}\n---\n")),
             ("a.md", String::new()),
+            ("a.toml", "x".repeat(1 << 20)),
+            ("a.md", format!("+++\nname = \"p\"\n+++\n{}", "## a\n".repeat(1_000))),
             ("a.json", {
                 let spec = r#"{"name": "a", "run": ["x"]},"#.repeat(20_000);
                 let environment = format!("{{\"A\": \"{}\"}}", "x".repeat(1 << 20));
@@ -256,7 +284,9 @@ spec:
                 format!("{{\"name\": \"p\", \"environment\": {environment}, \"specs\": [{specs}]}}")
             }),
         ] {
-            assert!(parse(Path::new(path), text.as_bytes()).is_err(), "{path}");
+            let wrong = parse(Path::new(path), text.as_bytes()).unwrap_err();
+            assert!(wrong.iter().all(|why| why.len() <= WRONG_BYTES_MAX + 3), "{path}");
+            assert!((1..=WRONG_MAX + 1).contains(&wrong.len()), "{path}: {}", wrong.len());
         }
     }
 }
