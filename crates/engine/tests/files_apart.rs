@@ -24,10 +24,24 @@ fn blobs(dir: &Path) -> Vec<(u64, u64)> {
 }
 
 fn write_out(engine: &dyn FileEngine) {
-    engine.seal(1).unwrap();
-    engine.flush().unwrap();
+    flush(engine);
     engine.set_floor(u64::MAX);
     while engine.compact(false).unwrap() {}
+}
+
+fn flush(engine: &dyn FileEngine) {
+    engine.seal(1).unwrap();
+    engine.flush().unwrap();
+}
+
+/// Twenty values that lie apart are written out, and deleted at once by version 21.
+fn put_and_deleted(engine: &dyn FileEngine) {
+    for number in 0..20_u64 {
+        put(engine, number + 1, &number.to_be_bytes(), &value(number));
+    }
+    flush(engine);
+    let everything = Operation::DeleteRange { keyspace: KeyspaceId(3), start: b"", end: b"" };
+    engine.apply(mark(21), &mut std::iter::once(everything));
 }
 
 fn value(number: u64) -> Vec<u8> {
@@ -156,16 +170,9 @@ fn nothing_is_moved_out_of_a_damaged_file() {
 fn space_is_given_back_where_it_presses() {
     let dir = tempfile::tempdir().unwrap();
     let engine = open(APART, dir.path()).unwrap();
-    for number in 0..20_u64 {
-        put(&*engine, number + 1, &number.to_be_bytes(), &value(number));
-    }
-    engine.seal(1).unwrap();
-    engine.flush().unwrap();
-    let everything = Operation::DeleteRange { keyspace: KeyspaceId(3), start: b"", end: b"" };
-    engine.apply(mark(21), &mut std::iter::once(everything));
+    put_and_deleted(&*engine);
     engine.set_floor(21);
-    engine.seal(1).unwrap();
-    engine.flush().unwrap();
+    flush(&*engine);
     while engine.compact(false).unwrap() {}
     assert_eq!(blobs(dir.path()).len(), 1, "nothing is due");
     while engine.compact(true).unwrap() {}
@@ -222,18 +229,11 @@ fn a_merge_that_failed_leaves_nothing() {
 fn space_that_a_reader_kept_back_is_given_back_behind_it() {
     let dir = tempfile::tempdir().unwrap();
     let engine = open(APART, dir.path()).unwrap();
-    for number in 0..20_u64 {
-        put(&*engine, number + 1, &number.to_be_bytes(), &value(number));
-    }
-    engine.seal(1).unwrap();
-    engine.flush().unwrap();
-    let everything = Operation::DeleteRange { keyspace: KeyspaceId(3), start: b"", end: b"" };
-    engine.apply(mark(21), &mut std::iter::once(everything));
+    put_and_deleted(&*engine);
     engine.pin(21).unwrap();
     put(&*engine, 22, b"small", b"small");
     engine.set_floor(22);
-    engine.seal(1).unwrap();
-    engine.flush().unwrap();
+    flush(&*engine);
     while engine.compact(true).unwrap() {}
     assert_eq!(blobs(dir.path()).len(), 1, "a reader holds it");
     let manifest = || std::fs::read(dir.path().join(APART.folder()).join("current")).unwrap();
@@ -257,21 +257,13 @@ fn space_that_a_reader_kept_back_is_given_back_behind_it() {
 fn rows_that_a_reader_kept_back_are_given_back_behind_it() {
     let dir = tempfile::tempdir().unwrap();
     let engine = open(APART, dir.path()).unwrap();
-    put(&*engine, 1, b"before", b"small");
-    engine.pin(1).unwrap();
-    for number in 1..20_u64 {
-        put(&*engine, number + 1, &number.to_be_bytes(), &value(number));
-    }
-    engine.seal(1).unwrap();
-    engine.flush().unwrap();
-    let everything = Operation::DeleteRange { keyspace: KeyspaceId(3), start: b"", end: b"" };
-    engine.apply(mark(21), &mut std::iter::once(everything));
+    engine.pin(0).unwrap();
+    put_and_deleted(&*engine);
     engine.set_floor(21);
-    engine.seal(1).unwrap();
-    engine.flush().unwrap();
+    flush(&*engine);
     while engine.compact(true).unwrap() {}
     assert_eq!(blobs(dir.path()).len(), 1, "somebody may read below them");
-    engine.unpin(1);
+    engine.unpin(0);
     while engine.compact(false).unwrap() {}
     assert_eq!(blobs(dir.path()).len(), 1, "nothing presses");
     while engine.compact(true).unwrap() {}
@@ -284,24 +276,20 @@ fn rows_that_a_reader_kept_back_are_given_back_behind_it() {
 fn what_is_due_is_merged_although_something_is_let_go() {
     let dir = tempfile::tempdir().unwrap();
     let engine = open(APART, dir.path()).unwrap();
-    let write_out = || {
-        engine.seal(1).unwrap();
-        engine.flush().unwrap();
-    };
     for number in 0..1_200_u64 {
         put(&*engine, number + 1, &number.to_be_bytes(), b"small");
     }
-    write_out();
+    flush(&*engine);
     engine.pin(1_200).unwrap();
     put(&*engine, 1_201, b"more", b"small");
     engine.set_floor(1_201);
-    write_out();
+    flush(&*engine);
     while engine.compact(true).unwrap() {}
     assert!(!engine.compact(false).unwrap(), "nothing is due");
     for number in 0..1_200_u64 {
         delete(&*engine, number + 1_202, &number.to_be_bytes());
     }
-    write_out();
+    flush(&*engine);
     engine.unpin(1_200);
     engine.set_floor(u64::MAX);
     assert!(engine.compact(false).unwrap(), "a drained store gives its space back");
