@@ -31,7 +31,7 @@ pub(crate) use rotten::Rotten;
 
 /// After a failure, how long until the next attempt, milliseconds.
 const RETRY_MS: u64 = 5_000;
-/// The same on a disk that is nearly full.
+/// The same on a disk that is nearly full, or refused it for want of space.
 const RETRY_LOW_MS: u64 = 500;
 
 /// By so much an older checkpoint is smaller than the newest where the state grew between them.

@@ -10,6 +10,7 @@ mod shape;
 use std::path::Path;
 
 use rekindle_services::loops::Plan;
+use rekindle_services::loops::plan::told;
 
 /// How a plan is written down.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,9 +37,8 @@ impl Format {
     }
 }
 
-/// So many things that are wrong are told, and that there are more.
-const WRONG_MAX: usize = 100;
-/// So much of each: parsers show the line, which may be all of the file.
+/// So much is told of each thing that is wrong: parsers show the line, which may be all of the
+/// file.
 const WRONG_BYTES_MAX: usize = 2 << 10;
 
 /// The plan in this text of a file with this name.
@@ -57,11 +57,7 @@ pub fn parse(path: &Path, bytes: &[u8]) -> Result<Plan, Vec<String>> {
             let is_shown = |c: char| matches!(c, '\n' | '\t') || !c.is_control();
             *why = why.chars().map(|c| if is_shown(c) { c } else { ' ' }).collect();
         }
-        if wrong.len() > WRONG_MAX {
-            wrong.truncate(WRONG_MAX);
-            wrong.push("there is more that is wrong".to_owned());
-        }
-        wrong
+        told(wrong)
     })
 }
 
@@ -286,7 +282,7 @@ spec:
         ] {
             let wrong = parse(Path::new(path), text.as_bytes()).unwrap_err();
             assert!(wrong.iter().all(|why| why.len() <= WRONG_BYTES_MAX + 3), "{path}");
-            assert!((1..=WRONG_MAX + 1).contains(&wrong.len()), "{path}: {}", wrong.len());
+            assert!((1..=101).contains(&wrong.len()), "{path}: {}", wrong.len());
         }
     }
 }

@@ -4,10 +4,9 @@
 //! end, whatever the end is; nothing here writes to the store but the seal of its active segment
 //! and a checkpoint; writers wait for no more than that seal.
 
-use std::io::ErrorKind;
 use std::path::{Component, Path};
 
-use rekindle_env::{ReadDisk, durable, in_background};
+use rekindle_env::{ReadDisk, durable, in_background, is_full};
 use rekindle_journal::archive;
 use rekindle_journal::codec::record::TxnsPrefix;
 use rekindle_journal::codec::segment::SegmentHeader;
@@ -107,9 +106,7 @@ impl Core {
 /// An error of a full disk, of the store or of the backups, is a limit that is reached.
 fn full_or_else(error: Error) -> Error {
     match error {
-        Error::Io { context, source }
-            if matches!(source.kind(), ErrorKind::StorageFull | ErrorKind::QuotaExceeded) =>
-        {
+        Error::Io { context, source } if is_full(&source) => {
             Error::Full(format!("{context}: {source}; make room, or choose another place"))
         }
         other => other,

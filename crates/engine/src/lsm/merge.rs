@@ -73,8 +73,7 @@ impl LsmEngine {
         let mut merging = lock(&self.merging);
         self.let_go(&mut merging)?;
         let before = self.tree.current_version().id();
-        // What the last merge had to keep for a reader, the next one can drop.
-        let again = pressing && merging.missed.is_some_and(|highest| highest < self.needed());
+        let again = pressing && self.can_drop(&merging);
         if merging.idle == Some((before, pressing)) && !again {
             return Ok(false);
         }
@@ -140,6 +139,11 @@ impl LsmEngine {
         Ok(())
     }
 
+    /// Whether another merge can drop what the last one had to keep for a reader.
+    fn can_drop(&self, merging: &Merging) -> bool {
+        merging.missed.is_some_and(|highest| highest < self.needed())
+    }
+
     /// How many flushed tables make a merge due.
     fn tables_to_merge(&self, pressing: bool) -> u8 {
         let version = self.tree.current_version();
@@ -170,8 +174,7 @@ impl LsmEngine {
         let all = self.tree.current_version().blob_files.on_disk_size();
         let much = stale >= STALE_BYTES && stale.saturating_mul(2) >= all;
         let told = stale != merging.nudged && stale > 0;
-        let again = merging.missed.is_some_and(|highest| highest < self.needed());
-        if !(told || again) || !(pressing || much) {
+        if !(told || self.can_drop(merging)) || !(pressing || much) {
             return Ok(());
         }
         merging.nudged = stale;

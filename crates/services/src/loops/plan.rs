@@ -8,7 +8,9 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use crate::bytes::truncated;
 use crate::jobs;
+use crate::keys::queue::is_name;
 use crate::limits::{
     LOOP_ARGV_BYTES_MAX, LOOP_CHECKS_MAX, LOOP_ENVIRONMENT_MAX, LOOP_INSTRUCTIONS_BYTES_MAX,
     LOOP_ITERATIONS_MAX, LOOP_PARALLEL_MAX, LOOP_PLAN_BYTES_MAX, LOOP_SPECS_MAX, LOOP_STEP_MS_MAX,
@@ -117,7 +119,7 @@ impl Default for Budget {
 }
 
 /// How a plan that can be done is done.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Checked {
     /// Indexes of specs: those of a wave need only those of earlier ones. In each, the order of
     /// the plan.
@@ -173,11 +175,7 @@ impl Plan {
                 Vec::new()
             }
         };
-        if wrong.len() > WRONG_MAX {
-            wrong.truncate(WRONG_MAX);
-            wrong.push("there is more that is wrong".to_owned());
-        }
-        if wrong.is_empty() { Ok(Checked { waves }) } else { Err(wrong) }
+        if wrong.is_empty() { Ok(Checked { waves }) } else { Err(told(wrong)) }
     }
 
     /// All its texts together.
@@ -186,11 +184,20 @@ impl Plan {
     }
 }
 
+/// What is told of everything that is wrong: the first hundred things, and that there are more.
+#[must_use]
+pub fn told(mut wrong: Vec<String>) -> Vec<String> {
+    if wrong.len() > WRONG_MAX {
+        wrong.truncate(WRONG_MAX);
+        wrong.push("there is more that is wrong".to_owned());
+    }
+    wrong
+}
+
 /// A text in quotes, or its beginning.
 pub(super) fn brief(text: &str) -> String {
-    let end = text.floor_char_boundary(BRIEF_BYTES);
-    match text.get(..end) {
-        Some(part) if part.len() < text.len() => format!("{:?}", format!("{part}…")),
+    match truncated(text, BRIEF_BYTES) {
+        part if part.len() < text.len() => format!("{:?}", format!("{part}…")),
         _ => format!("{text:?}"),
     }
 }
@@ -333,9 +340,7 @@ impl Budget {
 
 /// Why this cannot be a name of a plan or a spec.
 fn bad_name(name: &str) -> Option<String> {
-    let is_word = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
-    let fits = (1..=NAME_BYTES_MAX).contains(&name.len()) && name.bytes().all(is_word);
-    (!fits).then(|| format!("is none; use 1 to {NAME_BYTES_MAX} of A-Z a-z 0-9 . _ -"))
+    (!is_name(name)).then(|| format!("is none; use 1 to {NAME_BYTES_MAX} of A-Z a-z 0-9 . _ -"))
 }
 
 /// Why git would not take this as a branch (git-check-ref-format), or would take it for an option.

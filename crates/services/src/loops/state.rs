@@ -304,22 +304,15 @@ impl Execution {
     fn change(&mut self, event: &Event) -> Result<(), Refused> {
         let status = self.status(event.at_ms);
         let refused = |why: &str| Err(Refused(format!("it is {status}: {why}")));
+        self.count(event.at_ms);
         match &event.what {
             What::Created { .. } => return refused("it was made before"),
             What::Retried { .. } if matches!(status, Status::Failed | Status::Cancelled) => {
-                self.retry(event.at_ms);
-                return Ok(());
+                self.retry();
             }
             // Also of one that may be tried again.
-            What::Unblocked if self.blocked => {
-                self.blocked = false;
-                return Ok(());
-            }
+            What::Unblocked if self.blocked => self.blocked = false,
             _ if status.is_finished() => return refused("nothing happens to it any more"),
-            _ => {}
-        }
-        self.count(event.at_ms);
-        match &event.what {
             What::Approved { .. } if self.draft => self.draft = false,
             What::StepStarted(step) => {
                 if status != Status::Pending || self.passed || *step != self.next {
@@ -452,12 +445,11 @@ impl Execution {
     }
 
     /// Begins again behind what was done, with the whole budget.
-    fn retry(&mut self, now_ms: u64) {
+    fn retry(&mut self) {
         self.ended = None;
         self.review = None;
         self.passed = false;
         self.forgiven = self.used;
-        self.counted_ms = self.counted_ms.map(|counted| counted.max(now_ms));
         self.paused = false;
         self.resume_at_ms = None;
         (self.unimproved, self.failures, self.crashes) = (0, 0, 0);
