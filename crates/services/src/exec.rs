@@ -16,6 +16,7 @@ use crate::claims::{Run, Token};
 use crate::error::{Error, Kind};
 use crate::keys::Keyspaces;
 use crate::limits::ABANDONED_MAX;
+use crate::loops::index::LoopIndex;
 use crate::numbers::Numbers;
 use crate::producers::Session;
 use crate::producers::table::ProducerTable;
@@ -117,6 +118,7 @@ pub(crate) struct Core {
     pub(crate) numbers: Numbers,
     pub(crate) index: Arc<Index>,
     pub(crate) calendar: Arc<Calendar>,
+    pub(crate) loops: Arc<LoopIndex>,
     pub(crate) producers: Arc<ProducerTable>,
     pub(crate) alarm: Arc<Alarm>,
     /// The run that this is.

@@ -35,6 +35,7 @@ pub use error::{Error, Kind};
 pub use identity::Identity;
 pub use jobs::Jobs;
 pub use kv::Kv;
+pub use loops::Loops;
 pub use producers::table::ProducerFigures;
 pub use queues::{Queues, Reviews};
 pub use schedules::Schedules;

@@ -72,6 +72,8 @@ pub const WORKERS_CLAIMS_MAX: usize = 1_000;
 
 /// Longest plan of loops in bytes: all its texts together, each spec with its whole environment.
 pub const LOOP_PLAN_BYTES_MAX: usize = 1024 * 1024;
+/// The same as JSON, in which some characters are longer.
+pub const LOOP_PLAN_JSON_BYTES_MAX: usize = 1280 * 1024;
 /// Most specs of a plan of loops.
 pub const LOOP_SPECS_MAX: usize = 1_000;
 /// Most specs of a plan that run at one time.
@@ -86,6 +88,14 @@ pub const LOOP_ARGV_BYTES_MAX: usize = 64 * 1024;
 pub const LOOP_ENVIRONMENT_MAX: usize = 100;
 /// Longest description, path or value of a name in bytes.
 pub const LOOP_TEXT_BYTES_MAX: usize = 4 * 1024;
+/// What is kept of what a step printed, from its end, in bytes.
+pub const LOOP_OUTPUT_BYTES_MAX: usize = 4 * 1024;
+/// Most executions, those that are over included.
+pub const LOOP_EXECUTIONS_MAX: usize = 1_000_000;
+/// Most executions of one page of a list.
+pub const LIST_LOOPS_MAX: usize = 1_000;
+/// Most events of one page.
+pub const LOOP_EVENTS_MAX: usize = 1_000;
 /// Most iterations of an execution.
 pub const LOOP_ITERATIONS_MAX: u32 = 1_000_000;
 /// Longest time limit of a step in milliseconds: 7 days.

@@ -24,6 +24,8 @@ use crate::kept::{Kept, KeptObserver};
 use crate::keys::Keyspaces;
 use crate::kv::Kv;
 use crate::limits;
+use crate::loops::Loops;
+use crate::loops::recovery::{LoopLayer, Recovered as RecoveredLoops, Strategies};
 use crate::numbers::Numbers;
 use crate::producers::recovery::ProducerLayer;
 #[cfg(debug_assertions)]
@@ -53,12 +55,15 @@ pub struct Options {
     pub dispatch_capacity: u64,
     /// What executors of earlier runs left of their claims.
     pub traces: Traces,
+    /// When interrupted executions of loops go on by themselves.
+    pub strategies: Strategies,
 }
 
 impl Default for Options {
     fn default() -> Self {
         let traces = Traces::new();
-        Self { background: true, dispatch_capacity: limits::DISPATCH_CAPACITY, traces }
+        let (dispatch_capacity, strategies) = (limits::DISPATCH_CAPACITY, Strategies::default());
+        Self { background: true, dispatch_capacity, traces, strategies }
     }
 }
 
@@ -71,6 +76,7 @@ pub struct Services {
     transactions: Transactions,
     schedules: Schedules,
     reviews: Reviews,
+    loops: Loops,
     audit: Audit,
     running: Arc<Running>,
 }
@@ -112,6 +118,7 @@ impl Services {
             numbers: Numbers::new(database.incarnation())?,
             index: Arc::new(Index::new(Arc::clone(&alarm))),
             calendar: Arc::default(),
+            loops: Arc::default(),
             producers: Arc::new(ProducerTable::new(bytes_max)),
             alarm,
             run: run(database, options.traces),
@@ -122,7 +129,8 @@ impl Services {
             ticked: Mutex::default(),
             tell_at_ms: AtomicU64::new(0),
         });
-        let reports = recover(&core, options.dispatch_capacity, meter).map_err(refused)?;
+        let (capacity, strategies) = (options.dispatch_capacity, options.strategies);
+        let reports = recover(&core, capacity, strategies, meter).map_err(refused)?;
         tell_losses(&core);
         let timer = options.background.then(|| start_timer(&core)).transpose()?;
         let running = Running { core: Arc::clone(&core), timer: Mutex::new(timer) };
@@ -133,6 +141,7 @@ impl Services {
             transactions: Transactions::new(Arc::clone(&core)),
             schedules: Schedules::new(Arc::clone(&core)),
             reviews: Reviews::new(Arc::clone(&core)),
+            loops: Loops::new(Arc::clone(&core)),
             audit: Audit::new(core),
             running: Arc::new(running),
         };
@@ -164,12 +173,16 @@ impl Services {
         let kept = Cell::default();
         let queues = QueueLayer { keyspaces, run: run.clone(), log_time_ms, kept, meter };
         let queues = examine(&queues, &snapshot, clock).map_err(refused)?;
+        let meter = Meter::default();
+        let (strategies, now_ms) = (Strategies::default(), log_time_ms);
+        let loops = LoopLayer { keyspaces, run: run.clone(), now_ms, strategies, meter };
+        let loops = examine(&loops, &snapshot, clock).map_err(refused)?;
         let now = Now::of(database);
         let meter = Meter::default();
         let (kept, dispatch_capacity) = (Cell::default(), u64::MAX);
         let jobs = JobLayer { keyspaces, now, run, dispatch_capacity, kept, meter };
         let jobs = examine(&jobs, &snapshot, clock).map_err(refused)?;
-        Ok(vec![producers.report, queues.report, jobs.report])
+        Ok(vec![producers.report, queues.report, loops.report, jobs.report])
     }
 
     /// Queues.
@@ -200,6 +213,12 @@ impl Services {
     #[must_use]
     pub fn transactions(&self) -> &Transactions {
         &self.transactions
+    }
+
+    /// Loops.
+    #[must_use]
+    pub fn loops(&self) -> &Loops {
+        &self.loops
     }
 
     /// What waits for a person.
@@ -276,6 +295,7 @@ fn run(database: &Database, traces: Traces) -> Run {
 fn recover(
     core: &Arc<Core>,
     dispatch_capacity: u64,
+    strategies: Strategies,
     meter: &Meter,
 ) -> Result<Vec<LayerReport>, Failure> {
     meter.expect_records(None);
@@ -300,6 +320,15 @@ fn recover(
     check_kept(core, kept.queues.as_ref(), layer, |trusted| trusted.sum());
     let layer = layer(kept.queues);
     let (recovered, mut queues) = recover_layer(&layer, core, meter)?;
+    let layer = LoopLayer {
+        keyspaces,
+        run: run.clone(),
+        now_ms: log_time_ms,
+        strategies,
+        meter: meter.clone(),
+    };
+    let (recovered_loops, loops) = recover_layer(&layer, core, meter)?;
+    let loops = loop_figures(loops, &recovered_loops);
     let now = Now::of(&core.database);
     let layer = |kept| {
         let (run, kept, meter) = (run.clone(), Cell::new(kept), meter.clone());
@@ -325,7 +354,7 @@ fn recover(
     queues.figure("dead_lettered", dead_lettered);
     queues.figure("set_aside", set_aside);
     queues.figure("messages_read", recovered.read);
-    tell_findings(&[&producers, &queues], &report);
+    tell_findings(&[&producers, &queues, &loops], &report);
     tracing::info!(
         queues = recovered.queues,
         messages = recovered.messages,
@@ -336,7 +365,7 @@ fn recover(
         set_aside,
         "Queues recovered"
     );
-    Ok(vec![producers, queues, report])
+    Ok(vec![producers, queues, loops, report])
 }
 
 /// Says what was found, as the log of recovery does.
@@ -388,6 +417,19 @@ fn job_figures(mut report: LayerReport, recovered: &RecoveredJobs) -> LayerRepor
     report.figure("failed", recovered.failed);
     report.figure("set_aside", recovered.set_aside);
     report.figure("jobs_read", recovered.read);
+    report
+}
+
+/// What the recovery of loops did, as figures of its report.
+fn loop_figures(mut report: LayerReport, recovered: &RecoveredLoops) -> LayerReport {
+    report.figure("executions", recovered.executions);
+    report.figure("incomplete", recovered.incomplete);
+    report.figure("going_on", recovered.going_on);
+    report.figure("waiting", recovered.waiting);
+    report.figure("set_aside", recovered.set_aside);
+    report.figure("failed", recovered.failed);
+    report.figure("repaired", recovered.repaired);
+    report.figure("unread", recovered.unread);
     report
 }
 

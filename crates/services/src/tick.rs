@@ -16,6 +16,7 @@ use crate::exec::{Answer, Command, Core, Stop};
 use crate::jobs::retire::Retire;
 use crate::jobs::work::{Action as JobAction, Item, Work};
 use crate::limits::TOKENS_MAX;
+use crate::loops::{LoopId, Wake};
 use crate::producers::forget;
 use crate::producers::table::Trim;
 use crate::queues::Settled;
@@ -76,17 +77,19 @@ pub(crate) fn tick(core: &Arc<Core>) -> Result<Ticked, Error> {
     let (scheduled, next_wall_ms) = look_at_jobs(core);
     let retired = retire(core, now_ms);
     let (fired, next_fire_ms) = fire_schedules(core);
+    let (woken, next_loop_ms) = wake_loops(core, now_ms);
     ticked.released = *released.as_ref().unwrap_or(&0);
     let next_ms = core.index.next_ms().map(|at| at.saturating_sub(core.database.log_time_ms()));
     let more = *trimmed.as_ref().unwrap_or(&false);
     ticked.due += scheduled;
     let next_ms =
-        next_ms.into_iter().chain(next_wall_ms).chain(next_fire_ms).min().unwrap_or(IDLE_MS);
+        next_ms.into_iter().chain(next_wall_ms).chain(next_fire_ms).chain(next_loop_ms).min();
+    let next_ms = next_ms.unwrap_or(IDLE_MS);
     let more = more || *retired.as_ref().unwrap_or(&false);
     ticked.next_in_ms = if more { 0 } else { next_ms };
     core.ticked.lock().unwrap_or_else(PoisonError::into_inner).add(ticked);
     let done = expired.and(released.map(drop)).and(dropped).and(trimmed.map(drop));
-    done.and(forgotten).and(retired.map(drop)).and(fired)?;
+    done.and(forgotten).and(retired.map(drop)).and(fired).and(woken)?;
     Ok(ticked)
 }
 
@@ -201,6 +204,29 @@ fn fire_schedules(core: &Core) -> (Result<(), Error>, Option<u64>) {
         }
     }
     let next_ms = next_ms.map(|at| at.saturating_sub(wall_ms));
+    (done, if more { Some(0) } else { next_ms })
+}
+
+/// Executions of loops whose time has come go on. Answers in how long the next one's comes.
+fn wake_loops(core: &Core, now_ms: u64) -> (Result<(), Error>, Option<u64>) {
+    let (due, next_ms) = core.loops.due(now_ms, BATCH);
+    let more = due.len() == BATCH;
+    let wake = |id: LoopId| (id, core.submit(&mut Wake(id)));
+    let tickets: Vec<_> = due.into_iter().map(wake).collect();
+    let mut done = Ok(());
+    for (id, ticket) in tickets {
+        match ticket.and_then(Ticket::wait) {
+            Ok(_) => {}
+            Err(error) if error.kind() == Kind::Corrupt => {
+                tracing::error!(execution = %id, %error, "an execution cannot go on");
+            }
+            Err(error) => {
+                core.loops.wake_at(id, now_ms.saturating_add(IDLE_MS));
+                done = done.and(Err(error));
+            }
+        }
+    }
+    let next_ms = next_ms.map(|at| at.saturating_sub(core.database.log_time_ms()));
     (done, if more { Some(0) } else { next_ms })
 }
 

@@ -56,6 +56,7 @@ impl Command for Expire<'_> {
             now_ms: self.now_ms,
             delay_ms: None,
             last: false,
+            begun: cause != Cause::Released,
         };
         let settled = settle(core, txn, &line, self.subject, &lease, &ending)?.settled;
         drop_expiries(core, txn, self.subject, self.stale);

@@ -246,7 +246,7 @@ impl World {
         let (now_ms, reason) = (self.now_ms, "");
         // Failures wait, everything else is back at once.
         let delay_ms = Some(u64::from(cause == Cause::Failed));
-        let ending = Ending { cause, reason, now_ms, delay_ms, last: false };
+        let ending = Ending { cause, reason, now_ms, delay_ms, last: false, begun: true };
         self.lease = None;
         match state::settle(&lease, self.attempts.take(), &ending, retry) {
             Next::Return(attempts) | Next::Review(attempts) => self.attempts = Some(attempts),

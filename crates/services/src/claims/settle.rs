@@ -7,13 +7,16 @@ use rekindle_database::Transaction;
 
 use crate::claims::attempts::Attempts;
 use crate::claims::lease::Lease;
-use crate::claims::state::{self, Ending, Next};
-use crate::claims::{Line, Subject, Token};
+use crate::claims::state::{self, Ending, Next, Retry};
+use crate::claims::{Cause, Line, Subject, Token};
 use crate::error::{Error, Kind};
 use crate::exec::{Core, Stop};
 use crate::jobs;
 use crate::keys::lease_expiry::{self, LeaseExpiry};
 use crate::keys::subject as key;
+use crate::loops::event::StepRef;
+use crate::loops::id::LoopId;
+use crate::loops::step::{self, End};
 use crate::queues::{Settled, bury};
 
 /// The lease of a unit of work.
@@ -70,7 +73,11 @@ pub(crate) fn settle(
     let attempts = if may_have_attempts(lease) { load_attempts(core, txn, id)? } else { None };
     let mut retry = line.retry();
     if let Line::Jobs(_) = line {
-        retry.max_attempts = jobs::max_attempts(core, txn, id)?.unwrap_or(retry.max_attempts);
+        let claim = jobs::of_claim(core, txn, id)?;
+        retry.max_attempts = claim.max_attempts.unwrap_or(retry.max_attempts);
+        if let Some(of) = claim.step.filter(|_| ending.begun) {
+            return settle_step(core, txn, (id, of), (lease, attempts), ending);
+        }
     }
     let (attempts, settled) = match (state::settle(lease, attempts, ending, retry), line) {
         (Next::Return(attempts), _) => (attempts, Settled::Returned),
@@ -88,6 +95,29 @@ pub(crate) fn settle(
     txn.put(core.keyspaces.attempts, &key::encode(id), &attempts.encode());
     remove_lease(core, txn, id, lease);
     Ok(Ended { settled, due_ms: attempts.due_ms })
+}
+
+/// Ends a lease on a step of a loop that may have begun: it is not claimed again, and its execution
+/// decides what becomes of it.
+fn settle_step(
+    core: &Core,
+    txn: &mut Transaction,
+    (id, of): (Subject, (LoopId, StepRef)),
+    (lease, attempts): (&Lease, Option<Attempts>),
+    ending: &Ending<'_>,
+) -> Result<Ended, Stop> {
+    let settled = state::settle(lease, attempts, ending, Retry::default());
+    let (Next::Return(attempts) | Next::DeadLetter(attempts) | Next::Review(attempts)) = settled;
+    jobs::give_up(core, txn, id, lease, ending);
+    let attempts = Attempts { due_ms: 0, ..attempts };
+    txn.put(core.keyspaces.attempts, &key::encode(id), &attempts.encode());
+    remove_lease(core, txn, id, lease);
+    let end = match ending.cause {
+        Cause::Failed => End::Failed(ending.reason, ending.delay_ms),
+        cause => End::Lost(cause, ending.reason),
+    };
+    step::ended(core, txn, id, of, end, ending.now_ms)?;
+    Ok(Ended { settled: Settled::DeadLettered, due_ms: 0 })
 }
 
 /// Whether there may be a row of attempts beside this lease: an earlier attempt was settled, or

@@ -98,6 +98,8 @@ pub(crate) struct Ending<'a> {
     pub(crate) delay_ms: Option<u64>,
     /// It is not tried again, whatever attempts are left.
     pub(crate) last: bool,
+    /// The work may have begun.
+    pub(crate) begun: bool,
 }
 
 /// How often work is tried, and after which pauses.
@@ -176,7 +178,7 @@ mod tests {
     }
 
     fn ending(cause: Cause) -> Ending<'static> {
-        Ending { cause, reason: "", now_ms: 50, delay_ms: None, last: false }
+        Ending { cause, reason: "", now_ms: 50, delay_ms: None, last: false, begun: true }
     }
 
     /// So many attempts, and no pauses.

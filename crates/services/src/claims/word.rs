@@ -145,6 +145,7 @@ impl fmt::Display for ReviewId {
         match self {
             Self::Work(subject) => subject.fmt(f),
             Self::Row(number) => write(f, 'r', &number.to_be_bytes()),
+            Self::Execution(id) => id.fmt(f),
         }
     }
 }
@@ -155,6 +156,9 @@ impl FromStr for ReviewId {
     fn from_str(word: &str) -> Result<Self, Error> {
         if let Ok(subject) = word.parse() {
             return Ok(Self::Work(subject));
+        }
+        if let Ok(id) = word.parse() {
+            return Ok(Self::Execution(id));
         }
         let row = read::<8>('r', word).map(u64::from_be_bytes).map(Self::Row);
         row.ok_or_else(|| {

@@ -19,6 +19,7 @@ use crate::jobs::submit::take_key;
 use crate::jobs::{Changed, not_a_job};
 use crate::keys::subject as key;
 use crate::limits::REASON_BYTES_MAX;
+use crate::loops::step::is_a_step;
 use crate::producers::{Fingerprint, once};
 
 /// What is asked for.
@@ -102,6 +103,9 @@ impl Job {
         let lease = load_lease(core, txn, id)?;
         let attempts = load_attempts(core, txn, id)?;
         let head = job::parse_head(&row.bytes).map_err(|malformed| damaged(id, &malformed))?;
+        if let Some((execution, _)) = head.step {
+            return Err(Stop::Refused(is_a_step(execution)));
+        }
         let rows = Rows {
             outcome: outcome.map(|outcome| outcome.status),
             leased: lease.is_some(),

@@ -11,7 +11,7 @@ use crate::claims::{Line, Owner, Subject, Token};
 use crate::error::Error;
 use crate::exec::{Core, Stop};
 use crate::jobs::job::parse;
-use crate::jobs::kind::check_name;
+use crate::jobs::kind::{check_name, check_own};
 use crate::jobs::{ClaimRequest, Claimed};
 use crate::keys::Keyspaces;
 use crate::limits::CLAIM_TYPES_MAX;
@@ -76,12 +76,13 @@ fn wanted<'a>(request: &ClaimRequest<'a>, holder: Owner) -> Wanted<'a> {
 }
 
 /// The types of a request: those that there are. A worker may wait for the first job of its type.
-fn lines(core: &Core, request: &ClaimRequest<'_>) -> Result<Vec<Line>, Error> {
+fn lines(core: &Core, request: &ClaimRequest<'_>, holder: Owner) -> Result<Vec<Line>, Error> {
     check_count("job types", request.types.len(), CLAIM_TYPES_MAX)?;
     if request.types.is_empty() {
         return Err(Error::invalid("a claim of no job type; name at least one"));
     }
-    request.types.iter().try_for_each(|name| check_name(name))?;
+    let check = if holder == Owner::External { check_own } else { check_name };
+    request.types.iter().try_for_each(|name| check(name))?;
     core.alive()?;
     let kinds = request.types.iter().filter_map(|name| core.index.job_type(name));
     Ok(kinds.map(Line::Jobs).collect())
@@ -93,7 +94,7 @@ pub(crate) fn claim(
     request: &ClaimRequest<'_>,
 ) -> Result<Acknowledged<Vec<Claimed>>, Error> {
     let wanted = wanted(request, Owner::External);
-    grant::grant::<Work>(core, &wanted, || lines(core, request))
+    grant::grant::<Work>(core, &wanted, || lines(core, request, Owner::External))
 }
 
 /// The same for this holder; where nothing is pending, waits until something is or `deadline`
@@ -105,5 +106,5 @@ pub(crate) async fn claim_wait(
     deadline: impl Future<Output = ()>,
 ) -> Result<Acknowledged<Vec<Claimed>>, Error> {
     let wanted = wanted(request, holder);
-    grant::grant_wait::<Work>(core, &wanted, || lines(core, request), deadline).await
+    grant::grant_wait::<Work>(core, &wanted, || lines(core, request, holder), deadline).await
 }

@@ -2,10 +2,11 @@
 //!
 //! ```text
 //! format 1, flags 1, submitted_ms 8, priority 2 [, run_at_ms 8] [, max_attempts 4]
-//! [, unique key (length 1, text), window_ms 8] [, schedule (length 1, text), nominal_ms 8],
-//! payload
+//! [, unique key (length 1, text), window_ms 8] [, schedule (length 1, text), nominal_ms 8]
+//! [, execution 16, iteration 4, step 4, attempt 4], payload
 //! ```
-//! Flags: bit 0 run at, bit 1 attempts, bit 2 unique, bit 3 schedule. `run_at_ms` is wall time.
+//! Flags: bit 0 run at, bit 1 attempts, bit 2 unique, bit 3 schedule, bit 4 step of a loop.
+//! `run_at_ms` is wall time.
 //! What the index needs comes first.
 
 use crate::bytes::{Malformed, Reader, put_text8};
@@ -13,6 +14,8 @@ use crate::claims::index::{Due, LaneKey};
 use crate::error::{Error, Kind};
 use crate::jobs::{NewJob, Unique, When};
 use crate::limits::{BODY_BYTES_MAX, DELAY_MS_MAX, UNIQUE_KEY_BYTES_MAX};
+use crate::loops::event::StepRef;
+use crate::loops::id::LoopId;
 
 /// The format of the value; persisted.
 const FORMAT: u8 = 1;
@@ -20,6 +23,7 @@ const RUN_AT: u8 = 1;
 const ATTEMPTS: u8 = 2;
 const UNIQUE: u8 = 4;
 const SCHEDULE: u8 = 8;
+const STEP: u8 = 16;
 
 /// A job without its payload.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -36,6 +40,8 @@ pub(crate) struct Head<'a> {
     pub(crate) unique: Option<Unique<'a>>,
     /// The schedule that made it, and for which time, wall time.
     pub(crate) schedule: Option<(&'a str, u64)>,
+    /// The step of a loop that it is.
+    pub(crate) step: Option<(LoopId, StepRef)>,
 }
 
 impl<'a> Head<'a> {
@@ -59,6 +65,7 @@ impl<'a> Head<'a> {
             max_attempts: job.max_attempts,
             unique: job.unique,
             schedule,
+            step: None,
         }
     }
 
@@ -114,7 +121,8 @@ pub(crate) fn encode(head: &Head<'_>, payload: &[u8]) -> Vec<u8> {
         flag(head.run_at_ms != 0, RUN_AT)
             | flag(head.max_attempts.is_some(), ATTEMPTS)
             | flag(head.unique.is_some(), UNIQUE)
-            | flag(head.schedule.is_some(), SCHEDULE),
+            | flag(head.schedule.is_some(), SCHEDULE)
+            | flag(head.step.is_some(), STEP),
     );
     bytes.extend_from_slice(&head.submitted_ms.to_le_bytes());
     bytes.extend_from_slice(&head.priority.to_le_bytes());
@@ -131,6 +139,12 @@ pub(crate) fn encode(head: &Head<'_>, payload: &[u8]) -> Vec<u8> {
     if let Some((schedule, nominal_ms)) = head.schedule {
         put_text8(&mut bytes, schedule);
         bytes.extend_from_slice(&nominal_ms.to_le_bytes());
+    }
+    if let Some((execution, StepRef { iteration, step, attempt })) = head.step {
+        bytes.extend_from_slice(&execution.to_bytes());
+        for number in [iteration, step, attempt] {
+            bytes.extend_from_slice(&number.to_le_bytes());
+        }
     }
     bytes.extend_from_slice(payload);
     bytes
@@ -149,7 +163,7 @@ pub(crate) fn parse(bytes: &[u8]) -> Result<(Head<'_>, usize), Malformed> {
 fn read(bytes: &[u8]) -> Option<(Head<'_>, usize)> {
     let mut reader = Reader::new(bytes);
     let (format, flags) = (reader.u8()?, reader.u8()?);
-    if format != FORMAT || flags & !(RUN_AT | ATTEMPTS | UNIQUE | SCHEDULE) != 0 {
+    if format != FORMAT || flags & !(RUN_AT | ATTEMPTS | UNIQUE | SCHEDULE | STEP) != 0 {
         return None;
     }
     let has = |flag: u8| flags & flag != 0;
@@ -171,6 +185,11 @@ fn read(bytes: &[u8]) -> Option<(Head<'_>, usize)> {
     if has(SCHEDULE) {
         let schedule = reader.text8().filter(|schedule| !schedule.is_empty())?;
         head.schedule = Some((schedule, reader.u64()?));
+    }
+    if has(STEP) {
+        let execution = LoopId::from_bytes(reader.array()?);
+        let (iteration, step, attempt) = (reader.u32()?, reader.u32()?, reader.u32()?);
+        head.step = Some((execution, StepRef { iteration, step, attempt }));
     }
     Some((head, bytes.len() - reader.rest().len()))
 }
@@ -196,8 +215,12 @@ mod tests {
             let unique =
                 (!key.is_empty()).then_some(Unique { key: &key, window_ms: submitted_ms });
             let schedule = (!schedule.is_empty()).then_some((schedule.as_str(), submitted_ms));
+            let step = max_attempts.map(|attempt| {
+                let step = StepRef { iteration: attempt, step: 1, attempt: 2 };
+                (LoopId::from_bytes([7; 16]), step)
+            });
             let head =
-                Head { submitted_ms, priority, run_at_ms, max_attempts, unique, schedule };
+                Head { submitted_ms, priority, run_at_ms, max_attempts, unique, schedule, step };
             let bytes = encode(&head, &payload);
             let (read, at) = parse(&bytes).unwrap();
             prop_assert_eq!(read, head);

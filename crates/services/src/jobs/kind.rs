@@ -12,9 +12,14 @@ use crate::error::Error;
 use crate::jobs::{JobSettings, Rate};
 use crate::keys::queue::is_name;
 use crate::limits::{DELAY_MS_MAX, JOB_KEEP_MS_MAX, NAME_BYTES_MAX, VISIBILITY_MS_MAX};
+use crate::loops::step::STEPS;
 
 /// The format of the value; persisted.
 const FORMAT: u8 = 1;
+/// What the names of types begin with whose jobs only the server submits and claims.
+const RESERVED: &str = "rekindle.";
+/// How long a step of a loop is remembered: everything of it is an event of its execution.
+const STEP_KEEP_MS: u64 = 60_000;
 
 /// A type of jobs, as stored. It begins with its first job; its settings can be changed.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -93,6 +98,16 @@ impl JobType {
     }
 }
 
+/// The settings that a type begins with.
+pub(crate) fn first_settings(name: &str) -> JobSettings {
+    let settings = JobSettings::default();
+    if name != STEPS {
+        return settings;
+    }
+    let (keep_completed_ms, keep_failed_ms) = (STEP_KEEP_MS, STEP_KEEP_MS);
+    JobSettings { keep_completed_ms, keep_failed_ms, keep_cancelled_ms: STEP_KEEP_MS, ..settings }
+}
+
 /// Refuses what cannot be the name of a type of jobs.
 pub(crate) fn check_name(name: &str) -> Result<(), Error> {
     if is_name(name) && !matches!(name, "." | "..") {
@@ -101,6 +116,17 @@ pub(crate) fn check_name(name: &str) -> Result<(), Error> {
     Err(Error::invalid(format!(
         "{name:?} is no name of a job type; use 1 to {NAME_BYTES_MAX} of A-Z a-z 0-9 . _ -"
     )))
+}
+
+/// Refuses the same, and the names that the server has for jobs of its own.
+pub(crate) fn check_own(name: &str) -> Result<(), Error> {
+    check_name(name)?;
+    if name.starts_with(RESERVED) {
+        return Err(Error::invalid(format!(
+            "{name:?}: names of job types that begin with {RESERVED:?} are the server's own"
+        )));
+    }
+    Ok(())
 }
 
 /// Refuses a name or settings that cannot be.

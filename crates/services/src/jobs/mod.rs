@@ -49,6 +49,8 @@ use crate::jobs::submit::Submit;
 use crate::jobs::work::{Action, Item, Work};
 use crate::keys::subject as key;
 use crate::limits::{JOB_TYPES_MAX, LIST_QUEUES_MAX, SEND_MESSAGES_MAX};
+use crate::loops::event::StepRef;
+use crate::loops::id::LoopId;
 use crate::ticket::{Acknowledged, Ticket};
 use rekindle_database::Transaction;
 
@@ -98,9 +100,9 @@ impl<'a> Done<'a> {
     }
 }
 
-/// Refuses what cannot be the name of a type of jobs.
+/// Refuses what cannot be the name of a type of jobs that somebody submits or claims.
 pub fn check_type(name: &str) -> Result<(), Error> {
-    kind::check_name(name)
+    kind::check_own(name)
 }
 
 /// This is the id or the token of a message.
@@ -108,18 +110,23 @@ pub(crate) fn not_a_job(id: Subject) -> Error {
     Error::invalid(format!("{id} is a message; use 'rekindle queue' for it"))
 }
 
-/// The limit of attempts that a job has of its own.
-pub(crate) fn max_attempts(
-    core: &Core,
-    txn: &mut Transaction,
-    id: Subject,
-) -> Result<Option<u32>, Stop> {
+/// What the end of a claim needs of its job.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Claim {
+    /// The limit of attempts that it has of its own.
+    pub(crate) max_attempts: Option<u32>,
+    /// The step of a loop that it is.
+    pub(crate) step: Option<(LoopId, StepRef)>,
+}
+
+/// The job of a claim.
+pub(crate) fn of_claim(core: &Core, txn: &mut Transaction, id: Subject) -> Result<Claim, Stop> {
     let Some(row) = txn.get(core.keyspaces.jobs, &key::encode(id))? else {
         return Err(Stop::Refused(Error::corrupt(format!("job {id} of a claim is missing"))));
     };
     let head = job::parse_head(&row.bytes)
         .map_err(|malformed| Error::corrupt(format!("job {id}: {malformed}")))?;
-    Ok(head.max_attempts)
+    Ok(Claim { max_attempts: head.max_attempts, step: head.step })
 }
 
 impl Jobs {

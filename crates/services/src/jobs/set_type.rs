@@ -5,7 +5,7 @@ use rekindle_database::Transaction;
 use crate::audit::{self, NewAudit};
 use crate::exec::{Answer, Command, Core, Stop};
 use crate::identity::Identity;
-use crate::jobs::kind::{JobType, check, check_name};
+use crate::jobs::kind::{JobType, check, check_own};
 use crate::jobs::submit::{damaged, ensure};
 use crate::jobs::{JobSettings, JobSettingsChange};
 use crate::keys::queue as name_key;
@@ -27,7 +27,7 @@ impl<'a> SetType<'a> {
         who: &'a str,
         identity: Option<Identity>,
     ) -> Result<Self, crate::Error> {
-        check_name(name)?;
+        check_own(name)?;
         NewAudit { who, ..NewAudit::default() }.check()?;
         let identity = identity.map(|identity| (identity, fingerprint(name, &change)));
         Ok(Self { name, change, who, identity })

@@ -11,10 +11,12 @@ use crate::error::{Error, Kind};
 use crate::exec::{Answer, Command, Core, Stop};
 use crate::identity::Identity;
 use crate::jobs::job::{self, Head};
-use crate::jobs::kind::{JobType, check_name};
-use crate::jobs::{JobSettings, NewJob, Submitted, Unique, When};
+use crate::jobs::kind::{JobType, check_own, first_settings};
+use crate::jobs::{NewJob, Submitted, Unique, When};
 use crate::keys::{job_unique, queue as name_key, subject as key};
 use crate::limits::JOB_TYPES_MAX;
+use crate::loops::event::StepRef;
+use crate::loops::id::LoopId;
 use crate::producers::{Fingerprint, once};
 
 /// The format of a row of `job_unique`; persisted.
@@ -50,6 +52,20 @@ impl<'a> Submit<'a> {
         Self::make(core, kind, job, Some(schedule), None)
     }
 
+    /// The same, of a step of a loop, which has a type of its own or that of its workers. It is
+    /// never refused: the end of the step before it is in the same transaction.
+    pub(crate) fn of_loop(
+        core: &Core,
+        kind: &'a str,
+        payload: &[u8],
+        step: (LoopId, StepRef),
+    ) -> Result<Self, Error> {
+        let log_ms = core.database.log_time_ms();
+        let head = Head { submitted_ms: log_ms, step: Some(step), ..Head::default() };
+        let value = job::encode(&head, payload);
+        Ok(Self { kind, head, value, identity: None, number: core.numbers.next()? })
+    }
+
     fn make(
         core: &Core,
         kind: &'a str,
@@ -57,7 +73,7 @@ impl<'a> Submit<'a> {
         schedule: Option<(&'a str, u64)>,
         identity: Option<Identity>,
     ) -> Result<Self, Error> {
-        check_name(kind)?;
+        check_own(kind)?;
         job::check(job)?;
         let log_ms = core.database.log_time_ms();
         let head = Head::of(job, schedule, log_ms, core.database.env().clock.wall_ms());
@@ -76,7 +92,9 @@ impl<'a> Submit<'a> {
         {
             return Ok(Submitted { id: other, new: false });
         }
-        refuse_full(core, line, self.kind)?;
+        if self.head.step.is_none() {
+            refuse_full(core, line, self.kind)?;
+        }
         txn.put(core.keyspaces.jobs, &key::encode(id), &self.value);
         Ok(Submitted { id, new: true })
     }
@@ -110,7 +128,7 @@ pub(crate) fn ensure(
         )));
     }
     let id = line_of_jobs(core.numbers.next()?);
-    let settings = JobSettings::default();
+    let settings = first_settings(kind);
     let kind = JobType { id, name: kind.to_owned(), settings, created_ms: now_ms };
     txn.put(core.keyspaces.job_types, &key, &kind.encode());
     Ok(id)

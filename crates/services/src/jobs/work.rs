@@ -24,6 +24,7 @@ use crate::limits::{
     DELAY_MS_MAX, PROGRESS_BYTES_MAX, REASON_BYTES_MAX, RESULT_BYTES_MAX, TOKENS_MAX,
     VISIBILITY_MS_MAX,
 };
+use crate::loops::step::{self, End};
 use crate::producers::{Fingerprint, Session};
 
 /// What is asked for.
@@ -193,7 +194,7 @@ pub(crate) fn act(
     match action {
         Action::Complete(result) => {
             next(status, Change::Completed).ok_or_else(|| fenced(id))?;
-            complete(core, txn, id, &worker, result, now_ms);
+            complete(core, txn, id, &worker, result, now_ms)?;
             Ok(Changed { id, status: Status::Completed, deadline_ms: 0 })
         }
         Action::Fail(failure) => {
@@ -203,15 +204,19 @@ pub(crate) fn act(
                 now_ms,
                 delay_ms: failure.retry_in_ms,
                 last: failure.last,
+                begun: true,
             };
             end(core, txn, (&line, id), worker, Event::Failed, ending)
         }
         Action::Return(event, reason) => {
-            let ending = |cause| Ending { cause, reason, now_ms, delay_ms: Some(0), last: false };
+            let unbegun = [Event::Released, Event::Abandoned, Event::Withdrawn].contains(&event);
+            let (delay_ms, last, begun) = (Some(0), false, !unbegun);
+            let ending = |cause| Ending { cause, reason, now_ms, delay_ms, last, begun };
             end(core, txn, (&line, id), worker, event, ending)
         }
         Action::Died(event, reason) => {
-            let ending = |cause| Ending { cause, reason, now_ms, delay_ms: None, last: false };
+            let (delay_ms, last, begun) = (None, false, true);
+            let ending = |cause| Ending { cause, reason, now_ms, delay_ms, last, begun };
             end(core, txn, (&line, id), worker, event, ending)
         }
         Action::Heartbeat(heartbeat) => {
@@ -264,7 +269,7 @@ fn complete(
     worker: &Worker,
     result: &[u8],
     now_ms: u64,
-) {
+) -> Result<(), Stop> {
     let (attempt, granted_ms, by) = match worker {
         Worker::Current(lease) => (lease.attempt, lease.granted_ms, lease.owner.as_str()),
         Worker::Late(attempts) => (attempts.attempt, 0, ""),
@@ -275,6 +280,10 @@ fn complete(
     if let Worker::Current(lease) = worker {
         remove_lease(core, txn, id, lease);
     }
+    if let Some(of) = super::of_claim(core, txn, id)?.step {
+        step::ended(core, txn, id, of, End::Done(result), now_ms)?;
+    }
+    Ok(())
 }
 
 /// A claim that its worker ends.

@@ -12,6 +12,10 @@
 //! | `job_outcomes` | as in `jobs` | how it ended, once it did |
 //! | `job_progress` | as in `jobs` | how far it is, once somebody said so |
 //! | `schedules` | namespace 4, name | a schedule and up to when it was handled |
+//! | `loop_plans` | namespace 4, plan 16 | a plan of loops, without what its specs say |
+//! | `loop_progress` | as in `loop_plans` | how far its specs are |
+//! | `loop_executions` | namespace 4, execution 16 | an execution: the fold of its events |
+//! | `loop_events` | namespace 4, execution 16, number 8 | what happened to it |
 //! | `job_unique` | namespace 4, type 8, unique key | the job that has the key |
 //! | `producers` | namespace 4 [, producer 16 [, chunk 8]] | era, floor, or a chunk of results |
 //! | `audit` | namespace 4, number 8 | what was done, by whom and why |
@@ -23,6 +27,7 @@
 pub mod audit;
 pub mod job_unique;
 pub mod lease_expiry;
+pub mod loops;
 pub mod producer;
 pub mod queue;
 pub mod subject;
@@ -64,6 +69,14 @@ pub(crate) struct Keyspaces {
     pub(crate) job_unique: KeyspaceId,
     /// Schedules.
     pub(crate) schedules: KeyspaceId,
+    /// Plans of loops.
+    pub(crate) loop_plans: KeyspaceId,
+    /// How far the specs of plans are.
+    pub(crate) loop_progress: KeyspaceId,
+    /// Executions of loops.
+    pub(crate) loop_executions: KeyspaceId,
+    /// What happened to executions.
+    pub(crate) loop_events: KeyspaceId,
 }
 
 impl Keyspaces {
@@ -84,6 +97,10 @@ impl Keyspaces {
             job_progress: database.keyspace("job_progress")?,
             job_unique: database.keyspace("job_unique")?,
             schedules: database.keyspace("schedules")?,
+            loop_plans: database.keyspace("loop_plans")?,
+            loop_progress: database.keyspace("loop_progress")?,
+            loop_executions: database.keyspace("loop_executions")?,
+            loop_events: database.keyspace("loop_events")?,
         })
     }
 

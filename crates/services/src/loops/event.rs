@@ -7,6 +7,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::loops::id::LoopId;
 use crate::loops::plan::Spec;
 
 /// One thing that happened, and when.
@@ -17,6 +18,26 @@ pub struct Event {
     /// What.
     #[serde(flatten)]
     pub what: What,
+}
+
+/// The plan of an execution, as its first event has it: enough to make the plan again.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PlanRef {
+    /// Names it.
+    pub id: LoopId,
+    /// What it is called.
+    pub name: String,
+    /// What it is for.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub description: String,
+    /// How many of its specs run at one time.
+    pub parallel: u32,
+    /// How many specs it has.
+    pub specs: u32,
+    /// Which of them this one is, from 0.
+    pub index: u32,
+    /// Who started it.
+    pub who: String,
 }
 
 /// A step of an execution: what is done, which time.
@@ -36,6 +57,8 @@ pub struct StepRef {
 pub enum What {
     /// It was made, from this spec.
     Created {
+        /// The plan that it is of.
+        plan: Box<PlanRef>,
         /// What it is to do.
         spec: Box<Spec>,
         /// A person approves it before it runs.
@@ -62,6 +85,9 @@ pub enum What {
         /// What it said of itself.
         #[serde(default, skip_serializing_if = "Report::is_empty")]
         report: Report,
+        /// The end of what it printed.
+        #[serde(default, skip_serializing_if = "String::is_empty")]
+        output: String,
     },
     /// It is proved that it did not begin: it is as if it had not been started.
     StepNotBegun(StepRef),
@@ -134,6 +160,10 @@ pub enum Outcome {
     TimedOut,
     /// The machine did not let it start: why.
     NotRun(String),
+    /// A worker outside says that it went wrong: why.
+    Failed(String),
+    /// It was called off with its execution.
+    CalledOff,
 }
 
 impl Outcome {
@@ -187,6 +217,11 @@ pub enum Reason {
     Stuck {
         /// How many.
         iterations: u32,
+    },
+    /// Nothing was alive for longer than it goes on by itself.
+    Interrupted {
+        /// How long, milliseconds.
+        down_ms: u64,
     },
     /// Whoever worked on it was lost too often in a row.
     Crashes {

@@ -95,7 +95,7 @@ proptest! {
                     let resume_at_ms = Some(life.now_ms + cost_micros * 1_000);
                     let report = Report { progress_micros, cost_micros, resume_at_ms };
                     let outcome = Outcome::Exited(code);
-                    life.happens(What::StepEnded { step, outcome, report });
+                    life.happens(What::StepEnded { step, outcome, report, output: String::new() });
                     if code == 0 {
                         *well.entry(step.iteration).or_default() += 1;
                     }

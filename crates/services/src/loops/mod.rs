@@ -1,23 +1,176 @@
 //! Loops: long executions of iterations that go on until their checks pass.
 //!
 //! A *plan* has *specs* with dependencies between them; what a spec asks for is done by iterations:
-//! its run step, then its check steps. An *execution* is the fold of its events
-//! (docs/decisions/0036). So far plans are read and checked, and what becomes of an execution is
-//! decided by pure functions that nothing calls yet: no service executes plans.
+//! its run step, then its check steps. An *execution* is the fold of its events, and its steps are
+//! jobs (docs/decisions/0036).
+//!
+//! ```text
+//! start ─▶ life: next ─▶ step_started + job ─▶ claim ─▶ … ─▶ end of the job ─▶ step_ended ─▶ next
+//!            ▲                                                                           │
+//!            └── alter (a person), wake (time), over (a spec that was needed) ◀──────────┘
+//! ```
 
+mod alter;
+pub mod calls;
 pub mod event;
+pub mod id;
+pub(crate) mod index;
+pub(crate) mod life;
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod lives_tests;
+mod look;
 pub mod next;
 mod order;
 pub mod plan;
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod plan_tests;
+mod recorded;
+pub mod recovery;
+pub(crate) mod row;
+mod start;
 pub mod state;
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod state_tests;
+pub mod step;
 
+use std::sync::Arc;
+
+pub(crate) use alter::Wake;
+pub use calls::{
+    Altered, Ask, EventPage, ExecutionDetail, ExecutionInfo, LoopCounts, LoopFilter, LoopPage,
+    PlanInfo, PlanSpecInfo, Shown, Started,
+};
+pub use event::{Event, Outcome, StepRef, What};
+pub use id::LoopId;
 pub use plan::{Budget, Checked, Directory, Plan, Spec, Step};
+pub use state::{Status, Used};
+pub use step::{STEPS, Task, Told};
+
+use crate::error::Error;
+use crate::exec::Core;
+use crate::identity::Identity;
+use crate::ticket::{Acknowledged, Ticket};
+use alter::Alter;
+use start::Start;
+
+/// The loops of a store. Clones share it.
+#[derive(Clone, Debug)]
+pub struct Loops {
+    core: Arc<Core>,
+}
+
+/// A plan or an execution.
+pub(crate) fn shown(core: &Core, id: LoopId) -> Result<Shown, Error> {
+    look::show(core, id)
+}
+
+impl Loops {
+    pub(crate) fn new(core: Arc<Core>) -> Self {
+        Self { core }
+    }
+
+    /// Starts a plan: its executions are there, and what can begin has begun. A draft waits for
+    /// [`Ask::Approve`].
+    ///
+    /// # Errors
+    /// `Invalid`: everything that is wrong with the plan; `Full`.
+    pub fn start(
+        &self,
+        plan: &Plan,
+        draft: bool,
+        who: &str,
+        identity: Option<Identity>,
+    ) -> Result<Acknowledged<Started>, Error> {
+        self.core.submit(&mut Start::new(&self.core, plan, draft, who, identity)?)?.wait()
+    }
+
+    /// See [`Loops::start`].
+    ///
+    /// # Errors
+    /// As [`Loops::start`].
+    pub async fn submit_start(
+        &self,
+        plan: &Plan,
+        draft: bool,
+        who: &str,
+        identity: Option<Identity>,
+    ) -> Result<Ticket<Started>, Error> {
+        let mut start = Start::new(&self.core, plan, draft, who, identity)?;
+        self.core.submit_async(&mut start).await
+    }
+
+    /// Does what a person asks for about an execution, or about all executions of a plan to which
+    /// it means anything; with an audit record.
+    ///
+    /// # Errors
+    /// `NotFound`; `Conflict`: it means nothing to any of them.
+    pub fn alter(
+        &self,
+        id: LoopId,
+        ask: Ask,
+        why: &str,
+        who: &str,
+        identity: Option<Identity>,
+    ) -> Result<Acknowledged<Altered>, Error> {
+        self.core.submit(&mut Alter::new(id, ask, why, who, identity)?)?.wait()
+    }
+
+    /// See [`Loops::alter`].
+    ///
+    /// # Errors
+    /// As [`Loops::alter`].
+    pub async fn submit_alter(
+        &self,
+        id: LoopId,
+        ask: Ask,
+        why: &str,
+        who: &str,
+        identity: Option<Identity>,
+    ) -> Result<Ticket<Altered>, Error> {
+        self.core.submit_async(&mut Alter::new(id, ask, why, who, identity)?).await
+    }
+
+    /// Waits until everything that was acknowledged before is known to the other calls.
+    ///
+    /// # Errors
+    /// Of the store.
+    pub async fn settled(&self) -> Result<(), Error> {
+        self.core.settled().await
+    }
+
+    /// A plan or an execution.
+    ///
+    /// # Errors
+    /// `NotFound`; `Corrupt`: rows of it cannot be read.
+    pub fn show(&self, id: LoopId) -> Result<Shown, Error> {
+        self.core.alive()?;
+        look::show(&self.core, id)
+    }
+
+    /// A page of executions.
+    ///
+    /// # Errors
+    /// `Corrupt`: one of them cannot be read.
+    pub fn list(&self, filter: &LoopFilter<'_>) -> Result<LoopPage, Error> {
+        self.core.alive()?;
+        look::list(&self.core, filter)
+    }
+
+    /// Up to `limit` events (0: as many as a page may have) of an execution behind number `after`.
+    ///
+    /// # Errors
+    /// `NotFound`; `Corrupt`: one of them cannot be read.
+    pub fn events(&self, id: LoopId, after: u64, limit: usize) -> Result<EventPage, Error> {
+        self.core.alive()?;
+        look::page(&self.core, id, after, limit)
+    }
+
+    /// How many executions stand where.
+    #[must_use]
+    pub fn counts(&self) -> LoopCounts {
+        self.core.loops.counts()
+    }
+}

@@ -39,7 +39,7 @@ pub struct Plan {
 }
 
 /// One thing that is to be done, by iterations.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Spec {
     /// What it is called within its plan.
     pub name: String,
@@ -65,7 +65,7 @@ pub struct Spec {
 }
 
 /// One command of an iteration.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Step {
     /// The program and its arguments.
     pub argv: Vec<String>,
@@ -77,10 +77,11 @@ pub struct Step {
 }
 
 /// Where the commands of a spec run.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Directory {
     /// A new one that is removed when the execution is over.
+    #[default]
     Temporary,
     /// One that is there; relative to the directory that the server was started in.
     Plain(String),
@@ -203,7 +204,8 @@ pub(super) fn brief(text: &str) -> String {
 }
 
 impl Spec {
-    fn bytes(&self) -> usize {
+    /// All its texts together.
+    pub(super) fn bytes(&self) -> usize {
         let words = |words: &[String]| words.iter().map(|word| word.len() + 1).sum::<usize>();
         let steps = self.checks.iter().chain(std::iter::once(&self.run));
         let environment = self.environment.iter().map(|(name, value)| name.len() + value.len());

@@ -16,6 +16,8 @@
 use std::fmt;
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
+
 use crate::loops::event::{Decision, Event, Reason, Report, StepRef, What};
 use crate::loops::plan::{Spec, Step};
 
@@ -95,7 +97,7 @@ impl fmt::Display for Status {
 }
 
 /// What an execution used so far; none of it ever becomes less.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Used {
     /// Iterations that were begun.
     pub iterations: u32,
@@ -116,16 +118,19 @@ fn pause_ms(failures: u32) -> Option<u64> {
 }
 
 /// How it ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 enum End {
     Completed,
     Failed,
     Cancelled,
 }
 
-/// An execution, as its events made it.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// An execution, as its events made it. Persisted but for its spec: names are stable, new ones have
+/// defaults.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Execution {
+    #[serde(skip)]
     spec: Arc<Spec>,
     draft: bool,
     blocked: bool,
@@ -163,7 +168,7 @@ impl Execution {
     /// An execution as it begins; `None`: this is not how one begins.
     #[must_use]
     pub fn begin(event: &Event) -> Option<Self> {
-        let What::Created { spec, draft, blocked } = &event.what else { return None };
+        let What::Created { spec, draft, blocked, .. } = &event.what else { return None };
         Some(Self {
             spec: Arc::new((**spec).clone()),
             draft: *draft,
@@ -184,6 +189,12 @@ impl Execution {
             failures: 0,
             crashes: 0,
         })
+    }
+
+    /// The same, of a spec that was read elsewhere.
+    #[must_use]
+    pub(crate) fn with_spec(self, spec: Arc<Spec>) -> Self {
+        Self { spec, ..self }
     }
 
     /// How it stands at this log time.
@@ -234,6 +245,24 @@ impl Execution {
     #[must_use]
     pub fn is_paused(&self) -> bool {
         self.paused
+    }
+
+    /// Whether a person has to approve it before it runs.
+    #[must_use]
+    pub fn is_draft(&self) -> bool {
+        self.draft
+    }
+
+    /// Whether specs that it needs are not completed.
+    #[must_use]
+    pub fn is_blocked(&self) -> bool {
+        self.blocked
+    }
+
+    /// The furthest that it came, in millionths.
+    #[must_use]
+    pub fn best_micros(&self) -> Option<u64> {
+        self.best_micros
     }
 
     /// What it used, up to this log time.
@@ -320,10 +349,12 @@ impl Execution {
                 }
                 self.start(*step, event.at_ms);
             }
-            What::StepEnded { step, outcome, report } => {
+            What::StepEnded { step, outcome, report, .. } => {
                 self.take(*step, status)?;
                 self.report(report);
-                self.crashes = 0;
+                if outcome.is_well() {
+                    self.crashes = 0;
+                }
                 self.end_step(outcome.is_well());
                 if let Some(pause_ms) = pause_ms(self.failures).filter(|_| step.step == 0) {
                     let at_ms = event.at_ms.saturating_add(pause_ms);
@@ -338,13 +369,18 @@ impl Execution {
                 self.take(*step, status)?;
                 self.next.attempt = step.attempt.saturating_add(1);
             }
-            What::SetAside { reason } if self.review.is_none() => {
+            What::SetAside { reason } if self.may_be_asked(reason) => {
                 match reason {
                     Reason::Unknown { step, .. } => self.take(*step, status)?,
+                    // What is left of a step comes to its end, or that is not known either.
+                    Reason::Interrupted { .. } => {}
                     _ if self.in_flight.is_some() => return refused("a step is not over"),
                     Reason::Stuck { .. } | Reason::Crashes { .. } => {}
                 }
                 self.review = Some(reason.clone());
+            }
+            What::Decided { .. } if self.in_flight.is_some() => {
+                return refused("a step is not over");
             }
             What::Decided { decision, .. } => self.decide(*decision, status)?,
             What::Interrupted { .. } => {
@@ -361,6 +397,16 @@ impl Execution {
             _ => return refused("that cannot happen to it now"),
         }
         Ok(())
+    }
+
+    /// Whether a person can be asked about this: one thing at a time, but for a step whose end is
+    /// not known.
+    fn may_be_asked(&self, reason: &Reason) -> bool {
+        match &self.review {
+            None => true,
+            Some(Reason::Interrupted { .. }) => matches!(reason, Reason::Unknown { .. }),
+            Some(_) => false,
+        }
     }
 
     /// Counts its wall time up to now.
@@ -432,7 +478,7 @@ impl Execution {
                 self.next.attempt = step.attempt.saturating_add(1);
             }
             (Decision::GoOn, Reason::Stuck { .. }) => self.unimproved = 0,
-            (Decision::GoOn, Reason::Crashes { .. }) => {}
+            (Decision::GoOn, Reason::Crashes { .. } | Reason::Interrupted { .. }) => {}
             (Decision::Done, Reason::Unknown { .. }) => self.end_step(true),
             (Decision::Done, _) => {
                 let text = "no step waits for a decision, so none can be called done";

@@ -2,7 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use super::event::{Decision, Event, Outcome, Reason, Report, StepRef, What};
+use super::event::{Decision, Event, Outcome, PlanRef, Reason, Report, StepRef, What};
+use super::id::LoopId;
 use super::next::{Next, next};
 use super::plan::{Budget, Spec, Step};
 use super::plan_tests::spec;
@@ -10,6 +11,19 @@ use super::state::{Execution, Status};
 
 pub(super) fn who() -> String {
     "ada".to_owned()
+}
+
+/// A plan with one spec.
+fn some_plan() -> Box<PlanRef> {
+    Box::new(PlanRef {
+        id: LoopId::new(1_700_000_000_000, [7; 10]),
+        name: "plan".to_owned(),
+        description: String::new(),
+        parallel: 1,
+        specs: 1,
+        index: 0,
+        who: who(),
+    })
 }
 
 fn step(iteration: u32, step: u32, attempt: u32) -> StepRef {
@@ -23,7 +37,12 @@ pub(super) fn two_checks() -> Spec {
 }
 
 fn ended(step: StepRef, code: i32) -> What {
-    What::StepEnded { step, outcome: Outcome::Exited(code), report: Report::default() }
+    What::StepEnded {
+        step,
+        outcome: Outcome::Exited(code),
+        report: Report::default(),
+        output: String::new(),
+    }
 }
 
 /// An execution, and the events that made it.
@@ -40,7 +59,7 @@ impl Life {
     }
 
     fn made(spec: Spec, draft: bool, blocked: bool) -> Self {
-        let what = What::Created { spec: Box::new(spec), draft, blocked };
+        let what = What::Created { plan: some_plan(), spec: Box::new(spec), draft, blocked };
         let event = Event { at_ms: 1_000, what };
         let execution = Execution::begin(&event).unwrap();
         Self { now_ms: 1_000, events: vec![event], execution }
@@ -104,7 +123,7 @@ fn in_each_status() -> BTreeMap<Status, Life> {
     is(Status::Pending, &Life::of(two_checks()));
     is(Status::Running, &running());
     is(Status::Paused, Life::of(two_checks()).happens(What::Paused { who: who() }));
-    let waits = What::StepEnded { step: step(1, 0, 1), outcome, report };
+    let waits = What::StepEnded { step: step(1, 0, 1), outcome, report, output: String::new() };
     is(Status::Waiting, running().happens(waits));
     is(Status::NeedsReview, running().happens(What::SetAside { reason: unknown }));
     let completed = Life::of(two_checks()).iteration(&[0, 0, 0]).happens(What::Completed).clone();
@@ -264,7 +283,12 @@ fn budgets_end() {
     by_cost.happens(What::StepStarted(step(1, 0, 1)));
     let report = Report { cost_micros: 1_600_000, ..Report::default() };
     let outcome = Outcome::Exited(0);
-    by_cost.happens(What::StepEnded { step: step(1, 0, 1), outcome, report });
+    by_cost.happens(What::StepEnded {
+        step: step(1, 0, 1),
+        outcome,
+        report,
+        output: String::new(),
+    });
     failed(&by_cost, "its cost of 1.5 is used up: 1.6");
 }
 
@@ -316,7 +340,12 @@ fn what_passed_does_not_wait() {
     let last = step(1, 2, 1);
     let report = Report { resume_at_ms: Some(u64::MAX), ..Report::default() };
     life.happens(What::StepStarted(last));
-    life.happens(What::StepEnded { step: last, outcome: Outcome::Exited(0), report });
+    life.happens(What::StepEnded {
+        step: last,
+        outcome: Outcome::Exited(0),
+        report,
+        output: String::new(),
+    });
     assert_eq!(life.next(), Next::Complete);
     life.happens(What::Completed);
 }
@@ -329,7 +358,7 @@ fn a_wait_does_not_outlive_the_budget() {
     life.happens(What::StepStarted(step(1, 0, 1)));
     let report = Report { resume_at_ms: Some(500_000), ..Report::default() };
     let outcome = Outcome::Exited(0);
-    life.happens(What::StepEnded { step: step(1, 0, 1), outcome, report });
+    life.happens(What::StepEnded { step: step(1, 0, 1), outcome, report, output: String::new() });
     assert_eq!((life.status(), life.next()), (Status::Waiting, Next::Wait(11_000)));
 }
 
@@ -341,7 +370,12 @@ fn no_progress_is_stuck() {
         let Next::Step(run) = life.next() else { panic!("{:?}", life.next()) };
         let report = Report { progress_micros: progress, ..Report::default() };
         life.happens(What::StepStarted(run));
-        life.happens(What::StepEnded { step: run, outcome: Outcome::Exited(0), report });
+        life.happens(What::StepEnded {
+            step: run,
+            outcome: Outcome::Exited(0),
+            report,
+            output: String::new(),
+        });
         life.iteration(&[1]);
     };
     for progress in [Some(1), Some(1), Some(2), None] {

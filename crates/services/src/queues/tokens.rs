@@ -168,7 +168,8 @@ pub(crate) fn act(
                 }
                 Decision::Settle(cause) => {
                     let delay_ms = Some(delay_ms);
-                    let ending = Ending { cause, reason, now_ms, delay_ms, last: false };
+                    let (last, begun) = (false, true);
+                    let ending = Ending { cause, reason, now_ms, delay_ms, last, begun };
                     settle(core, txn, &line, id, &lease, &ending)?.settled
                 }
             }

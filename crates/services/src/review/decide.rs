@@ -13,10 +13,12 @@ use crate::claims::attempts::{Attempts, Settlement};
 use crate::claims::expire::drop_expiries;
 use crate::claims::{Cause, Line, Subject};
 use crate::exec::{Answer, Command, Core, Stop};
+use crate::jobs::job::parse_head as parse_job;
 use crate::jobs::outcome::Outcome;
 use crate::jobs::state::FAILED;
 use crate::keys::subject as key;
 use crate::limits::REASON_BYTES_MAX;
+use crate::loops::step::{self, End};
 use crate::queues::bury::bury;
 use crate::queues::message::{Message, parse};
 use crate::review::judge::{Case, Decision, ReviewId, Stored};
@@ -41,11 +43,12 @@ impl Command for Decide<'_> {
         let case = Case::in_txn(core, txn, self.id)?.ok_or_else(|| not_waiting(self.id))?;
         case.check(self.id, self.decision)?;
         let result = match (self.id, self.decision) {
-            (ReviewId::Row(_), _) => remove_row(core, txn, &case),
+            (ReviewId::Row(_) | ReviewId::Execution(_), _) => remove_row(core, txn, &case),
             (ReviewId::Work(id), Decision::Approve) => self.approve(core, txn, id, &case)?,
             (ReviewId::Work(id), Decision::Retry) => self.serve(core, txn, id, &case, false)?,
             (ReviewId::Work(id), Decision::Fail) => self.fail(core, txn, id, &case)?,
         };
+        self.tell_execution(core, txn, &case)?;
         let target = self.id.to_string();
         let entry = NewAudit {
             who: self.who,
@@ -152,6 +155,18 @@ impl Decide<'_> {
         let deadlines: Vec<u64> = self.expiries.iter().copied().collect();
         drop_expiries(core, txn, id, &deadlines);
         format!("failed after {} attempts", attempts.attempt)
+    }
+
+    /// A job that is a step of a loop: its execution hears that it has failed, or is no more.
+    fn tell_execution(&self, core: &Core, txn: &mut Transaction, case: &Case) -> Result<(), Stop> {
+        let ReviewId::Work(id) = self.id else { return Ok(()) };
+        let served = case.trouble == Trouble::Crashes && self.decision == Decision::Approve;
+        if served || self.decision == Decision::Retry {
+            return Ok(());
+        }
+        let head = case.bytes.as_ref().filter(|_| id.is_job()).map(|bytes| parse_job(bytes));
+        let Some(of) = head.and_then(|head| head.ok()?.step) else { return Ok(()) };
+        step::ended(core, txn, id, of, End::Removed(self.reason), core.database.log_time_ms())
     }
 
     /// Everything of a unit goes.

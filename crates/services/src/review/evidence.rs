@@ -2,6 +2,7 @@
 
 use crate::audit::AuditRecord;
 use crate::jobs::job::parse_head as parse_job;
+use crate::loops::ExecutionDetail;
 use crate::queues::message::parse_head;
 use crate::review::judge::{Case, Stored};
 
@@ -39,7 +40,7 @@ pub struct SettledAttempt {
 }
 
 /// What a person looks at before a decision.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Evidence {
     /// The rows.
     pub rows: Vec<RowEvidence>,
@@ -59,6 +60,8 @@ pub struct Evidence {
     pub history: Vec<SettledAttempt>,
     /// The last decision about it.
     pub decision: Option<AuditRecord>,
+    /// The execution of a loop that it is: all else is empty then.
+    pub execution: Option<Box<ExecutionDetail>>,
 }
 
 fn row<T>(keyspace: &'static str, stored: &Stored<T>) -> Option<RowEvidence> {
@@ -107,6 +110,7 @@ impl Evidence {
             }),
             history: history.iter().map(settled).collect(),
             decision,
+            execution: None,
         }
     }
 }

@@ -20,6 +20,7 @@ use crate::exec::{Core, Stop};
 use crate::jobs::job::parse as parse_job;
 use crate::jobs::outcome::Outcome;
 use crate::keys::subject as key;
+use crate::loops::id::LoopId;
 use crate::queues::message::parse;
 use crate::review::trouble::{Terms, Trouble};
 use crate::review::{ReviewItem, UnreadRow};
@@ -31,6 +32,8 @@ pub enum ReviewId {
     Work(Subject),
     /// A row that cannot be read.
     Row(u64),
+    /// An execution of a loop.
+    Execution(LoopId),
 }
 
 /// What a person can decide.
@@ -166,6 +169,8 @@ impl Case {
     ) -> Result<Option<Self>, E> {
         let subject = match id {
             ReviewId::Work(subject) => subject,
+            // Not judged from rows of work (execution.rs).
+            ReviewId::Execution(_) => return Ok(None),
             ReviewId::Row(number) => {
                 let Some(row) = core.index.unowned().row(number).cloned() else { return Ok(None) };
                 let value = get(row.keyspace(&core.keyspaces), &row.key)?;
@@ -284,6 +289,7 @@ impl Case {
             label: label.0,
             queue: self.line.as_ref().and_then(Line::queue).map(|queue| queue.name.clone()),
             job_type: self.line.as_ref().and_then(Line::jobs).map(|kind| kind.name.clone()),
+            spec: None,
             found,
             since_ms,
             decisions: Decision::ALL.into_iter().filter(allowed).collect(),

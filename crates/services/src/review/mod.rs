@@ -6,6 +6,7 @@
 
 mod decide;
 mod evidence;
+mod execution;
 mod judge;
 mod trouble;
 mod unowned;
@@ -53,6 +54,8 @@ pub struct ReviewItem {
     pub queue: Option<String>,
     /// Its type, where it is a job and that is known.
     pub job_type: Option<String>,
+    /// Its spec, where it is an execution of a loop.
+    pub spec: Option<String>,
     /// What was found, in words.
     pub found: &'static str,
     /// Since when it waits, as far as this run knows; log time in milliseconds.
@@ -85,7 +88,10 @@ impl Reviews {
     #[must_use]
     pub fn figures(&self) -> ReviewFigures {
         let (count, oldest_ms) = self.core.index.reviews();
-        ReviewFigures { count, oldest_ms }
+        let executions = self.core.loops.reviews();
+        let count = count + executions.len() as u64;
+        let oldest = executions.iter().map(|(_, since_ms)| *since_ms);
+        ReviewFigures { count, oldest_ms: oldest.chain(oldest_ms).min() }
     }
 
     /// Up to `limit` reviews behind `after`, in the order of their ids, and whether more follow.
@@ -97,11 +103,21 @@ impl Reviews {
         self.core.alive()?;
         let limit = limit.clamp(1, LIST_REVIEWS_MAX);
         let mut waiting = self.core.index.waiting(after, limit + 1);
+        let executions = self.core.loops.reviews();
+        let executions = executions.into_iter().map(|(id, at)| (ReviewId::Execution(id), at));
+        let behind = executions.filter(|(id, _)| after.is_none_or(|after| *id > after));
+        // Their ids come behind all others.
+        waiting.extend(behind.take((limit + 1).saturating_sub(waiting.len())));
         let more = waiting.len() > limit;
         waiting.truncate(limit);
         let snapshot = self.core.database.snapshot()?;
         let mut items = Vec::with_capacity(waiting.len());
         for (id, since_ms) in waiting {
+            if let ReviewId::Execution(execution) = id {
+                let detail = execution::show(&self.core, execution)?;
+                items.extend(detail.and_then(|detail| execution::item(&detail, since_ms)));
+                continue;
+            }
             // One that was decided in between waits no longer.
             if let Some(case) = Case::read(&self.core, &snapshot, id)? {
                 items.push(case.item(id, since_ms));
@@ -113,11 +129,16 @@ impl Reviews {
     /// One review with its evidence.
     pub fn show(&self, id: ReviewId) -> Result<(ReviewItem, Evidence), Error> {
         self.core.alive()?;
-        let since_ms = self.core.index.waits(id).ok_or_else(|| not_waiting(id))?;
+        let since_ms = self.waits(id).ok_or_else(|| not_waiting(id))?;
+        let last = Audit::new(Arc::clone(&self.core)).last_of(&id.to_string(), ACTION)?;
+        if let ReviewId::Execution(execution) = id {
+            let detail = execution::show(&self.core, execution)?.ok_or_else(|| not_waiting(id))?;
+            let item = execution::item(&detail, since_ms).ok_or_else(|| not_waiting(id))?;
+            return Ok((item, Evidence::of_execution(detail, last)));
+        }
         let snapshot = self.core.database.snapshot()?;
         let case = Case::read(&self.core, &snapshot, id)?.ok_or_else(|| not_waiting(id))?;
         let item = case.item(id, since_ms);
-        let last = Audit::new(Arc::clone(&self.core)).last_of(&id.to_string(), ACTION)?;
         Ok((item, Evidence::of(&case, last)))
     }
 
@@ -141,14 +162,25 @@ impl Reviews {
         let _alone = self.core.deciding.lock().unwrap_or_else(PoisonError::into_inner);
         self.core.settle()?;
         self.core.alive()?;
-        if self.core.index.waits(id).is_none() {
+        if self.waits(id).is_none() {
             return self.decided_before(id, decision);
+        }
+        if let ReviewId::Execution(id) = id {
+            return self.core.submit(&mut execution::Decide { id, decision, reason, who })?.wait();
         }
         let expiries = self.core.expiries_of(id)?;
         let mut command = Decide { id, decision, reason, who, expiries };
         let decided = self.core.submit(&mut command)?.wait()?;
         self.core.index.unowned().remove(id);
         Ok(decided)
+    }
+
+    /// Since when this waits.
+    fn waits(&self, id: ReviewId) -> Option<u64> {
+        match id {
+            ReviewId::Execution(id) => self.core.loops.get(id).and_then(|entry| entry.review_ms),
+            ReviewId::Work(_) | ReviewId::Row(_) => self.core.index.waits(id),
+        }
     }
 
     /// The answer to a decision about what waits no longer.

@@ -83,6 +83,7 @@ impl Unowned {
         match id {
             ReviewId::Work(message) => self.subjects.get(&message).copied(),
             ReviewId::Row(number) => self.rows.get(&number).map(|(_, since)| *since),
+            ReviewId::Execution(_) => None,
         }
     }
 
@@ -91,6 +92,7 @@ impl Unowned {
         match id {
             ReviewId::Work(message) => drop(self.subjects.remove(&message)),
             ReviewId::Row(number) => drop(self.rows.remove(&number)),
+            ReviewId::Execution(_) => {}
         }
     }
 

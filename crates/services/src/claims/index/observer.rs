@@ -16,17 +16,20 @@ use crate::claims::{Line, Subject};
 use crate::jobs::kind::JobType;
 use crate::jobs::{job, outcome};
 use crate::keys::lease_expiry::LeaseExpiry;
-use crate::keys::{Keyspaces, queue as name_key, subject};
+use crate::keys::{Keyspaces, loops as loop_key, queue as name_key, subject};
+use crate::loops::index::LoopIndex;
+use crate::loops::row::Stored;
 use crate::queues::definition::Definition;
 use crate::queues::message;
 use crate::schedules::calendar::Calendar;
-use crate::schedules::row::Stored;
+use crate::schedules::row::Stored as Schedule;
 
 /// Feeds the index. Holds it weakly: when the services are gone, nothing is left to feed.
 #[derive(Debug)]
 pub(crate) struct IndexObserver {
     pub(crate) index: Weak<Index>,
     pub(crate) calendar: Arc<Calendar>,
+    pub(crate) loops: Arc<LoopIndex>,
     pub(crate) keyspaces: Keyspaces,
 }
 
@@ -66,6 +69,7 @@ impl Observer for IndexObserver {
         inner.orphans.clear();
         drop(inner);
         self.calendar.clear();
+        self.loops.clear();
         index.names.write().unwrap_or_else(PoisonError::into_inner).clear();
         index.types.write().unwrap_or_else(PoisonError::into_inner).clear();
         index.wake_all();
@@ -100,6 +104,19 @@ impl IndexObserver {
             Operation::Delete { keyspace, key } if keyspace == keyspaces.schedules => {
                 if let Ok(name) = name_key::parse(key) {
                     self.calendar.remove(name);
+                }
+            }
+            Operation::Put { keyspace, key, value } if keyspace == keyspaces.loop_executions => {
+                let (id, stored) = (loop_key::parse(key), Stored::parse(value));
+                if let (Ok(id), Ok(stored)) = (id, stored)
+                    && let Some(wake_ms) = self.loops.put(id, &stored)
+                {
+                    after.due(wake_ms);
+                }
+            }
+            Operation::Delete { keyspace, key } if keyspace == keyspaces.loop_executions => {
+                if let Ok(id) = loop_key::parse(key) {
+                    self.loops.remove(id);
                 }
             }
             Operation::Put { keyspace, key, value } => {
@@ -255,7 +272,7 @@ fn sent(queue: &mut LineIndex, id: Subject, value: &[u8], now: u64) -> u64 {
 /// A schedule is new, or was handled. Whether it is due before all others.
 fn scheduled(calendar: &Calendar, key: &[u8], value: &[u8]) -> bool {
     let Ok(name) = name_key::parse(key) else { return false };
-    let Ok((stored, pattern)) = Stored::parse(value) else { return false };
+    let Ok((stored, pattern)) = Schedule::parse(value) else { return false };
     calendar.put(name, stored, &pattern)
 }
 

@@ -90,6 +90,7 @@ impl Layer for QueueLayer {
         sink.database.observe(Arc::new(IndexObserver {
             index: Arc::downgrade(&sink.index),
             calendar: Arc::clone(&sink.calendar),
+            loops: Arc::clone(&sink.loops),
             keyspaces: self.keyspaces,
         }));
         let tally = perform(sink, &steps, self.log_time_ms, |_, _| {})?;

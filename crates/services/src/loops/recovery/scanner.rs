@@ -1,0 +1,102 @@
+//! Reads the rows of loops; changes nothing, judges nothing.
+
+use std::collections::HashMap;
+
+use rekindle_database::{Row, Snapshot};
+use rekindle_recovery::{Failure, Meter};
+
+use crate::bytes::Malformed;
+use crate::claims::Subject;
+use crate::claims::lease::Lease;
+use crate::claims::recovery::scan_all;
+use crate::keys::{Keyspaces, loops as key, subject as job_key};
+use crate::loops::id::LoopId;
+use crate::loops::row::{PlanRow, Stored};
+
+/// The job of a step that was begun.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Job {
+    /// Which.
+    pub(crate) id: Subject,
+    /// It is there, and not finished.
+    pub(crate) is_open: bool,
+    /// Who has it.
+    pub(crate) lease: Option<Lease>,
+}
+
+/// Everything of one execution.
+#[derive(Debug)]
+pub(crate) struct Piece {
+    /// Its row.
+    pub(crate) stored: Result<Stored, Malformed>,
+    /// Its first event is there.
+    pub(crate) has_first: bool,
+    /// The job of its step.
+    pub(crate) job: Option<Job>,
+}
+
+/// Everything.
+#[derive(Debug, Default)]
+pub(crate) struct Pieces {
+    /// Executions by their ids.
+    pub(crate) executions: Vec<(LoopId, Piece)>,
+    /// Keys that are none.
+    pub(crate) bad_keys: Vec<Malformed>,
+    /// The plans that can be read.
+    pub(crate) plans: HashMap<LoopId, PlanRow>,
+    /// Those that cannot.
+    pub(crate) bad_plans: Vec<(LoopId, Malformed)>,
+}
+
+fn io(error: rekindle_database::Error) -> Failure {
+    Failure::io("read the rows of loops", std::io::Error::other(error))
+}
+
+pub(super) fn scan(
+    snapshot: &Snapshot,
+    keyspaces: &Keyspaces,
+    meter: &Meter,
+) -> Result<Pieces, Failure> {
+    let mut pieces = Pieces::default();
+    for row in scan_all(snapshot, keyspaces.loop_plans, "loop_plans", meter)? {
+        match (key::parse(&row.key), PlanRow::parse(&row.value)) {
+            (Ok(id), Ok(plan)) => drop(pieces.plans.insert(id, plan)),
+            (Ok(id), Err(bad)) => pieces.bad_plans.push((id, bad)),
+            (Err(bad), _) => pieces.bad_keys.push(bad),
+        }
+    }
+    for row in scan_all(snapshot, keyspaces.loop_executions, "loop_executions", meter)? {
+        match key::parse(&row.key) {
+            Ok(id) => pieces.executions.push((id, piece(snapshot, keyspaces, id, &row)?)),
+            Err(bad) => pieces.bad_keys.push(bad),
+        }
+    }
+    Ok(pieces)
+}
+
+fn piece(
+    snapshot: &Snapshot,
+    keyspaces: &Keyspaces,
+    id: LoopId,
+    row: &Row,
+) -> Result<Piece, Failure> {
+    let stored = Stored::parse(&row.value);
+    let is_over =
+        stored.as_ref().is_ok_and(|stored| stored.state.status(stored.updated_ms).is_finished());
+    if is_over {
+        return Ok(Piece { stored, has_first: true, job: None });
+    }
+    let has_first = snapshot.get(keyspaces.loop_events, &key::event(id, 1)).map_err(io)?.is_some();
+    let job = match stored.as_ref().ok().and_then(Stored::job) {
+        None => None,
+        Some(id) => {
+            let key = job_key::encode(id);
+            let get = |keyspace| snapshot.get(keyspace, &key).map_err(io);
+            let is_open = get(keyspaces.jobs)?.is_some() && get(keyspaces.job_outcomes)?.is_none();
+            let lease = get(keyspaces.leases)?;
+            let lease = lease.and_then(|row| Lease::parse(&row.bytes, row.version).ok());
+            Some(Job { id, is_open, lease })
+        }
+    };
+    Ok(Piece { stored, has_first, job })
+}
