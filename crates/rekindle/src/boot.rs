@@ -132,6 +132,7 @@ fn lead(database: &Database, config: &Config, env: &Env, meter: &Meter) -> Resul
     let options = ServiceOptions {
         dispatch_capacity: config.dispatch_capacity,
         traces: executors::traces(&examined.trusted),
+        strategies: config.loops.strategies,
         ..ServiceOptions::default()
     };
     let led = Services::lead_metered(database, options, meter);

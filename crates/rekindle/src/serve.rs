@@ -61,6 +61,9 @@ pub struct ServeArgs {
     /// [default: the store's; lsm for a new one]
     #[arg(long, value_name = "ENGINE")]
     pub engine: Option<String>,
+    /// Run the commands of loops: whoever may start a plan runs programs as this server's user
+    #[arg(long)]
+    pub loop_commands: bool,
     /// A configuration file (TOML)
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
@@ -205,8 +208,8 @@ pub async fn serve(server: &Arc<Server>) -> Result<(), Refused> {
     let executing = Executing::start(
         &server.env,
         &config.data,
-        recovered.services.jobs(),
-        &config.executors,
+        &recovered.services,
+        (&config.all_executors(), &server.work),
         &recovered.left,
         &server.executions,
     );

@@ -10,7 +10,7 @@ use tokio::sync::Semaphore;
 use crate::alerts::Alerts;
 use crate::boot::Recovered;
 use crate::config::Config;
-use crate::executors::Figures;
+use crate::executors::{Figures, Work};
 use crate::front::budget::Budget;
 use crate::front::connections::Doorman;
 use crate::front::http::token::FormToken;
@@ -42,6 +42,8 @@ pub struct Server {
     pub counters: Counters,
     /// What executors do.
     pub executions: Arc<Figures>,
+    /// Where the steps of loops work.
+    pub work: Work,
     /// Connections to the HTTP front.
     pub http_doorman: Arc<Doorman>,
     /// Connections to the gRPC front.
@@ -74,6 +76,7 @@ impl Server {
             alerts: Alerts::new(config.alerts.thresholds.clone()),
             counters: Counters::default(),
             executions: Arc::default(),
+            work: Work::of_store(&config.data),
             http_doorman: doorman(),
             grpc_doorman: doorman(),
             budget: Budget::new(limits),

@@ -113,7 +113,7 @@ enum Command {
     Schedule(schedule::ScheduleArgs),
     /// Do several things in one transaction: all of it, or none
     Transact(transact::TransactArgs),
-    /// Check plans of loops
+    /// Run plans of iterations that go on until their checks pass
     Loop(loops::LoopArgs),
     /// Read and write keys and values
     Kv(kv::KvArgs),
@@ -186,6 +186,7 @@ impl Command {
             (Self::Review(args), "http") => Some(Place::Admin(&mut args.admin)),
             (Self::Runs(args), "http") => Some(Place::Admin(&mut args.admin)),
             (Self::Schedule(args), "http") => Some(Place::Admin(&mut args.admin)),
+            (Self::Loop(args), "http") => Some(Place::Admin(&mut args.admin)),
             (Self::Transact(args), "http") => Some(Place::Admin(&mut args.admin)),
             _ => None,
         }

@@ -12,6 +12,7 @@ use super::values::{self, Raw};
 use super::{Config, LogFormat, LogLevel};
 use crate::front::origin::Names;
 use crate::posting::Target;
+use crate::shim::Inherit;
 
 /// One key.
 #[derive(Debug)]
@@ -48,6 +49,10 @@ const MINUTE: Duration = Duration::from_secs(60);
 const HOUR: Duration = Duration::from_secs(3_600);
 const MIB: u64 = 1 << 20;
 const TIB: u64 = 1 << 40;
+
+fn ms(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
 
 /// All keys, in the order of the documents.
 pub static KEYS: &[Key] = &[
@@ -181,6 +186,63 @@ pub static KEYS: &[Key] = &[
         help: "Jobs of one type that a start makes deliverable at once; more follow as these are \
                claimed.",
         set: |config, raw| values::count(raw, 1, 1_000_000).map(|n| config.dispatch_capacity = n),
+    },
+    Key {
+        section: "loops",
+        name: "commands",
+        default: "false",
+        help: "Whether this server runs the commands of loops: whoever may start a plan then runs \
+               programs as its user. Without it plans name a `worker`.",
+        set: |config, raw| values::truth(raw).map(|yes| config.loops.commands = yes),
+    },
+    Key {
+        section: "loops",
+        name: "concurrency",
+        default: "8",
+        help: "How many steps of loops this server runs at one time.",
+        set: |config, raw| values::count(raw, 1, 256).map(|n| config.loops.concurrency = n),
+    },
+    Key {
+        section: "loops",
+        name: "inherit",
+        default: "PATH,HOME,USER,LOGNAME,LANG,LC_ALL,TZ",
+        help: "Names of variables, separated by commas, that commands of loops have from the \
+               server's environment; `*`: all.",
+        set: |config, raw| {
+            let Raw::Text(names) = raw else { return Err(format!("{raw} is not a text")) };
+            let names = names.split(',').map(str::trim).filter(|name| !name.is_empty());
+            let names: Vec<String> = names.map(str::to_owned).collect();
+            config.loops.inherit = match names.as_slice() {
+                [] => Inherit::Nothing,
+                [all] if all == "*" => Inherit::Everything,
+                _ => Inherit::Only(names),
+            };
+            Ok(())
+        },
+    },
+    Key {
+        section: "loops",
+        name: "resume_within",
+        default: "1h",
+        help: "Executions that a crash interrupted go on by themselves when something was alive so \
+               short a time ago.",
+        set: |config, raw| {
+            let within = values::duration(raw, Duration::ZERO, 8_784 * HOUR)?;
+            config.loops.strategies.resume_within_ms = ms(within);
+            Ok(())
+        },
+    },
+    Key {
+        section: "loops",
+        name: "recovery_timeout",
+        default: "24h",
+        help: "Beyond that and up to so long a person decides about them; beyond this they have \
+               failed.",
+        set: |config, raw| {
+            let within = values::duration(raw, Duration::ZERO, 8_784 * HOUR)?;
+            config.loops.strategies.recovery_timeout_ms = ms(within);
+            Ok(())
+        },
     },
     Key {
         section: "engine",

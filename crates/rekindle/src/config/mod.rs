@@ -13,12 +13,14 @@ use std::time::Duration;
 
 use rekindle_database::EngineKind;
 use rekindle_journal::Durability;
+use rekindle_services::loops::recovery::Strategies;
 
 use crate::alerts::AlertSettings;
-use crate::executors::Settings as Executors;
+use crate::executors::{Settings as Executors, StepSettings};
 use crate::front::limits::Limits;
 use crate::front::origin::Names;
 use crate::serve::ServeArgs;
+use crate::shim::Inherit;
 use keys::{KEYS, Key};
 use values::Raw;
 
@@ -92,6 +94,8 @@ pub struct Config {
     pub scrub_rate: u64,
     /// `jobs.dispatch_capacity`
     pub dispatch_capacity: u64,
+    /// `loops.*`
+    pub loops: Loops,
     /// `engine.kind`
     pub engine: Option<EngineKind>,
     /// `engine.memtable_bytes`
@@ -110,6 +114,19 @@ pub struct Config {
     pub log_level: LogLevel,
     /// `log.format`
     pub log_format: LogFormat,
+}
+
+/// What is set of loops.
+#[derive(Clone, Debug, Default)]
+pub struct Loops {
+    /// `loops.commands`
+    pub commands: bool,
+    /// `loops.concurrency`
+    pub concurrency: u64,
+    /// `loops.inherit`
+    pub inherit: Inherit,
+    /// `loops.resume_within`, `loops.recovery_timeout`
+    pub strategies: Strategies,
 }
 
 /// Why there is no configuration: where, and what is wrong there.
@@ -141,6 +158,7 @@ impl Default for Config {
             scrub_every: None,
             scrub_rate: 0,
             dispatch_capacity: 0,
+            loops: Loops::default(),
             engine: None,
             memtable_bytes: 0,
             cache_bytes: 0,
@@ -165,6 +183,17 @@ impl Config {
         let file = args.config.as_deref().map(read_file).transpose()?;
         let file = file.as_ref().map(|(name, text)| (name.as_str(), text.as_str()));
         Self::merge(args, std::env::vars_os(), file)
+    }
+
+    /// The executors, that of the steps of loops among them where it is wanted.
+    #[must_use]
+    pub fn all_executors(&self) -> Executors {
+        let executors = self.executors.clone();
+        if !self.loops.commands {
+            return executors;
+        }
+        let concurrency = usize::try_from(self.loops.concurrency).unwrap_or(1);
+        executors.with_steps(StepSettings { concurrency, inherit: self.loops.inherit.clone() })
     }
 
     /// Merges the sources; `file` is a name and its text.
@@ -254,6 +283,7 @@ impl Config {
             self.engine = Some(text.parse().map_err(problem("--engine"))?);
         }
         self.insecure_allow_remote |= args.insecure_allow_remote;
+        self.loops.commands |= args.loop_commands;
         self.recovery_mode = args.recovery_mode;
         Ok(())
     }

@@ -11,14 +11,17 @@ use std::time::Duration;
 
 use rekindle_env::Env;
 use rekindle_services::jobs::Claimed;
+use rekindle_services::loops::Task;
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::Errno;
 
 use super::evidence::{How, Left};
 use super::held::{Context, Held, PAUSE, Phase};
 use super::settings::CommandSettings;
+use super::steps::{self, StepSettings};
 use super::verdict::{self, LOST, STOPPED, Server, Verdict};
-use crate::shim::{self, End, Evidence, Identity, Running};
+use super::work::Busy;
+use crate::shim::{self, End, Evidence, Identity, Output, Running, Spec};
 
 /// This program, whatever became of its file.
 const OWN_PROGRAM: &str = "/proc/self/exe";
@@ -32,19 +35,54 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// How often what a command printed is read before it is taken for damaged.
 const READS: usize = 5;
 
+/// What a command is for.
+#[derive(Clone, Debug)]
+pub(super) enum Aim {
+    /// A job: its output is the result.
+    Job,
+    /// A step of a loop: how it ended is the result.
+    Step(Arc<Task>),
+}
+
 /// Runs the command for a job.
 pub(super) async fn run(held: Held, settings: &CommandSettings, job: &Claimed) {
+    run_spec(held, settings.spec(job), job, Aim::Job).await;
+}
+
+/// Does a step of a loop.
+pub(super) async fn run_step(held: Held, settings: &StepSettings, job: &Claimed) {
+    let Some(task) = steps::task(job.payload()) else {
+        return held.tell(&steps::not_begun("its task cannot be read")).await;
+    };
+    let _busy = held.context.work.busy(task.execution);
+    let (env, work, task) = (held.context.env.clone(), held.context.work.clone(), Arc::new(task));
+    let (asked, place) = (Arc::clone(&task), work.clone());
+    let made = blocking(move || Ok(place.prepare(&env, &asked))).await;
+    match made {
+        Ok(Ok(())) => {
+            run_spec(held, steps::spec(&task, &work, settings), job, Aim::Step(task)).await;
+        }
+        Ok(Err(why)) => held.tell(&steps::not_begun(&why)).await,
+        Err(error) => held.tell(&Verdict::Release(error.to_string())).await,
+    }
+}
+
+async fn run_spec(held: Held, spec: Spec, job: &Claimed, aim: Aim) {
     let dir = held.context.dir.join(job.token.to_string());
     // An earlier attempt may still be ending: its claim was lost, and it has its grace.
     let turn = tokio::select! {
         turn = held.context.turns.take(job.id) => turn,
         () = held.lost() => return,
         () = held.context.reached(Phase::Stopping) => {
-            held.tell(&Verdict::Stop).await;
+            let verdict = match aim {
+                Aim::Job => Verdict::Stop,
+                // Not begun, which a step has to know.
+                Aim::Step(_) => Verdict::Release(STOPPED.to_owned()),
+            };
+            held.tell(&verdict).await;
             return;
         }
     };
-    let spec = settings.spec(job);
     let (env, place) = (held.context.env.clone(), dir.clone());
     let started = blocking(move || {
         let started = shim::start(&env, Path::new(OWN_PROGRAM), &place, &spec);
@@ -55,9 +93,14 @@ pub(super) async fn run(held: Held, settings: &CommandSettings, job: &Claimed) {
         started
     });
     match started.await {
-        Ok(running) => watch(held, dir, running, Server::Same).await,
+        Ok(running) => watch(held, dir, running, Server::Same, aim).await,
         Err(error) if error.kind() == io::ErrorKind::InvalidInput => {
-            held.tell(&Verdict::Fail(format!("it cannot be run: {error}"), None)).await;
+            let why = format!("it cannot be run: {error}");
+            let verdict = match aim {
+                Aim::Job => Verdict::Fail(why, None),
+                Aim::Step(_) => steps::not_begun(&why),
+            };
+            held.tell(&verdict).await;
         }
         Err(error) => {
             tracing::error!(dir = %dir.display(), %error, "the machine lets no command start");
@@ -76,11 +119,13 @@ pub(super) async fn resume(context: Context, left: Left) {
         // Nobody knows the job any more.
         return discard(&context, dir, how).await;
     };
+    let aim = held.context.aim(token);
+    let _busy = aim.busy(&held.context);
     let turn = held.context.turns.take(token.subject()).await;
     match how {
         // Only an executor's claim is gone on with, whatever the directory says.
         How::Finished(_) if held.is_over().await => discard(&context, dir, how).await,
-        How::Finished(end) => finish(held, dir, Evidence::Finished(end), Server::Next).await,
+        How::Finished(end) => finish(held, dir, Evidence::Finished(end), Server::Next, aim).await,
         How::Running(identity) => {
             let running = loop {
                 let (env, place, identity) = (context.env.clone(), dir.clone(), identity.clone());
@@ -96,7 +141,7 @@ pub(super) async fn resume(context: Context, left: Left) {
                 }
                 tokio::time::sleep(PAUSE).await;
             };
-            watch(held, dir, running, Server::Adopted).await;
+            watch(held, dir, running, Server::Adopted, aim).await;
         }
     }
     drop(turn);
@@ -115,7 +160,7 @@ async fn discard(context: &Context, dir: PathBuf, how: How) {
 }
 
 /// Watches a command to its end.
-async fn watch(held: Held, dir: PathBuf, running: Running, server: Server) {
+async fn watch(held: Held, dir: PathBuf, running: Running, server: Server, aim: Aim) {
     let running = Arc::new(Mutex::new(running));
     let ask = |reason: &'static str| {
         let running = Arc::clone(&running);
@@ -125,6 +170,8 @@ async fn watch(held: Held, dir: PathBuf, running: Running, server: Server) {
         let mut ended = std::pin::pin!(ended(&running));
         let mut lost = std::pin::pin!(held.lost());
         let mut stopping = std::pin::pin!(held.context.reached(Phase::Stopping));
+        let mut draining = std::pin::pin!(held.context.reached(Phase::Draining));
+        let outlives = matches!(aim, Aim::Step(_));
         // Why it is to end, and whether it was told.
         let (mut reason, mut asked) = (None, false);
         let mut patience = PATIENCE;
@@ -132,6 +179,8 @@ async fn watch(held: Held, dir: PathBuf, running: Running, server: Server) {
             tokio::select! {
                 evidence = &mut ended => break evidence,
                 () = &mut lost, if reason.is_none() => reason = Some(LOST),
+                // The next server goes on with it.
+                () = &mut draining, if outlives && reason.is_none() => return,
                 () = &mut stopping, if reason.is_none() => reason = Some(STOPPED),
                 () = tokio::time::sleep(PAUSE), if reason.is_some() => {
                     patience = patience.saturating_sub(PAUSE);
@@ -156,7 +205,7 @@ async fn watch(held: Held, dir: PathBuf, running: Running, server: Server) {
             }
         }
     };
-    finish(held, dir, evidence, server).await;
+    finish(held, dir, evidence, server, aim).await;
 }
 
 /// Waits until the command is over; tells how.
@@ -203,9 +252,9 @@ async fn readable(descriptor: OwnedFd) {
 }
 
 /// Tells what became of the command, and removes its directory.
-async fn finish(held: Held, dir: PathBuf, evidence: Evidence, server: Server) {
+async fn finish(held: Held, dir: PathBuf, evidence: Evidence, server: Server, aim: Aim) {
     let verdict = match evidence {
-        Evidence::Finished(end) => of_end(&held.context, &dir, end, server).await,
+        Evidence::Finished(end) => of_end(&held.context, &dir, end, server, &aim).await,
         Evidence::Unknown { why } | Evidence::Elsewhere { why } => {
             verdict::of_unknown(&why, server != Server::Same)
         }
@@ -221,6 +270,9 @@ async fn finish(held: Held, dir: PathBuf, evidence: Evidence, server: Server) {
         tokio::time::sleep(PAUSE).await;
     }
     held.tell(&verdict).await;
+    if let Aim::Step(task) = &aim {
+        steps::forget_report(&held.context.env, task, &held.context.work);
+    }
     let (env, place) = (held.context.env.clone(), dir.clone());
     if let Err(error) = blocking(move || shim::remove(&env, &place)).await {
         tracing::warn!(dir = %dir.display(), %error, "the directory of a command stays");
@@ -228,7 +280,7 @@ async fn finish(held: Held, dir: PathBuf, evidence: Evidence, server: Server) {
 }
 
 /// What the end means; reads what the command printed.
-async fn of_end(context: &Context, dir: &Path, end: End, server: Server) -> Verdict {
+async fn of_end(context: &Context, dir: &Path, end: End, server: Server, aim: &Aim) -> Verdict {
     if end.left > 0 {
         tracing::error!(dir = %dir.display(), left = end.left, "processes of a command do not die");
     }
@@ -243,16 +295,38 @@ async fn of_end(context: &Context, dir: &Path, end: End, server: Server) -> Verd
                     Server::Same if ending => Server::Ending,
                     server => server,
                 };
-                return verdict::of_end(&end, output, server);
+                return match aim {
+                    Aim::Job => verdict::of_end(&end, output, server),
+                    Aim::Step(task) => {
+                        steps::of_end(&context.env, task, &context.work, &end, output, server)
+                    }
+                };
             }
             Err(error) if reads == READS || error.kind() == io::ErrorKind::InvalidData => {
-                return Verdict::Fail(format!("what it printed is damaged: {error}"), None);
+                return match aim {
+                    Aim::Job => Verdict::Fail(format!("what it printed is damaged: {error}"), None),
+                    // How it ended is known all the same.
+                    Aim::Step(task) => {
+                        let output = Output::default();
+                        steps::of_end(&context.env, task, &context.work, &end, output, server)
+                    }
+                };
             }
             Err(error) => {
                 tracing::warn!(dir = %dir.display(), %error, "its output is read again");
             }
         }
         tokio::time::sleep(PAUSE).await;
+    }
+}
+
+impl Aim {
+    /// The directory that it works in stays while this lives.
+    fn busy(&self, context: &Context) -> Option<Busy> {
+        match self {
+            Self::Job => None,
+            Self::Step(task) => Some(context.work.busy(task.execution)),
+        }
     }
 }
 

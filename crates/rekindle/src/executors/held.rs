@@ -12,11 +12,15 @@ use std::time::Duration;
 use rekindle_env::Env;
 use rekindle_services::claims::Token;
 use rekindle_services::jobs::{Changed, Done, JobId};
+use rekindle_services::loops::STEPS;
 use rekindle_services::{Error, Jobs, Kind};
 use tokio::sync::{Mutex as AsyncMutex, OwnedMutexGuard, watch};
 
 use super::Figures;
+use super::command::Aim;
+use super::steps;
 use super::verdict::Verdict;
+use super::work::Work;
 
 /// The pause before something that the store refused is tried again.
 pub(super) const PAUSE: Duration = Duration::from_secs(1);
@@ -48,6 +52,8 @@ pub(super) struct Context {
     pub(super) phase: watch::Receiver<Phase>,
     pub(super) figures: Arc<Figures>,
     pub(super) turns: Turns,
+    /// Where the steps of loops work.
+    pub(super) work: Work,
 }
 
 /// Whose turn it is with a job: what works on it in this server ends before the next begins.
@@ -126,6 +132,13 @@ impl Context {
             }
             tokio::time::sleep(LONG_PAUSE).await;
         }
+    }
+
+    /// What the command of a claim is for.
+    pub(super) fn aim(&self, token: Token) -> Aim {
+        let job = self.jobs.show(token.subject()).ok().filter(|job| job.info.kind == STEPS);
+        let task = job.and_then(|job| steps::task(&job.payload));
+        task.map_or(Aim::Job, |task| Aim::Step(Arc::new(task)))
     }
 
     /// The type of the job of a claim.

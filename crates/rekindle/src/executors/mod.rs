@@ -3,6 +3,7 @@
 //! ```text
 //! [executors.command.TYPE] ─▶ pool: claim ─▶ command ─▶ shim ─▶ verdict ─▶ tell
 //! [executors.webhook.TYPE] ─▶ pool: claim ─▶ webhook ─▶ POST ─▶ verdict ─▶ tell
+//! [loops] ─▶ pool: claim a step ─▶ work: its directory ─▶ command ─▶ shim ─▶ steps: what is told
 //! start: evidence (CommandLayer) ─▶ claims are settled by it ─▶ what goes on is taken up here
 //! ```
 //!
@@ -15,8 +16,10 @@ mod evidence;
 mod held;
 mod pool;
 pub mod settings;
+mod steps;
 mod verdict;
 mod webhook;
+mod work;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -25,14 +28,16 @@ use std::time::Duration;
 
 use rekindle_env::Env;
 use rekindle_recovery::{Failure, LayerReport, examine};
-use rekindle_services::Jobs;
 use rekindle_services::claims::Traces;
+use rekindle_services::{Loops, Services};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 pub use evidence::{CommandLayer, Left, traces};
 use held::Phase;
 pub use settings::Executors as Settings;
+pub use steps::StepSettings;
+pub use work::{Leftover, Work};
 
 /// The directory below the store's in which commands have theirs.
 const DIRECTORY: &str = "executions";
@@ -98,6 +103,27 @@ impl Figures {
     }
 }
 
+/// How often it is looked for directories of executions that are over.
+const SWEEP: Duration = Duration::from_secs(2);
+
+/// Removes the directories of executions that are over, until the server ends.
+async fn sweep(env: Env, work: Work, loops: Loops, mut phase: watch::Receiver<Phase>) {
+    loop {
+        let (env, work, loops) = (env.clone(), work.clone(), loops.clone());
+        let swept = tokio::task::spawn_blocking(move || work.clean(&env, &loops));
+        if let Ok(Err(error)) = swept.await {
+            tracing::warn!(%error, "directories of executions are not looked through");
+        }
+        tokio::select! {
+            () = tokio::time::sleep(SWEEP) => {}
+            ended = phase.wait_for(|phase| *phase >= Phase::Draining) => {
+                let _ = ended;
+                return;
+            }
+        }
+    }
+}
+
 /// The executors of a server that runs.
 #[derive(Debug)]
 pub(crate) struct Executing {
@@ -110,20 +136,22 @@ impl Executing {
     pub(crate) fn start(
         env: &Env,
         data: &Path,
-        jobs: &Jobs,
-        settings: &Settings,
+        services: &Services,
+        (settings, work): (&Settings, &Work),
         left: &[Left],
         figures: &Arc<Figures>,
     ) -> Self {
         let (phase, watched) = watch::channel(Phase::Running);
         let context = held::Context {
             env: env.clone(),
-            jobs: jobs.clone(),
+            jobs: services.jobs().clone(),
             dir: directory(data),
             phase: watched,
             figures: Arc::clone(figures),
             turns: held::Turns::default(),
+            work: work.clone(),
         };
+        tokio::spawn(sweep(env.clone(), work.clone(), services.loops().clone(), phase.subscribe()));
         let all = tokio::spawn(pool::all(context, settings.clone(), left.to_vec()));
         Self { phase, all }
     }

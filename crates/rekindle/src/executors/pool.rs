@@ -88,5 +88,6 @@ async fn work(context: &Context, what: &What, job: &Claimed) {
     match what {
         What::Command(settings) => command::run(held, settings, job).await,
         What::Webhook(settings) => webhook::run(held, settings, job).await,
+        What::Steps(settings) => command::run_step(held, settings, job).await,
     }
 }

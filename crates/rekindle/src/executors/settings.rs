@@ -14,10 +14,12 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use rekindle_services::jobs::Claimed;
 use rekindle_services::limits::RESULT_BYTES_MAX;
+use rekindle_services::loops::STEPS;
 use rustix::fs::OFlags;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
+use super::steps::StepSettings;
 use crate::config::values::{self, Raw, parse_duration};
 use crate::posting::Target;
 use crate::shim::{GRACE, Inherit, Spec};
@@ -56,6 +58,8 @@ pub(super) struct Executor {
 pub(super) enum What {
     Command(CommandSettings),
     Webhook(WebhookSettings),
+    /// The steps of loops.
+    Steps(StepSettings),
 }
 
 impl Executor {
@@ -64,6 +68,7 @@ impl Executor {
         match self.what {
             What::Command(_) => "command",
             What::Webhook(_) => "webhook",
+            What::Steps(_) => "loop",
         }
     }
 }
@@ -139,6 +144,14 @@ impl Executors {
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.of_types.is_empty()
+    }
+
+    /// With the steps of loops, too.
+    #[must_use]
+    pub(crate) fn with_steps(mut self, settings: StepSettings) -> Self {
+        let executor = Executor { concurrency: settings.concurrency, what: What::Steps(settings) };
+        self.of_types.insert(STEPS.to_owned(), executor);
+        self
     }
 
     /// Reads the table `executors` of a configuration file. An error names the key.

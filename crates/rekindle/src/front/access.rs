@@ -14,6 +14,8 @@ pub enum Subject {
     Kv,
     /// Jobs and their types.
     Job,
+    /// Loops.
+    Loop,
     /// Queues, keys and jobs together: transactions over all of them.
     Everything,
     /// The server itself: metrics, reports, limits.

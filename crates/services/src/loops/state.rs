@@ -14,10 +14,12 @@
 //! follows from what happened ([`Execution::status`]); what was used is never given back.
 
 use std::fmt;
+use std::str::FromStr;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use crate::error::Error;
 use crate::loops::event::{Decision, Event, Reason, Report, StepRef, What};
 use crate::loops::plan::{Spec, Step};
 
@@ -93,6 +95,19 @@ impl Status {
 impl fmt::Display for Status {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.as_str())
+    }
+}
+
+impl FromStr for Status {
+    type Err = Error;
+
+    fn from_str(word: &str) -> Result<Self, Error> {
+        let found = Self::ALL.into_iter().find(|status| status.as_str() == word);
+        found.ok_or_else(|| {
+            let words: Vec<&str> = Self::ALL.iter().map(|status| status.as_str()).collect();
+            let words = words.join(", ");
+            Error::invalid(format!("{word:?} is no status of an execution; use {words}"))
+        })
     }
 }
 

@@ -17,6 +17,7 @@ mod jobs;
 mod kv;
 mod kv_scan;
 mod listener;
+mod loops;
 mod messages;
 mod object;
 pub mod openapi;

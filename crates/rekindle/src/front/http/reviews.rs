@@ -34,6 +34,8 @@ const REVIEW: &[Field] = &[
     ("id", "string", "One opaque word; of a message it is the message's id."),
     ("label", "string", "The situation; docs/recovery.md explains it."),
     ("queue", "string|null", "Its queue, where that is known."),
+    ("job_type", "string|null", "Its type, where it is a job."),
+    ("spec", "string|null", "Its spec, where it is an execution of a loop."),
     ("found", "string", "The situation in words."),
     ("since_ms", "integer", "Since when it waits, log time."),
     ("age_ms", "integer", "For how long."),
@@ -177,6 +179,7 @@ fn show_item(item: &ReviewItem, now_ms: u64) -> Value {
         "label": item.label,
         "queue": item.queue,
         "job_type": item.job_type,
+        "spec": item.spec,
         "found": item.found,
         "since_ms": item.since_ms,
         "age_ms": now_ms.saturating_sub(item.since_ms),
@@ -207,6 +210,7 @@ fn show_evidence(evidence: &Evidence) -> Value {
             "deadline_ms": lease.deadline_ms,
         })),
         "history": evidence.history.iter().map(attempt).collect::<Vec<_>>(),
+        "execution": evidence.execution.as_deref().map(super::loops::detail),
         "last_decision": evidence.decision.as_ref().map(audit::show),
     })
 }

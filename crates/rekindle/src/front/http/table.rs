@@ -10,8 +10,9 @@ use axum::Router;
 pub use super::route::{Does, Route, When};
 use super::serve::router_of;
 use super::{
-    answers, audit, backups, health, job_types, job_work, jobs, kv, kv_scan, messages, openapi,
-    queues, recoveries, recovery_mode, reviews, runs, schedules, store, tokens, transactions,
+    answers, audit, backups, health, job_types, job_work, jobs, kv, kv_scan, loops, messages,
+    openapi, queues, recoveries, recovery_mode, reviews, runs, schedules, store, tokens,
+    transactions,
 };
 use crate::front::access::{Permission, Principal, Subject, Verb};
 use crate::front::ui;
@@ -27,6 +28,8 @@ const READ_JOB: Permission = Permission::Needs(Subject::Job, Verb::Read);
 const SUBMIT: Permission = Permission::Needs(Subject::Job, Verb::Write);
 const WORK: Permission = Permission::Needs(Subject::Job, Verb::Ack);
 const MANAGE_JOB: Permission = Permission::Needs(Subject::Job, Verb::Manage);
+const READ_LOOP: Permission = Permission::Needs(Subject::Loop, Verb::Read);
+const MANAGE_LOOP: Permission = Permission::Needs(Subject::Loop, Verb::Manage);
 const TRANSACT: Permission = Permission::Needs(Subject::Everything, Verb::Write);
 const READ_KV: Permission = Permission::Needs(Subject::Kv, Verb::Read);
 const WRITE_KV: Permission = Permission::Needs(Subject::Kv, Verb::Write);
@@ -107,6 +110,13 @@ pub static ROUTES: &[Route] = &[
         .about(&job_types::SHOW),
     Route::work(Does::Put, "/v1/job-types/{name}", MANAGE_JOB, job_types::set)
         .about(&job_types::SET),
+    Route::work(Does::Get, "/v1/loops", READ_LOOP, loops::list).about(&loops::LIST),
+    Route::work(Does::Post, "/v1/loops", MANAGE_LOOP, loops::start).about(&loops::START),
+    Route::read("/v1/loops/cleanup", READ_LOOP, When::Ready, loops::cleanup).about(&loops::CLEANUP),
+    Route::post("/v1/loops/cleanup", MANAGE_LOOP, When::Ready, loops::clean).about(&loops::CLEAN),
+    Route::work(Does::Get, "/v1/loops/{id}", READ_LOOP, loops::show).about(&loops::SHOW),
+    Route::work(Does::Get, "/v1/loops/{id}/events", READ_LOOP, loops::events).about(&loops::EVENTS),
+    Route::work(Does::Post, "/v1/loops/{id}/{ask}", MANAGE_LOOP, loops::alter).about(&loops::ALTER),
     Route::work(Does::Get, "/v1/schedules", READ_JOB, schedules::list).about(&schedules::LIST),
     Route::work(Does::Post, "/v1/schedules", MANAGE_JOB, schedules::create)
         .about(&schedules::CREATE),

@@ -283,6 +283,7 @@ mod tests {
             label: "queue-8",
             queue: Some("q".to_owned()),
             job_type: None,
+            spec: None,
             found: "a message that cannot be read",
             since_ms: 1_000,
             decisions: vec![Decision::Fail],
@@ -297,13 +298,9 @@ mod tests {
         let evidence = Evidence {
             rows: vec![row],
             bytes: 12,
-            sent_ms: None,
             attempt: Some(2),
-            charged: None,
-            crashes: None,
-            lease: None,
             history: vec![attempt],
-            decision: None,
+            ..Evidence::default()
         };
         let token = FormToken::draw(&OsRandom);
         let text = one(&item, &evidence, 62_000, Some(&token)).into_string();

@@ -1,0 +1,282 @@
+//! Where the steps of loops work: a directory for each execution, and worktrees of git.
+//!
+//! ```text
+//! DATA/loops/work/EXECUTION/{dir, tmp, report-…json}
+//! ```
+//! Invariants: the name of a directory is that of its execution, whose first event, which says what
+//! it needs, was durable before anything was made; so what is there can be told from what is
+//! needed, after any crash. Nothing is removed of an execution that is not over, or that nobody
+//! knows, or of a worktree in which something is not committed.
+
+use std::collections::HashSet;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use rekindle_env::{Disk, EntryKind, Env, durable};
+use rekindle_services::loops::{Directory, LoopId, Shown, Task};
+use rekindle_services::{Kind, Loops};
+use serde::Serialize;
+
+/// The directory below the store's.
+const DIRECTORY: &str = "loops/work";
+/// The working directory of an execution.
+const DIR: &str = "dir";
+/// Its temporary files.
+const TEMPORARY: &str = "tmp";
+/// What a directory is called while it goes.
+const GOING: &str = ".going";
+/// What is told of what git says, bytes.
+const GIT_BYTES: usize = 500;
+
+/// The directories of executions.
+#[derive(Clone, Debug)]
+pub struct Work {
+    root: PathBuf,
+    busy: Arc<Mutex<HashSet<LoopId>>>,
+}
+
+/// An execution whose directory is in use, until this is dropped.
+#[derive(Debug)]
+pub(super) struct Busy {
+    work: Work,
+    id: LoopId,
+}
+
+impl Drop for Busy {
+    fn drop(&mut self) {
+        self.work.lock().remove(&self.id);
+    }
+}
+
+/// What there is of an execution, and what becomes of it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Leftover {
+    /// The directory.
+    pub path: String,
+    /// The execution that it is named after.
+    pub execution: String,
+    /// `remove`, or `keep`.
+    pub action: &'static str,
+    /// Why.
+    pub why: String,
+}
+
+impl Work {
+    /// That of a store.
+    #[must_use]
+    pub fn of_store(data: &Path) -> Self {
+        let root = data.join(DIRECTORY);
+        let root = std::path::absolute(&root).unwrap_or(root);
+        Self { root, busy: Arc::default() }
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, HashSet<LoopId>> {
+        self.busy.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Everything of an execution.
+    pub(super) fn of(&self, id: LoopId) -> PathBuf {
+        self.root.join(id.to_string())
+    }
+
+    /// Where its commands run.
+    pub(super) fn directory(&self, id: LoopId) -> PathBuf {
+        self.of(id).join(DIR)
+    }
+
+    /// Where their temporary files are.
+    pub(super) fn temporary(&self, id: LoopId) -> PathBuf {
+        self.of(id).join(TEMPORARY)
+    }
+
+    /// Its directory is in use from now on.
+    pub(super) fn busy(&self, id: LoopId) -> Busy {
+        self.lock().insert(id);
+        Busy { work: self.clone(), id }
+    }
+
+    /// Makes what a task needs, where it is not there.
+    ///
+    /// # Errors
+    /// What is wrong, for people.
+    pub(super) fn prepare(&self, env: &Env, task: &Task) -> Result<(), String> {
+        let disk = env.disk.as_ref();
+        let make = |path: &Path| {
+            durable::create_dir_all(disk, path)
+                .map_err(|error| format!("{}: {error}", path.display()))
+        };
+        make(&self.temporary(task.execution))?;
+        let dir = self.directory(task.execution);
+        match &task.directory {
+            Directory::Temporary => make(&dir),
+            Directory::Plain(path) => {
+                let path = std::path::absolute(path).unwrap_or_else(|_| PathBuf::from(path));
+                match disk.stat(&path) {
+                    Ok(Some(entry)) if entry.kind == EntryKind::File => {
+                        Err(format!("{} is no directory", path.display()))
+                    }
+                    Ok(Some(_)) => Ok(()),
+                    Ok(None) => Err(format!("the directory {} is not there", path.display())),
+                    Err(error) => Err(format!("{}: {error}", path.display())),
+                }
+            }
+            Directory::Worktree { repository, branch } => {
+                worktree(disk, Path::new(repository), branch, &dir)
+            }
+        }
+    }
+
+    /// What there is, and what would become of it.
+    ///
+    /// # Errors
+    /// The directory cannot be listed.
+    pub fn leftovers(&self, env: &Env, loops: &Loops) -> io::Result<Vec<Leftover>> {
+        let mut all = Vec::new();
+        for name in self.names(env)? {
+            let path = self.root.join(&name);
+            let id = name.strip_suffix(GOING).unwrap_or(&name);
+            let (action, why) = match id.parse::<LoopId>() {
+                Err(_) => ("keep", "it is not named after an execution".to_owned()),
+                Ok(_) if name.ends_with(GOING) => ("remove", "its removal was begun".to_owned()),
+                Ok(id) => self.judge(env, loops, id),
+            };
+            let execution = id.to_owned();
+            all.push(Leftover { path: path.display().to_string(), execution, action, why });
+        }
+        Ok(all)
+    }
+
+    /// What would become of the directory of this execution, and why.
+    fn judge(&self, env: &Env, loops: &Loops, id: LoopId) -> (&'static str, String) {
+        if self.lock().contains(&id) {
+            return ("keep", "a step of it runs".to_owned());
+        }
+        let detail = match loops.show(id) {
+            Ok(Shown::Execution(detail)) => detail,
+            Ok(Shown::Plan(_)) => return ("keep", "it is the name of a plan".to_owned()),
+            Err(error) if error.kind() == Kind::NotFound => {
+                return ("keep", "nobody knows this execution".to_owned());
+            }
+            Err(error) => return ("keep", format!("the execution cannot be read: {error}")),
+        };
+        if !detail.info.status.is_finished() {
+            return ("keep", format!("the execution is {}", detail.info.status));
+        }
+        let dir = self.directory(id);
+        if matches!(detail.spec.directory, Directory::Worktree { .. })
+            && matches!(env.disk.stat(&dir), Ok(Some(_)))
+        {
+            match git(&dir, &["status", "--porcelain"]) {
+                Ok(changed) if changed.trim().is_empty() => {}
+                Ok(_) => return ("keep", "the worktree has changes that are not committed".into()),
+                Err(why) => return ("keep", format!("the worktree cannot be judged: {why}")),
+            }
+        }
+        ("remove", format!("the execution is {}", detail.info.status))
+    }
+
+    /// Removes what is needed no more; answers what was there.
+    ///
+    /// # Errors
+    /// The directory cannot be listed.
+    pub fn clean(&self, env: &Env, loops: &Loops) -> io::Result<Vec<Leftover>> {
+        let all = self.leftovers(env, loops)?;
+        for leftover in all.iter().filter(|leftover| leftover.action == "remove") {
+            let path = Path::new(&leftover.path);
+            match remove(env.disk.as_ref(), path) {
+                Ok(()) => {
+                    tracing::info!(path = %path.display(), "the directory of an execution is removed")
+                }
+                Err(error) => {
+                    tracing::warn!(path = %path.display(), %error, "the directory of an execution stays");
+                }
+            }
+        }
+        Ok(all)
+    }
+
+    fn names(&self, env: &Env) -> io::Result<Vec<String>> {
+        let entries = durable::list_folder(env.disk.as_ref(), &self.root)?.unwrap_or_default();
+        let dirs = entries.into_iter().filter(|entry| entry.kind == EntryKind::Directory);
+        Ok(dirs.map(|entry| entry.name).collect())
+    }
+}
+
+/// Removes the directory of an execution: away with its name first, so that one that is used again
+/// begins anew. A worktree is told to its repository.
+fn remove(disk: &dyn Disk, path: &Path) -> io::Result<()> {
+    let is_going = path.to_string_lossy().ends_with(GOING);
+    let dir = path.join(DIR);
+    if !is_going
+        && matches!(disk.stat(&dir.join(".git")), Ok(Some(entry)) if entry.kind == EntryKind::File)
+    {
+        // Only without what is not committed: git looks once more.
+        git(&dir, &["worktree", "remove", "."]).map_err(io::Error::other)?;
+    }
+    let mut away = path.as_os_str().to_os_string();
+    if !is_going {
+        away.push(GOING);
+        durable::rename(disk, path, Path::new(&away))?;
+    }
+    remove_tree(disk, Path::new(&away))?;
+    durable::sync_parent(disk, path)
+}
+
+/// Removes a directory of ours with all that commands left in it; links are not followed.
+fn remove_tree(disk: &dyn Disk, root: &Path) -> io::Result<()> {
+    // Deepest last, removed from the end.
+    let mut dirs = vec![root.to_owned()];
+    let mut at = 0;
+    while let Some(dir) = dirs.get(at).cloned() {
+        at += 1;
+        for entry in disk.list(&dir)? {
+            let path = dir.join(&entry.name);
+            match entry.kind {
+                EntryKind::Directory => dirs.push(path),
+                EntryKind::File | EntryKind::Other => disk.remove_file(&path)?,
+            }
+        }
+    }
+    dirs.iter().rev().try_for_each(|dir| disk.remove_dir(dir))
+}
+
+/// Makes a worktree of a repository, on this branch, where it is not there.
+fn worktree(disk: &dyn Disk, repository: &Path, branch: &str, dir: &Path) -> Result<(), String> {
+    let is_there = |path: &Path| match disk.stat(path) {
+        Ok(found) => Ok(found.is_some()),
+        Err(error) => Err(format!("{}: {error}", path.display())),
+    };
+    if is_there(&dir.join(".git"))? && git(dir, &["rev-parse", "--verify", "HEAD"]).is_ok() {
+        return Ok(());
+    }
+    if is_there(dir)? {
+        // A crash while it was made: nothing ran in it.
+        remove_tree(disk, dir).map_err(|error| format!("{}: {error}", dir.display()))?;
+    }
+    git(repository, &["worktree", "prune"])?;
+    let place = dir.to_string_lossy();
+    let known = format!("refs/heads/{branch}");
+    if git(repository, &["rev-parse", "--verify", "--quiet", &known]).is_ok() {
+        git(repository, &["worktree", "add", &place, branch])?;
+    } else {
+        git(repository, &["worktree", "add", "-b", branch, &place])?;
+    }
+    Ok(())
+}
+
+/// What git answers.
+fn git(dir: &Path, arguments: &[&str]) -> Result<String, String> {
+    let mut command = Command::new("git");
+    command.arg("-C").arg(dir).args(arguments).stdin(Stdio::null());
+    command.env("GIT_TERMINAL_PROMPT", "0");
+    let done = command.output().map_err(|error| format!("git cannot be run: {error}"))?;
+    if done.status.success() {
+        return Ok(String::from_utf8_lossy(&done.stdout).into_owned());
+    }
+    let said = String::from_utf8_lossy(&done.stderr).trim().to_owned();
+    let from = said.ceil_char_boundary(said.len().saturating_sub(GIT_BYTES));
+    let said = said.get(from..).unwrap_or_default();
+    Err(format!("git {}: {said}", arguments.first().copied().unwrap_or_default()))
+}
