@@ -25,7 +25,7 @@ use crate::keys::Keyspaces;
 use crate::kv::Kv;
 use crate::limits;
 use crate::loops::Loops;
-use crate::loops::recovery::{LoopLayer, Recovered as RecoveredLoops, Strategies};
+use crate::loops::recovery::{LoopLayer, Recovered as RecoveredLoops, Strategies, restore};
 use crate::numbers::Numbers;
 use crate::producers::recovery::ProducerLayer;
 #[cfg(debug_assertions)]
@@ -182,7 +182,7 @@ impl Services {
         let (kept, dispatch_capacity) = (Cell::default(), u64::MAX);
         let jobs = JobLayer { keyspaces, now, run, dispatch_capacity, kept, meter };
         let jobs = examine(&jobs, &snapshot, clock).map_err(refused)?;
-        Ok(vec![producers.report, queues.report, loops.report, jobs.report])
+        Ok(vec![producers.report, queues.report, jobs.report, loops.report])
     }
 
     /// Queues.
@@ -327,8 +327,12 @@ fn recover(
         strategies,
         meter: meter.clone(),
     };
-    let (recovered_loops, loops) = recover_layer(&layer, core, meter)?;
-    let loops = loop_figures(loops, &recovered_loops);
+    let of_loops = layer;
+    let examined = {
+        let snapshot = core.database.snapshot().map_err(unreadable)?;
+        examine_metered(&of_loops, &snapshot, core.database.env().clock.as_ref(), meter)?
+    };
+    restore(&examined.trusted, core);
     let now = Now::of(&core.database);
     let layer = |kept| {
         let (run, kept, meter) = (run.clone(), Cell::new(kept), meter.clone());
@@ -339,6 +343,9 @@ fn recover(
     let layer = layer(kept.jobs);
     let (jobs, report) = recover_layer(&layer, core, meter)?;
     let report = job_figures(report, &jobs);
+    let clock = core.database.env().clock.as_ref();
+    let (recovered_loops, loops) = perform_metered(&of_loops, examined, core, clock, meter)?;
+    let loops = loop_figures(loops, &recovered_loops);
     // Only now, that the index has all lines.
     core.database.observe(Arc::new(KeptObserver {
         index: Arc::downgrade(&core.index),
@@ -365,7 +372,7 @@ fn recover(
         set_aside,
         "Queues recovered"
     );
-    Ok(vec![producers, queues, loops, report])
+    Ok(vec![producers, queues, report, loops])
 }
 
 /// Says what was found, as the log of recovery does.

@@ -16,7 +16,7 @@ use crate::exec::{Answer, Command, Core, Stop};
 use crate::jobs::retire::Retire;
 use crate::jobs::work::{Action as JobAction, Item, Work};
 use crate::limits::TOKENS_MAX;
-use crate::loops::{LoopId, Wake};
+use crate::loops::{Alive, LoopId, Wake};
 use crate::producers::forget;
 use crate::producers::table::Trim;
 use crate::queues::Settled;
@@ -222,9 +222,16 @@ fn wake_loops(core: &Core, now_ms: u64) -> (Result<(), Error>, Option<u64>) {
             }
             Err(error) => {
                 core.loops.wake_at(id, now_ms.saturating_add(IDLE_MS));
-                done = done.and(Err(error));
+                if error.kind() == Kind::Full {
+                    tracing::warn!(execution = %id, %error, "an execution goes on later");
+                } else {
+                    done = done.and(Err(error));
+                }
             }
         }
+    }
+    if core.loops.tell_alive(now_ms) {
+        done = done.and(core.submit(&mut Alive(now_ms)).and_then(Ticket::wait).map(drop));
     }
     let next_ms = next_ms.map(|at| at.saturating_sub(core.database.log_time_ms()));
     (done, if more { Some(0) } else { next_ms })

@@ -466,3 +466,46 @@ fn executions_are_listed() {
     assert_eq!(seen, backwards);
     assert_eq!(loops(&store).counts()[&Status::Blocked], 4);
 }
+
+/// A server that runs is alive however long nothing happens to an execution.
+///
+/// proves: L7
+#[test]
+fn a_long_step_is_no_downtime() {
+    const HOUR: u64 = 3_600_000;
+    let store = Store::new();
+    let far = Spec {
+        worker: Some("agents".to_owned()),
+        budget: Budget { wall_time_ms: 100 * HOUR, ..Budget::default() },
+        ..spec("fix", &[])
+    };
+    let plan = start(&store, &plan(1, vec![far]));
+    for _ in 0..26 * 60 {
+        store.pass(HOUR / 60);
+    }
+    let store = store.crash(HOUR / 2);
+    assert_eq!(only(&store, plan).status, Status::Running, "nobody has claimed it yet");
+    let store = store.crash(2 * HOUR);
+    assert_eq!(only(&store, plan).status, Status::NeedsReview);
+}
+
+/// A clean restart without evidence costs nothing, and a draft that is tried again keeps its order.
+#[test]
+fn what_costs_nothing_and_what_keeps_its_place() {
+    let store = Store::new();
+    let idempotent = Spec { run: step("run", true), ..spec("fix", &[]) };
+    let plan_id = start(&store, &plan(1, vec![idempotent]));
+    next(&store).unwrap();
+    let store = store.restart();
+    assert_eq!((only(&store, plan_id).used.attempts, next(&store).unwrap().1.step.attempt), (0, 2));
+    let draft = plan(1, vec![spec("a", &[]), spec("b", &["a"])]);
+    let draft = loops(&store).start(&draft, true, "ada", None).unwrap().value.plan;
+    for ask in [Ask::Cancel, Ask::Retry, Ask::Approve] {
+        loops(&store).alter(draft, ask, "", "ada", None).unwrap();
+    }
+    assert_eq!(statuses(&store, draft), ["running", "blocked"]);
+    for _ in 0..2 {
+        ends(&store, WELL);
+    }
+    assert_eq!(statuses(&store, draft), ["completed", "running"]);
+}

@@ -10,6 +10,10 @@ use rekindle_sim::workload::{Length, Run, run};
 
 const SEED: u64 = 4;
 
+/// So many workloads where a bug needs a meeting that not each of them has; which one has it changes
+/// with every change to what they do.
+const SEEDS: u64 = 8;
+
 /// A short run with many checkpoints, stops and rotations; executors come only where a bug is about
 /// them, so that each of the others is still met.
 fn length() -> Length {
@@ -17,7 +21,11 @@ fn length() -> Length {
 }
 
 fn workload() -> Run {
-    run(&SimulatedDisk::new(SEED), SEED, length()).unwrap()
+    workload_of(SEED)
+}
+
+fn workload_of(seed: u64) -> Run {
+    run(&SimulatedDisk::new(seed), seed, length()).unwrap()
 }
 
 fn crash() {
@@ -54,12 +62,6 @@ fn append_behind_torn_tail() {
 
 #[test]
 #[ignore = "a campaign: cargo xtask campaign planted"]
-fn applied_outside_batch() {
-    crash();
-}
-
-#[test]
-#[ignore = "a campaign: cargo xtask campaign planted"]
 fn checkpoint_renamed_before_sync() {
     crash();
 }
@@ -85,7 +87,9 @@ fn overlay_kept_after_poison() {
 #[test]
 #[ignore = "a campaign: cargo xtask campaign planted"]
 fn token_not_checked() {
-    workload();
+    for seed in SEED..SEED + 20 * SEEDS {
+        workload_of(seed);
+    }
 }
 
 #[test]
@@ -105,5 +109,7 @@ fn refused_writes_kept() {
 #[test]
 #[ignore = "a campaign: cargo xtask campaign planted"]
 fn retried_keeps_its_grant() {
-    crash();
+    for seed in SEED..SEED + SEEDS {
+        crash_everywhere(&workload_of(seed), seed, 2).unwrap();
+    }
 }

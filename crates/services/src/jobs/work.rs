@@ -12,7 +12,7 @@ use crate::claims::grant::check_count;
 use crate::claims::lease::Lease;
 use crate::claims::settle::{Ended, fenced, hold, load_attempts, load_lease, remove_lease, settle};
 use crate::claims::state::{self as claim, Ending, Standing};
-use crate::claims::{self, Decision, Event, Line, Owner, Subject, Token};
+use crate::claims::{self, Cause, Decision, Event, Line, Owner, Subject, Token};
 use crate::error::{Error, Kind};
 use crate::exec::{Answer, Command, Core, Stop};
 use crate::identity::Identity;
@@ -209,9 +209,13 @@ pub(crate) fn act(
             end(core, txn, (&line, id), worker, Event::Failed, ending)
         }
         Action::Return(event, reason) => {
-            let unbegun = [Event::Released, Event::Abandoned, Event::Withdrawn].contains(&event);
-            let (delay_ms, last, begun) = (Some(0), false, !unbegun);
-            let ending = |cause| Ending { cause, reason, now_ms, delay_ms, last, begun };
+            let (delay_ms, last) = (Some(0), false);
+            let ending = |cause| {
+                // By the cause that was decided: what is asked for may come too late.
+                let withdrawn = cause == Cause::Shutdown && event == Event::Withdrawn;
+                let begun = cause != Cause::Released && !withdrawn;
+                Ending { cause, reason, now_ms, delay_ms, last, begun }
+            };
             end(core, txn, (&line, id), worker, event, ending)
         }
         Action::Died(event, reason) => {

@@ -18,6 +18,12 @@ pub fn encode(id: LoopId) -> Vec<u8> {
     key
 }
 
+/// The key of the row that says when executions were last seen alive.
+#[must_use]
+pub fn alive() -> [u8; 4] {
+    NAMESPACE.to_be_bytes()
+}
+
 /// The key of an event of an execution.
 #[must_use]
 pub fn event(id: LoopId, number: u64) -> Vec<u8> {

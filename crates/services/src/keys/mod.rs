@@ -14,6 +14,7 @@
 //! | `schedules` | namespace 4, name | a schedule and up to when it was handled |
 //! | `loop_plans` | namespace 4, plan 16 | a plan of loops, without what its specs say |
 //! | `loop_progress` | as in `loop_plans` | how far its specs are |
+//! | | namespace 4 | when executions were last seen alive, log time 8 |
 //! | `loop_executions` | namespace 4, execution 16 | an execution: the fold of its events |
 //! | `loop_events` | namespace 4, execution 16, number 8 | what happened to it |
 //! | `job_unique` | namespace 4, type 8, unique key | the job that has the key |

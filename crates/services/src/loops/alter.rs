@@ -11,7 +11,7 @@ use crate::exec::{Answer, Command, Core, Stop};
 use crate::identity::Identity;
 use crate::jobs::outcome::Outcome as JobOutcome;
 use crate::jobs::state::CANCELLED;
-use crate::keys::subject as job_key;
+use crate::keys::{loops as key, subject as job_key};
 use crate::limits::REASON_BYTES_MAX;
 use crate::loops::calls::{Altered, Ask};
 use crate::loops::event::{Outcome, Report, What};
@@ -132,7 +132,7 @@ impl<'a> Alter<'a> {
         };
         life.happens(core, txn, what, now_ms)?;
         let (plan, index) = (life.row.plan, life.row.index);
-        let is_blocked = life.status(now_ms) == Status::Blocked;
+        let is_blocked = life.row.state.is_blocked();
         life.go_on(core, txn, now_ms)?;
         if self.ask == Ask::Retry {
             // It has a place again, or waits for what it needs.
@@ -218,6 +218,19 @@ impl Command for Alter<'_> {
         let alter = &*self;
         let now_ms = core.database.log_time_ms();
         once(core, txn, alter.identity, now_ms, |txn| alter.run(core, txn, now_ms))
+    }
+}
+
+/// Executions are alive: a start tells by that how long nothing was.
+pub(crate) struct Alive(pub(crate) u64);
+
+impl Command for Alive {
+    type Value = ();
+    const FREES_WORK: bool = true;
+
+    fn build(&mut self, core: &Core, txn: &mut Transaction) -> Result<Answer<()>, Stop> {
+        txn.put(core.keyspaces.loop_progress, &key::alive(), &self.0.to_le_bytes());
+        Ok(Answer::new(()))
     }
 }
 

@@ -15,6 +15,9 @@ use crate::loops::state::Status;
 /// Bytes of specs that are remembered; above it all are forgotten, and read again.
 const SPEC_BYTES_MAX: usize = 64 * 1024 * 1024;
 
+/// How often it is said that executions are alive, milliseconds.
+const ALIVE_EVERY_MS: u64 = 60_000;
+
 /// What is known of an execution without its rows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Entry {
@@ -37,6 +40,8 @@ struct Inner {
     /// Specs that were read; they never change.
     specs: HashMap<LoopId, Arc<Spec>>,
     spec_bytes: usize,
+    /// When it was last said that executions are alive, log time.
+    told_alive_ms: u64,
 }
 
 /// All executions.
@@ -113,6 +118,19 @@ impl LoopIndex {
     /// How many stand where.
     pub(crate) fn counts(&self) -> BTreeMap<Status, u64> {
         self.lock().counts.clone()
+    }
+
+    /// Whether it is time to say that executions are alive; then it was said.
+    pub(crate) fn tell_alive(&self, now_ms: u64) -> bool {
+        let mut inner = self.lock();
+        let is_active = |status: &Status| matches!(status, Status::Pending | Status::Running);
+        let mut counts = inner.counts.iter();
+        let active = counts.any(|(status, count)| is_active(status) && *count > 0);
+        let due = active && now_ms.saturating_sub(inner.told_alive_ms) >= ALIVE_EVERY_MS;
+        if due {
+            inner.told_alive_ms = now_ms;
+        }
+        due
     }
 
     /// Takes up to `max` out whose time has come. When the next one is due, and whether there are

@@ -204,6 +204,15 @@ pub(crate) fn load_plan(
     Ok(Some(PlanRow::parse(&row.bytes).map_err(|bad| damaged("plan", id, bad))?))
 }
 
+/// A plan, and how far it is.
+fn of_plan(core: &Core, txn: &mut Transaction, id: LoopId) -> Result<(PlanRow, Progress), Stop> {
+    let plan = load_plan(core, txn, id)?.ok_or_else(|| damaged("plan", id, "it is missing"))?;
+    let row = txn.get(core.keyspaces.loop_progress, &key::encode(id))?;
+    let row = row.ok_or_else(|| damaged("plan", id, "how far it is is missing"))?;
+    let progress = Progress::parse(&row.bytes).map_err(|bad| damaged("plan", id, bad))?;
+    Ok((plan, progress))
+}
+
 /// A spec of a plan is over, or begins again: what comes behind it begins.
 pub(crate) fn over(
     core: &Core,
@@ -213,18 +222,20 @@ pub(crate) fn over(
     now_ms: u64,
 ) -> Result<(), Stop> {
     let key = key::encode(plan_id);
-    let plan = load_plan(core, txn, plan_id)?;
-    let plan = plan.ok_or_else(|| damaged("plan", plan_id, "it is missing"))?;
-    let row = txn.get(core.keyspaces.loop_progress, &key)?;
-    let row = row.ok_or_else(|| damaged("plan", plan_id, "how far it is is missing"))?;
-    let bad = |bad| damaged("plan", plan_id, bad);
-    let mut progress = Progress::parse(&row.bytes).map_err(bad)?;
+    let (plan, mut progress) = match of_plan(core, txn, plan_id) {
+        Ok(both) => both,
+        // What ends ends all the same; what is behind it waits for somebody to look.
+        Err(Stop::Refused(error)) => {
+            tracing::error!(plan = %plan_id, %error, "nothing more of a plan begins");
+            return Ok(());
+        }
+        Err(failed) => return Err(failed),
+    };
     let place = usize::try_from(index).ok().and_then(|index| progress.0.get_mut(index));
-    let place = place.ok_or_else(|| damaged("plan", plan_id, "it has fewer specs"))?;
-    if *place == far {
-        return Ok(());
+    match place {
+        Some(place) if *place != far => *place = far,
+        _ => return Ok(()),
     }
-    *place = far;
     let ready = progress.can_begin(&plan);
     for &index in &ready {
         if let Some(place) = progress.0.get_mut(index) {
@@ -234,9 +245,18 @@ pub(crate) fn over(
     txn.put(core.keyspaces.loop_progress, &key, &progress.encode());
     let executions = ready.iter().filter_map(|index| plan.specs.get(*index));
     for execution in executions.map(|spec| spec.execution) {
-        let life = Life::load(core, txn, execution)?;
-        let mut life = life.ok_or_else(|| damaged("execution", execution, "it is missing"))?;
-        life.happens(core, txn, What::Unblocked, now_ms)?;
+        let mut life = match Life::load(core, txn, execution) {
+            Ok(Some(life)) => life,
+            Ok(None) => continue,
+            Err(Stop::Refused(error)) => {
+                tracing::error!(%execution, %error, "an execution does not begin");
+                continue;
+            }
+            Err(failed) => return Err(failed),
+        };
+        if life.row.state.is_blocked() {
+            life.happens(core, txn, What::Unblocked, now_ms)?;
+        }
         life.begin_next(core, txn, now_ms)?;
         debug_assert!(!life.status(now_ms).is_finished(), "none is over before its first step");
         life.write(core, txn);

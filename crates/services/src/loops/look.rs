@@ -59,6 +59,17 @@ fn info(id: LoopId, stored: &Stored, plan_name: String, now_ms: u64) -> Executio
     }
 }
 
+/// What a list says of an execution, without the name of its plan.
+pub(super) fn glance(
+    core: &Core,
+    snapshot: &Snapshot,
+    id: LoopId,
+) -> Result<Option<ExecutionInfo>, Error> {
+    let now_ms = core.database.log_time_ms();
+    let stored = stored(core, snapshot, id)?;
+    Ok(stored.map(|stored| info(id, &stored, String::new(), now_ms)))
+}
+
 /// A plan or an execution.
 pub(super) fn show(core: &Core, id: LoopId) -> Result<Shown, Error> {
     let snapshot = core.database.snapshot()?;
@@ -110,7 +121,14 @@ pub(super) fn list(core: &Core, filter: &LoopFilter<'_>) -> Result<LoopPage, Err
     let mut executions = Vec::with_capacity(ids.len());
     for id in ids {
         // One that went in between is in no list.
-        let Some(stored) = stored(core, &snapshot, id)? else { continue };
+        let stored = match stored(core, &snapshot, id) {
+            Ok(Some(stored)) => stored,
+            Ok(None) => continue,
+            Err(error) => {
+                tracing::error!(execution = %id, %error, "an execution cannot be listed");
+                continue;
+            }
+        };
         let name = match names.get(&stored.plan) {
             Some(name) => name.clone(),
             None => {

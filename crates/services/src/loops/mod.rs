@@ -38,7 +38,9 @@ pub mod step;
 
 use std::sync::Arc;
 
-pub(crate) use alter::Wake;
+use rekindle_database::Snapshot;
+
+pub(crate) use alter::{Alive, Wake};
 pub use calls::{
     Altered, Ask, EventPage, ExecutionDetail, ExecutionInfo, LoopCounts, LoopFilter, LoopPage,
     PlanInfo, PlanSpecInfo, Shown, Started,
@@ -65,6 +67,15 @@ pub struct Loops {
 /// A plan or an execution.
 pub(crate) fn shown(core: &Core, id: LoopId) -> Result<Shown, Error> {
     look::show(core, id)
+}
+
+/// What a list says of an execution, without the name of its plan; `None`: it is gone.
+pub(crate) fn glance(
+    core: &Core,
+    snapshot: &Snapshot,
+    id: LoopId,
+) -> Result<Option<ExecutionInfo>, Error> {
+    look::glance(core, snapshot, id)
 }
 
 impl Loops {

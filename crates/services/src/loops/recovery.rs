@@ -6,8 +6,9 @@
 //! plan:      what is done about each, before anything is done
 //! actions:   the index is there again; what cannot go on by itself is told so, in its events
 //! ```
-//! It comes before the claims of jobs are settled: what becomes of a step whose end is not known is
-//! told by the transaction that settles its claim. Invariants: an execution that a person paused,
+//! It is decided before the claims of jobs are settled, and acted on behind that: what becomes of a
+//! step whose end is not known is told by the transaction that settles its claim, and only then
+//! does the index of jobs follow what is begun here. Invariants: an execution that a person paused,
 //! or has to decide about, stays as it is; a row that cannot be read stays, is told, and stops
 //! nothing else; recovering twice finds nothing to do.
 
@@ -52,6 +53,11 @@ pub(crate) struct LoopLayer {
     pub(crate) strategies: Strategies,
     /// Told of each page of rows.
     pub(crate) meter: Meter,
+}
+
+/// The index of executions is there again.
+pub(crate) fn restore(trusted: &Trusted, core: &Core) {
+    actions::restore(trusted, core);
 }
 
 /// What recovery gives to the layer above.

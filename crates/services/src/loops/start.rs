@@ -55,10 +55,12 @@ impl<'a> Start<'a> {
             let found = plan.specs.iter().position(|spec| spec.name == *name);
             found.and_then(|at| u32::try_from(at).ok())
         };
-        let specs = plan.specs.iter().map(|spec| PlanSpec {
+        let mut ids: Vec<LoopId> = plan.specs.iter().map(|_| new_id(core)).collect();
+        ids.sort_unstable();
+        let specs = plan.specs.iter().zip(ids).map(|(spec, execution)| PlanSpec {
             name: spec.name.clone(),
             needs: spec.needs.iter().filter_map(index).collect(),
-            execution: new_id(core),
+            execution,
         });
         let row = PlanRow {
             name: plan.name.clone(),
@@ -97,7 +99,8 @@ impl<'a> Start<'a> {
             let plan = PlanRef {
                 id: *id,
                 name: plan.name.clone(),
-                description: plan.description.clone(),
+                // Once is enough: a plan may have a thousand specs.
+                description: if index == 0 { plan.description.clone() } else { String::new() },
                 parallel: plan.parallel,
                 specs: u32::try_from(row.specs.len()).expect("a plan has few specs"),
                 index,

@@ -79,10 +79,32 @@ pub struct Told {
     /// A server died with it.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub server_died: bool,
+    /// What was told cannot be read: why.
+    #[serde(skip)]
+    unread: Option<String>,
 }
 
 impl Told {
+    /// What is told by the result of a job. What is no JSON object says nothing, and is well; one
+    /// that cannot be meant so is not.
+    fn read(result: &[u8]) -> Self {
+        let Ok(object) = serde_json::from_slice::<serde_json::Map<_, _>>(result) else {
+            // A number that is too large for JSON is found here, too.
+            let is_meant = result.trim_ascii_start().starts_with(b"{");
+            let unread = is_meant.then(|| "it is no JSON object".to_owned());
+            return Self { unread, ..Self::default() };
+        };
+        serde_json::from_value(serde_json::Value::Object(object)).unwrap_or_else(|error| {
+            let unread = Some(error.to_string());
+            Self { unread, ..Self::default() }
+        })
+    }
+
     fn outcome(&self) -> Outcome {
+        if let Some(why) = &self.unread {
+            let why = format!("what was told of it cannot be read: {why}");
+            return Outcome::Failed(truncated(&why, REASON_BYTES_MAX).to_owned());
+        }
         if let Some(why) = &self.not_run {
             return Outcome::NotRun(truncated(why, REASON_BYTES_MAX).to_owned());
         }
@@ -166,15 +188,30 @@ pub(crate) fn ended(
     end: End<'_>,
     now_ms: u64,
 ) -> Result<(), Stop> {
-    let Some(mut life) = Life::load(core, txn, execution)? else { return Ok(()) };
+    let mut life = match Life::load(core, txn, execution) {
+        Ok(Some(life)) => life,
+        Ok(None) => return Ok(()),
+        // The job ends all the same; the execution is told by the next start.
+        Err(Stop::Refused(error)) => {
+            tracing::error!(%execution, %error, "an execution did not hear of the end of its step");
+            return Ok(());
+        }
+        Err(failed) => return Err(failed),
+    };
     if life.row.job() != Some(job) || life.row.state.in_flight() != Some(step) {
         // It was called off, or the execution was made again from its transcript.
         return Ok(());
     }
     life.forget_job();
-    tell(core, txn, &mut life, step, end, now_ms)?;
-    life.go_on(core, txn, now_ms)?;
-    Ok(())
+    let told = tell(core, txn, &mut life, step, end, now_ms);
+    match told.and_then(|()| life.go_on(core, txn, now_ms)) {
+        // Behind what was written nothing is refused by itself: all of it is.
+        Err(Stop::Refused(error)) => {
+            let message = format!("the end of a step of execution {execution}: {error}");
+            Err(Stop::Refused(Error::corrupt(message)))
+        }
+        done => done.map(drop),
+    }
 }
 
 /// What became of its step happens to an execution.
@@ -189,7 +226,7 @@ pub(crate) fn tell(
     let mut happens = |what| life.happens(core, txn, what, now_ms);
     match end {
         End::Done(result) => {
-            let told: Told = serde_json::from_slice(result).unwrap_or_default();
+            let told = Told::read(result);
             let outcome = told.outcome();
             if told.server_died && !outcome.is_well() {
                 happens(What::Interrupted { cause: Cause::ServerCrash.as_str().to_owned() })?;
@@ -211,7 +248,9 @@ pub(crate) fn tell(
             happens(What::StepEnded { step, outcome, report, output: String::new() })
         }
         End::Lost(cause, why) => {
-            happens(What::Interrupted { cause: cause.as_str().to_owned() })?;
+            if cause.charged() {
+                happens(What::Interrupted { cause: cause.as_str().to_owned() })?;
+            }
             let why = truncated(why, REASON_BYTES_MAX).to_owned();
             let twice = life.row.state.step(step.step).is_some_and(|step| step.idempotent);
             let what = if twice {
@@ -240,7 +279,7 @@ mod tests {
     /// What is told of a step is taken as it is meant, and nonsense is an end that says nothing.
     #[test]
     fn what_is_told_of_a_step() {
-        let told = |text: &str| serde_json::from_slice::<Told>(text.as_bytes()).unwrap_or_default();
+        let told = |text: &str| Told::read(text.as_bytes());
         assert_eq!(told("hello").outcome(), Outcome::Exited(0));
         assert_eq!(told("{}").report(5), Report::default());
         assert_eq!(told(r#"{"exit_code":3,"x":1}"#).outcome(), Outcome::Exited(3));
@@ -251,6 +290,16 @@ mod tests {
         let report = told(r#"{"progress":0.1,"cost":2,"resume_in_ms":7}"#).report(5);
         let expected = (Some(100_000), 2_000_000, Some(12));
         assert_eq!((report.progress_micros, report.cost_micros, report.resume_at_ms), expected);
+        for nonsense in [
+            r#"{"exit_code":3221225477}"#,
+            r#"{"exit_code":1,"cost":"0.5"}"#,
+            r#"{"exit_code":1,"progress":1e999}"#,
+            r#"{"exit_code":1,"output":"\ud800"}"#,
+            r#" {"exit_code":1"#,
+        ] {
+            let outcome = told(nonsense).outcome();
+            assert!(matches!(outcome, Outcome::Failed(_)), "{nonsense}: {outcome:?}");
+        }
         for wild in ["-1", "1e13", "1e300"] {
             let report = told(&format!("{{\"progress\":{wild},\"cost\":{wild}}}")).report(0);
             assert_eq!(report, Report::default(), "{wild}");

@@ -18,7 +18,9 @@ use crate::jobs::outcome::Outcome;
 use crate::jobs::state::FAILED;
 use crate::keys::subject as key;
 use crate::limits::REASON_BYTES_MAX;
-use crate::loops::step::{self, End};
+use crate::loops::event::StepRef;
+use crate::loops::id::LoopId;
+use crate::loops::step::{self, End, is_a_step};
 use crate::queues::bury::bury;
 use crate::queues::message::{Message, parse};
 use crate::review::judge::{Case, Decision, ReviewId, Stored};
@@ -42,6 +44,7 @@ impl Command for Decide<'_> {
     fn build(&mut self, core: &Core, txn: &mut Transaction) -> Result<Answer<Decided>, Stop> {
         let case = Case::in_txn(core, txn, self.id)?.ok_or_else(|| not_waiting(self.id))?;
         case.check(self.id, self.decision)?;
+        self.check_step(&case)?;
         let result = match (self.id, self.decision) {
             (ReviewId::Row(_) | ReviewId::Execution(_), _) => remove_row(core, txn, &case),
             (ReviewId::Work(id), Decision::Approve) => self.approve(core, txn, id, &case)?,
@@ -157,6 +160,18 @@ impl Decide<'_> {
         format!("failed after {} attempts", attempts.attempt)
     }
 
+    /// A step of a loop is not served again by itself: its execution decides, and a person about
+    /// that.
+    fn check_step(&self, case: &Case) -> Result<(), Stop> {
+        let ReviewId::Work(id) = self.id else { return Ok(()) };
+        match step_of(id, case) {
+            Some((execution, _)) if self.decision == Decision::Retry => {
+                Err(Stop::Refused(is_a_step(execution)))
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// A job that is a step of a loop: its execution hears that it has failed, or is no more.
     fn tell_execution(&self, core: &Core, txn: &mut Transaction, case: &Case) -> Result<(), Stop> {
         let ReviewId::Work(id) = self.id else { return Ok(()) };
@@ -164,8 +179,7 @@ impl Decide<'_> {
         if served || self.decision == Decision::Retry {
             return Ok(());
         }
-        let head = case.bytes.as_ref().filter(|_| id.is_job()).map(|bytes| parse_job(bytes));
-        let Some(of) = head.and_then(|head| head.ok()?.step) else { return Ok(()) };
+        let Some(of) = step_of(id, case) else { return Ok(()) };
         step::ended(core, txn, id, of, End::Removed(self.reason), core.database.log_time_ms())
     }
 
@@ -206,6 +220,12 @@ impl Decide<'_> {
         });
         attempts
     }
+}
+
+/// The step of a loop that this job is, as far as that can be read.
+fn step_of(id: Subject, case: &Case) -> Option<(LoopId, StepRef)> {
+    let bytes = case.bytes.as_ref().filter(|_| id.is_job())?;
+    parse_job(bytes).ok()?.step
 }
 
 /// A row that cannot be read goes.

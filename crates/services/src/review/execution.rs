@@ -9,7 +9,7 @@ use crate::exec::{Answer, Command, Core, Stop};
 use crate::loops::event::{Decision as Decided, Reason, What};
 use crate::loops::id::LoopId;
 use crate::loops::life::Life;
-use crate::loops::{ExecutionDetail, Shown};
+use crate::loops::{ExecutionDetail, ExecutionInfo, Shown};
 use crate::review::evidence::Evidence;
 use crate::review::judge::{Decision, ReviewId};
 use crate::review::{Decided as Done, ReviewItem, not_waiting};
@@ -41,14 +41,14 @@ fn meaning(reason: &Reason, decision: Decision) -> (Decided, &'static str) {
 }
 
 /// One that waits, as a list has it.
-pub(super) fn item(detail: &ExecutionDetail, since_ms: u64) -> Option<ReviewItem> {
-    let (label, found) = terms(detail.info.review.as_ref()?);
+pub(super) fn item(info: &ExecutionInfo, since_ms: u64) -> Option<ReviewItem> {
+    let (label, found) = terms(info.review.as_ref()?);
     Some(ReviewItem {
-        id: ReviewId::Execution(detail.info.id),
+        id: ReviewId::Execution(info.id),
         label: label.0,
         queue: None,
         job_type: None,
-        spec: Some(detail.info.spec.clone()),
+        spec: Some(info.spec.clone()),
         found,
         since_ms,
         decisions: Decision::ALL.to_vec(),

@@ -114,8 +114,11 @@ impl Reviews {
         let mut items = Vec::with_capacity(waiting.len());
         for (id, since_ms) in waiting {
             if let ReviewId::Execution(execution) = id {
-                let detail = execution::show(&self.core, execution)?;
-                items.extend(detail.and_then(|detail| execution::item(&detail, since_ms)));
+                // One that cannot be read hides no other.
+                match crate::loops::glance(&self.core, &snapshot, execution) {
+                    Ok(info) => items.extend(info.and_then(|it| execution::item(&it, since_ms))),
+                    Err(error) => tracing::error!(%id, %error, "a review cannot be listed"),
+                }
                 continue;
             }
             // One that was decided in between waits no longer.
@@ -133,7 +136,7 @@ impl Reviews {
         let last = Audit::new(Arc::clone(&self.core)).last_of(&id.to_string(), ACTION)?;
         if let ReviewId::Execution(execution) = id {
             let detail = execution::show(&self.core, execution)?.ok_or_else(|| not_waiting(id))?;
-            let item = execution::item(&detail, since_ms).ok_or_else(|| not_waiting(id))?;
+            let item = execution::item(&detail.info, since_ms).ok_or_else(|| not_waiting(id))?;
             return Ok((item, Evidence::of_execution(detail, last)));
         }
         let snapshot = self.core.database.snapshot()?;

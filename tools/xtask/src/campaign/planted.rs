@@ -56,8 +56,8 @@ const BUGS: [Bug; 12] = [
     Bug {
         name: "applied-outside-batch",
         about: "the applied position moves before the batch that it stands for",
-        package: "rekindle-sim",
-        test: "planted::applied_outside_batch",
+        package: "rekindle-engine",
+        test: "checkpoints::writers_do_not_disturb_a_checkpoint",
     },
     Bug {
         name: "token-not-checked",

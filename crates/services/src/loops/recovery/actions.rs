@@ -4,7 +4,7 @@ use rekindle_database::Transaction;
 use rekindle_recovery::Failure;
 
 use crate::claims::Cause;
-use crate::error::Error;
+use crate::error::{Error, Kind};
 use crate::exec::{Answer, Command, Core, Stop};
 use crate::loops::alter::{end_job, withdraw};
 use crate::loops::event::{Outcome, Reason, Report, What};
@@ -12,12 +12,22 @@ use crate::loops::life::Life;
 use crate::loops::recovery::Recovered;
 use crate::loops::recovery::plan::Step;
 use crate::loops::recovery::validator::{Trusted, Verdict};
-use crate::loops::state::Status;
 use crate::loops::step::{self, End};
 use crate::ticket::Ticket;
 
+/// When something for which there was no room is looked at again, milliseconds.
+const LATER_MS: u64 = 1_000;
+
 /// Steps that are on their way at one time.
 const IN_FLIGHT: usize = 1_024;
+
+/// The index is there again. Before the claims of jobs are settled: what these make of executions
+/// is followed from here on.
+pub(super) fn restore(trusted: &Trusted, core: &Core) {
+    for judged in &trusted.executions {
+        core.loops.put(judged.id, &judged.stored);
+    }
+}
 
 pub(super) fn act(
     trusted: Trusted,
@@ -37,14 +47,26 @@ pub(super) fn act(
             Verdict::Fail => recovered.failed += 1,
             Verdict::Tell => recovered.repaired += 1,
         }
-        core.loops.put(judged.id, &judged.stored);
     }
     let down_ms = trusted.down_ms;
     for steps in steps.chunks(IN_FLIGHT) {
         let start = |step: &Step| core.submit(&mut Do { step: *step, down_ms, now_ms });
         let tickets: Vec<Result<Ticket<()>, Error>> = steps.iter().map(start).collect();
-        for ticket in tickets {
-            ticket.and_then(Ticket::wait).map_err(failed)?;
+        for (step, ticket) in steps.iter().zip(tickets) {
+            match ticket.and_then(Ticket::wait) {
+                Ok(_) => {}
+                // One that cannot be read stops nothing else; it stays as it is.
+                Err(error) if matches!(error.kind(), Kind::Corrupt | Kind::Conflict) => {
+                    tracing::error!(execution = %step.id(), %error, "recovery_error");
+                    recovered.unread += 1;
+                }
+                // The tick looks at it again, where there is room then.
+                Err(error) if error.kind() == Kind::Full => {
+                    tracing::warn!(execution = %step.id(), %error, "recovery_error");
+                    core.loops.wake_at(step.id(), now_ms.saturating_add(LATER_MS));
+                }
+                Err(error) => return Err(failed(error)),
+            }
         }
     }
     Ok(recovered)
@@ -66,8 +88,7 @@ impl Command for Do {
     const FREES_WORK: bool = true;
 
     fn build(&mut self, core: &Core, txn: &mut Transaction) -> Result<Answer<()>, Stop> {
-        let (Step::Ask(id) | Step::Fail(id) | Step::Tell(id) | Step::GoOn(id)) = self.step;
-        if let Some(life) = Life::load(core, txn, id)? {
+        if let Some(life) = Life::load(core, txn, self.step.id())? {
             self.one(core, txn, life)?;
         }
         Ok(Answer::new(()))
@@ -79,6 +100,8 @@ impl Do {
         let (now_ms, down_ms) = (self.now_ms, self.down_ms);
         match self.step {
             Step::GoOn(_) => {}
+            // Its step was lost meanwhile, and a person is asked about that.
+            Step::Ask(_) if life.row.state.review().is_some() => {}
             Step::Ask(_) => {
                 withdraw(core, txn, &mut life, now_ms)?;
                 let reason = Reason::Interrupted { down_ms };
@@ -95,7 +118,7 @@ impl Do {
                     let ended = What::StepEnded { step, outcome, report, output };
                     life.happens(core, txn, ended, now_ms)?;
                 }
-                if life.status(now_ms) != Status::Completed {
+                if !life.status(now_ms).is_finished() {
                     life.happens(core, txn, What::Failed { why }, now_ms)?;
                 }
             }

@@ -20,6 +20,14 @@ pub(crate) enum Step {
     GoOn(LoopId),
 }
 
+impl Step {
+    /// Of which execution.
+    pub(super) fn id(self) -> LoopId {
+        let (Self::Ask(id) | Self::Fail(id) | Self::Tell(id) | Self::GoOn(id)) = self;
+        id
+    }
+}
+
 pub(super) fn plan(trusted: &Trusted) -> Plan<Step> {
     let mut counts: BTreeMap<(&'static str, &'static str), (ActionKind, Label, u64)> =
         BTreeMap::new();

@@ -44,6 +44,8 @@ pub(crate) struct Pieces {
     pub(crate) bad_keys: Vec<Malformed>,
     /// The plans that can be read.
     pub(crate) plans: HashMap<LoopId, PlanRow>,
+    /// When executions were last seen alive, log time.
+    pub(crate) alive_ms: u64,
     /// Those that cannot.
     pub(crate) bad_plans: Vec<(LoopId, Malformed)>,
 }
@@ -57,7 +59,9 @@ pub(super) fn scan(
     keyspaces: &Keyspaces,
     meter: &Meter,
 ) -> Result<Pieces, Failure> {
-    let mut pieces = Pieces::default();
+    let alive = snapshot.get(keyspaces.loop_progress, &key::alive()).map_err(io)?;
+    let alive_ms = alive.and_then(|row| Some(u64::from_le_bytes((*row.bytes).try_into().ok()?)));
+    let mut pieces = Pieces { alive_ms: alive_ms.unwrap_or(0), ..Pieces::default() };
     for row in scan_all(snapshot, keyspaces.loop_plans, "loop_plans", meter)? {
         match (key::parse(&row.key), PlanRow::parse(&row.value)) {
             (Ok(id), Ok(plan)) => drop(pieces.plans.insert(id, plan)),

@@ -151,7 +151,8 @@ pub(super) fn validate(
         findings.tell(BAD_PLAN, &format!("plan {id}"), bad.expected, &bad.found);
         trusted.unread += 1;
     }
-    let alive_ms = pieces.executions.iter().filter_map(|(_, piece)| last_sign(piece)).max();
+    let signs = pieces.executions.iter().filter_map(|(_, piece)| last_sign(piece));
+    let alive_ms = signs.max().map(|sign_ms| sign_ms.max(pieces.alive_ms));
     trusted.down_ms = alive_ms.map_or(0, |alive_ms| now_ms.saturating_sub(alive_ms));
     let age = match trusted.down_ms {
         down_ms if down_ms <= strategies.resume_within_ms => Age::Fresh,
