@@ -50,6 +50,7 @@ mod server_inside;
 mod server_jobs;
 mod server_life;
 mod server_limits;
+mod server_loops;
 mod server_malformed;
 mod server_page;
 mod server_page_jobs;

@@ -10,6 +10,7 @@ mod bytes;
 pub mod claims;
 pub mod error;
 mod exec;
+mod figures;
 pub mod findings;
 pub mod identity;
 pub mod jobs;

@@ -8,7 +8,8 @@ use std::time::Duration;
 
 use rekindle_database::{Database, Error as DatabaseError};
 use rekindle_recovery::{
-    Ended, Failure, Finding, Layer, LayerReport, Meter, examine, examine_metered, perform_metered,
+    Ended, Examined, Failure, Finding, Layer, LayerReport, Meter, examine, examine_metered,
+    perform_metered,
 };
 
 use crate::alarm::Alarm;
@@ -17,15 +18,16 @@ use crate::claims::index::Index;
 use crate::claims::{Event, Run, Traces};
 use crate::error::Error;
 use crate::exec::Core;
+use crate::figures::{job_figures, loop_figures, queue_figures};
 use crate::jobs::Jobs;
 use crate::jobs::look::Now;
-use crate::jobs::recovery::{JobLayer, Recovered as RecoveredJobs};
+use crate::jobs::recovery::JobLayer;
 use crate::kept::{Kept, KeptObserver};
 use crate::keys::Keyspaces;
 use crate::kv::Kv;
 use crate::limits;
 use crate::loops::Loops;
-use crate::loops::recovery::{LoopLayer, Recovered as RecoveredLoops, Strategies, restore};
+use crate::loops::recovery::{LoopLayer, Strategies, restore};
 use crate::numbers::Numbers;
 use crate::producers::recovery::ProducerLayer;
 #[cfg(debug_assertions)]
@@ -319,20 +321,15 @@ fn recover(
     #[cfg(debug_assertions)]
     check_kept(core, kept.queues.as_ref(), layer, |trusted| trusted.sum());
     let layer = layer(kept.queues);
-    let (recovered, mut queues) = recover_layer(&layer, core, meter)?;
-    let layer = LoopLayer {
+    let (recovered, queues) = recover_layer(&layer, core, meter)?;
+    let of_loops = LoopLayer {
         keyspaces,
         run: run.clone(),
         now_ms: log_time_ms,
         strategies,
         meter: meter.clone(),
     };
-    let of_loops = layer;
-    let examined = {
-        let snapshot = core.database.snapshot().map_err(unreadable)?;
-        examine_metered(&of_loops, &snapshot, core.database.env().clock.as_ref(), meter)?
-    };
-    restore(&examined.trusted, core);
+    let examined = examine_loops(&of_loops, core, meter)?;
     let now = Now::of(&core.database);
     let layer = |kept| {
         let (run, kept, meter) = (run.clone(), Cell::new(kept), meter.clone());
@@ -343,9 +340,7 @@ fn recover(
     let layer = layer(kept.jobs);
     let (jobs, report) = recover_layer(&layer, core, meter)?;
     let report = job_figures(report, &jobs);
-    let clock = core.database.env().clock.as_ref();
-    let (recovered_loops, loops) = perform_metered(&of_loops, examined, core, clock, meter)?;
-    let loops = loop_figures(loops, &recovered_loops);
+    let loops = act_on_loops(&of_loops, examined, core, meter)?;
     // Only now, that the index has all lines.
     core.database.observe(Arc::new(KeptObserver {
         index: Arc::downgrade(&core.index),
@@ -353,15 +348,9 @@ fn recover(
         keyspaces,
     }));
     meter.expect_records(Some(0));
-    let Recovered { leases_kept, leases_reclaimed, dead_lettered, set_aside, .. } = recovered;
-    queues.figure("queues", recovered.queues);
-    queues.figure("messages", recovered.messages);
-    queues.figure("leases_kept", leases_kept);
-    queues.figure("leases_reclaimed", leases_reclaimed);
-    queues.figure("dead_lettered", dead_lettered);
-    queues.figure("set_aside", set_aside);
-    queues.figure("messages_read", recovered.read);
+    let queues = queue_figures(queues, &recovered);
     tell_findings(&[&producers, &queues, &loops], &report);
+    let Recovered { leases_kept, leases_reclaimed, dead_lettered, set_aside, .. } = recovered;
     tracing::info!(
         queues = recovered.queues,
         messages = recovered.messages,
@@ -373,6 +362,31 @@ fn recover(
         "Queues recovered"
     );
     Ok(vec![producers, queues, report, loops])
+}
+
+/// Decides about loops, and has their index there again.
+fn examine_loops(
+    layer: &LoopLayer,
+    core: &Core,
+    meter: &Meter,
+) -> Result<Examined<LoopLayer>, Failure> {
+    let snapshot = core.database.snapshot().map_err(unreadable)?;
+    let clock = core.database.env().clock.as_ref();
+    let examined = examine_metered(layer, &snapshot, clock, meter)?;
+    restore(&examined.trusted, core);
+    Ok(examined)
+}
+
+/// Does what was decided about them.
+fn act_on_loops(
+    layer: &LoopLayer,
+    examined: Examined<LoopLayer>,
+    core: &Core,
+    meter: &Meter,
+) -> Result<LayerReport, Failure> {
+    let clock = core.database.env().clock.as_ref();
+    let (recovered, report) = perform_metered(layer, examined, core, clock, meter)?;
+    Ok(loop_figures(report, &recovered))
 }
 
 /// Says what was found, as the log of recovery does.
@@ -409,35 +423,6 @@ fn check_kept<L, K, S>(
     };
     let (quick, full) = (look(Some(kept.clone())), look(None));
     assert!(quick == full, "the kept index says {quick:#?}, the rows say {full:#?}");
-}
-
-/// What the recovery of jobs did, as figures of its report.
-fn job_figures(mut report: LayerReport, recovered: &RecoveredJobs) -> LayerReport {
-    report.figure("job_types", recovered.types);
-    report.figure("jobs", recovered.jobs);
-    report.figure("finished", recovered.finished);
-    report.figure("schedules", recovered.schedules);
-    report.figure("claims_kept", recovered.claims_kept);
-    report.figure("claims_resumed", recovered.claims_resumed);
-    report.figure("processing_recovered", recovered.processing_recovered);
-    report.figure("pending_re_enqueued", recovered.pending_re_enqueued);
-    report.figure("failed", recovered.failed);
-    report.figure("set_aside", recovered.set_aside);
-    report.figure("jobs_read", recovered.read);
-    report
-}
-
-/// What the recovery of loops did, as figures of its report.
-fn loop_figures(mut report: LayerReport, recovered: &RecoveredLoops) -> LayerReport {
-    report.figure("executions", recovered.executions);
-    report.figure("incomplete", recovered.incomplete);
-    report.figure("going_on", recovered.going_on);
-    report.figure("waiting", recovered.waiting);
-    report.figure("set_aside", recovered.set_aside);
-    report.figure("failed", recovered.failed);
-    report.figure("repaired", recovered.repaired);
-    report.figure("unread", recovered.unread);
-    report
 }
 
 fn recover_layer<L>(

@@ -15,16 +15,16 @@ use rekindle_services::{Kind, Loops};
 use crate::store::Store;
 use crate::waiting::finish;
 
-fn loops(store: &Store) -> &Loops {
+pub(crate) fn loops(store: &Store) -> &Loops {
     store.services.loops()
 }
 
-fn step(word: &str, idempotent: bool) -> Step {
+pub(crate) fn step(word: &str, idempotent: bool) -> Step {
     Step { argv: vec![word.to_owned()], idempotent, time_limit_ms: 60_000 }
 }
 
 /// A spec with a run that must not be done twice, and a check that may.
-fn spec(name: &str, needs: &[&str]) -> Spec {
+pub(crate) fn spec(name: &str, needs: &[&str]) -> Spec {
     Spec {
         name: name.to_owned(),
         needs: needs.iter().map(|name| (*name).to_owned()).collect(),
@@ -36,29 +36,29 @@ fn spec(name: &str, needs: &[&str]) -> Spec {
     }
 }
 
-fn plan(parallel: u32, specs: Vec<Spec>) -> Plan {
+pub(crate) fn plan(parallel: u32, specs: Vec<Spec>) -> Plan {
     Plan { name: "plan".to_owned(), description: "for tests".to_owned(), parallel, specs }
 }
 
-fn start(store: &Store, plan: &Plan) -> LoopId {
+pub(crate) fn start(store: &Store, plan: &Plan) -> LoopId {
     loops(store).start(plan, false, "ada", None).unwrap().value.plan
 }
 
-fn executions(store: &Store, plan: LoopId) -> Vec<ExecutionInfo> {
+pub(crate) fn executions(store: &Store, plan: LoopId) -> Vec<ExecutionInfo> {
     let Shown::Plan(plan) = loops(store).show(plan).unwrap() else { panic!("it is a plan") };
     plan.specs.into_iter().map(|spec| spec.execution).collect()
 }
 
-fn statuses(store: &Store, plan: LoopId) -> Vec<&'static str> {
+pub(crate) fn statuses(store: &Store, plan: LoopId) -> Vec<&'static str> {
     executions(store, plan).iter().map(|execution| execution.status.as_str()).collect()
 }
 
-fn only(store: &Store, plan: LoopId) -> ExecutionInfo {
+pub(crate) fn only(store: &Store, plan: LoopId) -> ExecutionInfo {
     executions(store, plan).remove(0)
 }
 
 /// What happened to an execution, in words.
-fn events(store: &Store, id: LoopId) -> Vec<String> {
+pub(crate) fn events(store: &Store, id: LoopId) -> Vec<String> {
     let page = loops(store).events(id, 0, 0).unwrap();
     assert!(!page.more);
     let numbers: Vec<u64> = page.events.iter().map(|(number, _)| *number).collect();
@@ -71,7 +71,7 @@ fn events(store: &Store, id: LoopId) -> Vec<String> {
 }
 
 /// The next step that is to be done, as the server's own executor claims it.
-fn next(store: &Store) -> Option<(Claimed, Task)> {
+pub(crate) fn next(store: &Store) -> Option<(Claimed, Task)> {
     let request = ClaimRequest { types: &[STEPS], max: 1, lease_ms: None, worker: "loop" };
     let claim = pin!(store.services.jobs().claim_inside(&request, ready(())));
     let claimed = finish(claim, store).unwrap().value.pop()?;
@@ -79,19 +79,19 @@ fn next(store: &Store) -> Option<(Claimed, Task)> {
     Some((claimed, task))
 }
 
-fn tell(store: &Store, claimed: &Claimed, done: Done<'_>) -> Result<(), Kind> {
+pub(crate) fn tell(store: &Store, claimed: &Claimed, done: Done<'_>) -> Result<(), Kind> {
     let mut results = store.services.jobs().done(&[(claimed.token, done)], None).unwrap().value;
     results.remove(0).map(drop).map_err(|error| error.kind())
 }
 
-fn ends(store: &Store, told: &str) -> Task {
+pub(crate) fn ends(store: &Store, told: &str) -> Task {
     let (claimed, task) = next(store).expect("there is a step to do");
     tell(store, &claimed, Done::Complete(told.as_bytes())).unwrap();
     task
 }
 
-const WELL: &str = r#"{"exit_code":0}"#;
-const BADLY: &str = r#"{"exit_code":1,"output":"no"}"#;
+pub(crate) const WELL: &str = r#"{"exit_code":0}"#;
+pub(crate) const BADLY: &str = r#"{"exit_code":1,"output":"no"}"#;
 
 /// From the start to the end: run, check, again, done; what is behind it begins then.
 ///
@@ -264,6 +264,7 @@ fn a_plan_is_called_off_as_a_whole() {
 /// for a person, whose word counts.
 ///
 /// proves: L7, L10
+/// produces: loop-10
 #[test]
 fn a_lost_step_is_repeated_or_decided_by_a_person() {
     for (decision, after) in [(Decision::Approve, 1), (Decision::Retry, 0), (Decision::Fail, 9)] {
@@ -367,50 +368,6 @@ fn a_worker_outside_does_the_steps() {
     assert_eq!(only(&store, plan).used.cost_micros, 2_000_000);
 }
 
-/// How long nothing was alive decides: it goes on, a person decides, or it has failed.
-///
-/// proves: L3, L7
-#[test]
-fn downtime_decides_whether_it_goes_on_by_itself() {
-    const HOUR: u64 = 3_600_000;
-    let idempotent = Spec { run: step("run", true), ..spec("fix", &[]) };
-    for (down_ms, status, label) in [
-        (HOUR, Status::Running, "loop-3"),
-        (HOUR + 60_000, Status::NeedsReview, "loop-4"),
-        (25 * HOUR, Status::Failed, "loop-5"),
-    ] {
-        for claimed in [false, true] {
-            let store = Store::new();
-            let budget = Budget { wall_time_ms: 100 * HOUR, ..Budget::default() };
-            let spec = Spec { budget, ..idempotent.clone() };
-            let id = start(&store, &plan(1, vec![spec.clone(), Spec { name: "b".into(), ..spec }]));
-            let paused = executions(&store, id)[1].id;
-            loops(&store).alter(paused, Ask::Pause, "", "ada", None).unwrap();
-            if claimed {
-                next(&store).unwrap();
-            }
-            let store = store.crash(down_ms);
-            assert_eq!(only(&store, id).status, status, "{down_ms} {claimed}");
-            let second = executions(&store, id)[1].status;
-            assert!(matches!(second, Status::Paused | Status::Blocked), "{second}");
-            assert!(store.actions().contains(&label), "{:?}", store.actions());
-            assert_eq!(next(&store).is_some(), status == Status::Running);
-            // Recovering twice finds nothing to do.
-            let before = events(&store, only(&store, id).id).len();
-            let store = store.crash(0);
-            let lost = usize::from(status == Status::Running) * 3;
-            assert_eq!(events(&store, only(&store, id).id).len(), before + lost);
-            if status == Status::NeedsReview {
-                let review = ReviewId::Execution(only(&store, id).id);
-                let reviews = store.services.reviews();
-                assert_eq!(reviews.list(None, 9).unwrap().0[0].label, "loop-13");
-                reviews.decide(review, Decision::Approve, "go on", "ada").unwrap();
-                assert!(next(&store).is_some());
-            }
-        }
-    }
-}
-
 /// Steps are the server's: nobody else submits, claims, ends or repeats them.
 #[test]
 fn steps_are_not_for_users() {
@@ -465,47 +422,4 @@ fn executions_are_listed() {
     backwards.reverse();
     assert_eq!(seen, backwards);
     assert_eq!(loops(&store).counts()[&Status::Blocked], 4);
-}
-
-/// A server that runs is alive however long nothing happens to an execution.
-///
-/// proves: L7
-#[test]
-fn a_long_step_is_no_downtime() {
-    const HOUR: u64 = 3_600_000;
-    let store = Store::new();
-    let far = Spec {
-        worker: Some("agents".to_owned()),
-        budget: Budget { wall_time_ms: 100 * HOUR, ..Budget::default() },
-        ..spec("fix", &[])
-    };
-    let plan = start(&store, &plan(1, vec![far]));
-    for _ in 0..26 * 60 {
-        store.pass(HOUR / 60);
-    }
-    let store = store.crash(HOUR / 2);
-    assert_eq!(only(&store, plan).status, Status::Running, "nobody has claimed it yet");
-    let store = store.crash(2 * HOUR);
-    assert_eq!(only(&store, plan).status, Status::NeedsReview);
-}
-
-/// A clean restart without evidence costs nothing, and a draft that is tried again keeps its order.
-#[test]
-fn what_costs_nothing_and_what_keeps_its_place() {
-    let store = Store::new();
-    let idempotent = Spec { run: step("run", true), ..spec("fix", &[]) };
-    let plan_id = start(&store, &plan(1, vec![idempotent]));
-    next(&store).unwrap();
-    let store = store.restart();
-    assert_eq!((only(&store, plan_id).used.attempts, next(&store).unwrap().1.step.attempt), (0, 2));
-    let draft = plan(1, vec![spec("a", &[]), spec("b", &["a"])]);
-    let draft = loops(&store).start(&draft, true, "ada", None).unwrap().value.plan;
-    for ask in [Ask::Cancel, Ask::Retry, Ask::Approve] {
-        loops(&store).alter(draft, ask, "", "ada", None).unwrap();
-    }
-    assert_eq!(statuses(&store, draft), ["running", "blocked"]);
-    for _ in 0..2 {
-        ends(&store, WELL);
-    }
-    assert_eq!(statuses(&store, draft), ["completed", "running"]);
 }

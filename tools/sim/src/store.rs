@@ -148,7 +148,12 @@ impl Store {
     fn lead(database: Database, traces: Traces) -> Result<Self, rekindle_services::Error> {
         let (services, led) = Services::lead(
             &database,
-            ServiceOptions { background: false, dispatch_capacity: DISPATCH_CAPACITY, traces },
+            ServiceOptions {
+                background: false,
+                dispatch_capacity: DISPATCH_CAPACITY,
+                traces,
+                ..ServiceOptions::default()
+            },
         )?;
         let raw = database.keyspace(RAW)?;
         assert!(raw.0 <= KEYSPACES, "every keyspace is looked at: set KEYSPACES to {}", raw.0);

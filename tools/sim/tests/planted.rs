@@ -10,8 +10,8 @@ use rekindle_sim::workload::{Length, Run, run};
 
 const SEED: u64 = 4;
 
-/// So many workloads where a bug needs a meeting that not each of them has; which one has it changes
-/// with every change to what they do.
+/// So many workloads where a bug needs a meeting that not each of them has; which one has it
+/// changes with every change to what they do.
 const SEEDS: u64 = 8;
 
 /// A short run with many checkpoints, stops and rotations; executors come only where a bug is about

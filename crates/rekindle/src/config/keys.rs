@@ -12,7 +12,6 @@ use super::values::{self, Raw};
 use super::{Config, LogFormat, LogLevel};
 use crate::front::origin::Names;
 use crate::posting::Target;
-use crate::shim::Inherit;
 
 /// One key.
 #[derive(Debug)]
@@ -49,10 +48,6 @@ const MINUTE: Duration = Duration::from_secs(60);
 const HOUR: Duration = Duration::from_secs(3_600);
 const MIB: u64 = 1 << 20;
 const TIB: u64 = 1 << 40;
-
-fn ms(duration: Duration) -> u64 {
-    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
-}
 
 /// All keys, in the order of the documents.
 pub static KEYS: &[Key] = &[
@@ -191,8 +186,7 @@ pub static KEYS: &[Key] = &[
         section: "loops",
         name: "commands",
         default: "false",
-        help: "Whether this server runs the commands of loops: whoever may start a plan then runs \
-               programs as its user. Without it plans name a `worker`.",
+        help: "Runs the commands of loops: whoever may start a plan runs programs as this user.",
         set: |config, raw| values::truth(raw).map(|yes| config.loops.commands = yes),
     },
     Key {
@@ -206,42 +200,25 @@ pub static KEYS: &[Key] = &[
         section: "loops",
         name: "inherit",
         default: "PATH,HOME,USER,LOGNAME,LANG,LC_ALL,TZ",
-        help: "Names of variables, separated by commas, that commands of loops have from the \
-               server's environment; `*`: all.",
-        set: |config, raw| {
-            let Raw::Text(names) = raw else { return Err(format!("{raw} is not a text")) };
-            let names = names.split(',').map(str::trim).filter(|name| !name.is_empty());
-            let names: Vec<String> = names.map(str::to_owned).collect();
-            config.loops.inherit = match names.as_slice() {
-                [] => Inherit::Nothing,
-                [all] if all == "*" => Inherit::Everything,
-                _ => Inherit::Only(names),
-            };
-            Ok(())
-        },
+        help: "Variables of the server, by commas, that commands of loops have; `*`: all.",
+        set: |config, raw| values::text_or_nothing(raw).map(|it| config.loops.inherit_these(it)),
     },
     Key {
         section: "loops",
         name: "resume_within",
         default: "1h",
-        help: "Executions that a crash interrupted go on by themselves when something was alive so \
-               short a time ago.",
+        help: "So short a time without life, and executions go on by themselves at a start.",
         set: |config, raw| {
-            let within = values::duration(raw, Duration::ZERO, 8_784 * HOUR)?;
-            config.loops.strategies.resume_within_ms = ms(within);
-            Ok(())
+            values::year(raw).map(|ms| config.loops.strategies.resume_within_ms = ms)
         },
     },
     Key {
         section: "loops",
         name: "recovery_timeout",
         default: "24h",
-        help: "Beyond that and up to so long a person decides about them; beyond this they have \
-               failed.",
+        help: "Up to so long a person decides about them; beyond it they have failed.",
         set: |config, raw| {
-            let within = values::duration(raw, Duration::ZERO, 8_784 * HOUR)?;
-            config.loops.strategies.recovery_timeout_ms = ms(within);
-            Ok(())
+            values::year(raw).map(|ms| config.loops.strategies.recovery_timeout_ms = ms)
         },
     },
     Key {

@@ -129,6 +129,19 @@ pub struct Loops {
     pub strategies: Strategies,
 }
 
+impl Loops {
+    /// Names of variables, separated by commas; `*`: all.
+    fn inherit_these(&mut self, names: &str) {
+        let names = names.split(',').map(str::trim).filter(|name| !name.is_empty());
+        let names: Vec<String> = names.map(str::to_owned).collect();
+        self.inherit = match names.as_slice() {
+            [] => Inherit::Nothing,
+            [all] if all == "*" => Inherit::Everything,
+            _ => Inherit::Only(names),
+        };
+    }
+}
+
 /// Why there is no configuration: where, and what is wrong there.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{place}: {problem}")]

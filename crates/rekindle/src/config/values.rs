@@ -52,6 +52,20 @@ pub(crate) fn text(raw: &Raw) -> Result<String, String> {
 }
 
 /// A count within `least..=most`.
+/// Up to a year, in milliseconds.
+pub(crate) fn year(raw: &Raw) -> Result<u64, String> {
+    let time = duration(raw, Duration::ZERO, Duration::from_secs(8_784 * 3_600))?;
+    Ok(u64::try_from(time.as_millis()).unwrap_or(u64::MAX))
+}
+
+/// A text that may be empty.
+pub(crate) fn text_or_nothing(raw: &Raw) -> Result<&str, String> {
+    match raw {
+        Raw::Text(text) => Ok(text),
+        _ => Err(format!("{raw} is not a text")),
+    }
+}
+
 pub(crate) fn count(raw: &Raw, least: u64, most: u64) -> Result<u64, String> {
     let number = match raw {
         Raw::Integer(number) => u64::try_from(*number).ok(),

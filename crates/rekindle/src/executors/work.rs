@@ -1,7 +1,7 @@
 //! Where the steps of loops work: a directory for each execution, and worktrees of git.
 //!
 //! ```text
-//! DATA/loops/work/EXECUTION/{dir, tmp, report-…json}
+//! DATA/loops/workspaces/EXECUTION/{dir, tmp, report-…json}
 //! ```
 //! Invariants: the name of a directory is that of its execution, whose first event, which says what
 //! it needs, was durable before anything was made; so what is there can be told from what is
@@ -20,7 +20,7 @@ use rekindle_services::{Kind, Loops};
 use serde::Serialize;
 
 /// The directory below the store's.
-const DIRECTORY: &str = "loops/work";
+const DIRECTORY: &str = "loops/workspaces";
 /// The working directory of an execution.
 const DIR: &str = "dir";
 /// Its temporary files.
@@ -187,10 +187,11 @@ impl Work {
             let path = Path::new(&leftover.path);
             match remove(env.disk.as_ref(), path) {
                 Ok(()) => {
-                    tracing::info!(path = %path.display(), "the directory of an execution is removed")
+                    tracing::info!(path = %path.display(), "an execution's directory is removed")
                 }
                 Err(error) => {
-                    tracing::warn!(path = %path.display(), %error, "the directory of an execution stays");
+                    let path = path.display();
+                    tracing::warn!(%path, %error, "an execution's directory stays");
                 }
             }
         }

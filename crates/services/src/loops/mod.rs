@@ -34,6 +34,7 @@ pub mod state;
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod state_tests;
+mod status;
 pub mod step;
 
 use std::sync::Arc;

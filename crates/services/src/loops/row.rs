@@ -100,8 +100,8 @@ impl Progress {
         read().ok_or_else(|| Malformed::new("how far a plan of loops is", bytes))
     }
 
-    /// Specs that can begin now, in the order of the plan: what they need is completed, and there is
-    /// a place for them.
+    /// Specs that can begin now, in the order of the plan: what they need is completed, and there
+    /// is a place for them.
     pub(crate) fn can_begin(&self, plan: &PlanRow) -> Vec<usize> {
         let begun = self.0.iter().filter(|far| **far == Far::Begun).count();
         let places = usize::try_from(plan.parallel).unwrap_or(usize::MAX).saturating_sub(begun);

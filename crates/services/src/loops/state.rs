@@ -13,103 +13,18 @@
 //! Invariants: nothing but [`Execution::apply`] changes an execution; a status is not kept, it
 //! follows from what happened ([`Execution::status`]); what was used is never given back.
 
-use std::fmt;
-use std::str::FromStr;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use crate::error::Error;
 use crate::loops::event::{Decision, Event, Reason, Report, StepRef, What};
 use crate::loops::plan::{Spec, Step};
+pub use crate::loops::status::Status;
 
 /// The pause after the first run that did not end well, milliseconds; it doubles.
 const PAUSE_MS: u64 = 1_000;
 /// The longest of these.
 const PAUSE_MS_MAX: u64 = 60_000;
-
-/// How an execution stands.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Status {
-    /// A person approves it before it runs.
-    Draft,
-    /// What comes next can begin.
-    Pending,
-    /// A step was begun.
-    Running,
-    /// A person paused it.
-    Paused,
-    /// Specs that it needs are not completed.
-    Blocked,
-    /// It goes on by itself, later.
-    Waiting,
-    /// All that it was for is done.
-    Completed,
-    /// It was given up.
-    Failed,
-    /// A person called it off.
-    Cancelled,
-    /// A person decides.
-    NeedsReview,
-}
-
-impl Status {
-    /// All of them.
-    pub const ALL: [Self; 10] = [
-        Self::Draft,
-        Self::Pending,
-        Self::Running,
-        Self::Paused,
-        Self::Blocked,
-        Self::Waiting,
-        Self::Completed,
-        Self::Failed,
-        Self::Cancelled,
-        Self::NeedsReview,
-    ];
-
-    /// The word used in commands and answers.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Draft => "draft",
-            Self::Pending => "pending",
-            Self::Running => "running",
-            Self::Paused => "paused",
-            Self::Blocked => "blocked",
-            Self::Waiting => "waiting",
-            Self::Completed => "completed",
-            Self::Failed => "failed",
-            Self::Cancelled => "cancelled",
-            Self::NeedsReview => "needs_review",
-        }
-    }
-
-    /// Whether nothing happens to it any more unless somebody asks for it.
-    #[must_use]
-    pub fn is_finished(self) -> bool {
-        matches!(self, Self::Completed | Self::Failed | Self::Cancelled)
-    }
-}
-
-impl fmt::Display for Status {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
-    }
-}
-
-impl FromStr for Status {
-    type Err = Error;
-
-    fn from_str(word: &str) -> Result<Self, Error> {
-        let found = Self::ALL.into_iter().find(|status| status.as_str() == word);
-        found.ok_or_else(|| {
-            let words: Vec<&str> = Self::ALL.iter().map(|status| status.as_str()).collect();
-            let words = words.join(", ");
-            Error::invalid(format!("{word:?} is no status of an execution; use {words}"))
-        })
-    }
-}
 
 /// What an execution used so far; none of it ever becomes less.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]

@@ -79,32 +79,24 @@ pub struct Told {
     /// A server died with it.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub server_died: bool,
-    /// What was told cannot be read: why.
-    #[serde(skip)]
-    unread: Option<String>,
 }
 
 impl Told {
     /// What is told by the result of a job. What is no JSON object says nothing, and is well; one
     /// that cannot be meant so is not.
-    fn read(result: &[u8]) -> Self {
+    fn read(result: &[u8]) -> Result<Self, String> {
         let Ok(object) = serde_json::from_slice::<serde_json::Map<_, _>>(result) else {
             // A number that is too large for JSON is found here, too.
-            let is_meant = result.trim_ascii_start().starts_with(b"{");
-            let unread = is_meant.then(|| "it is no JSON object".to_owned());
-            return Self { unread, ..Self::default() };
+            return match result.trim_ascii_start().starts_with(b"{") {
+                true => Err("it is no JSON object".to_owned()),
+                false => Ok(Self::default()),
+            };
         };
-        serde_json::from_value(serde_json::Value::Object(object)).unwrap_or_else(|error| {
-            let unread = Some(error.to_string());
-            Self { unread, ..Self::default() }
-        })
+        let told = serde_json::from_value(serde_json::Value::Object(object));
+        told.map_err(|error| error.to_string())
     }
 
     fn outcome(&self) -> Outcome {
-        if let Some(why) = &self.unread {
-            let why = format!("what was told of it cannot be read: {why}");
-            return Outcome::Failed(truncated(&why, REASON_BYTES_MAX).to_owned());
-        }
         if let Some(why) = &self.not_run {
             return Outcome::NotRun(truncated(why, REASON_BYTES_MAX).to_owned());
         }
@@ -226,7 +218,13 @@ pub(crate) fn tell(
     let mut happens = |what| life.happens(core, txn, what, now_ms);
     match end {
         End::Done(result) => {
-            let told = Told::read(result);
+            let told = match Told::read(result) {
+                Ok(told) => told,
+                Err(why) => {
+                    let why = format!("what was told of it cannot be read: {why}");
+                    return tell(core, txn, life, step, End::Failed(&why, None), now_ms);
+                }
+            };
             let outcome = told.outcome();
             if told.server_died && !outcome.is_well() {
                 happens(What::Interrupted { cause: Cause::ServerCrash.as_str().to_owned() })?;
@@ -279,7 +277,7 @@ mod tests {
     /// What is told of a step is taken as it is meant, and nonsense is an end that says nothing.
     #[test]
     fn what_is_told_of_a_step() {
-        let told = |text: &str| Told::read(text.as_bytes());
+        let told = |text: &str| Told::read(text.as_bytes()).unwrap();
         assert_eq!(told("hello").outcome(), Outcome::Exited(0));
         assert_eq!(told("{}").report(5), Report::default());
         assert_eq!(told(r#"{"exit_code":3,"x":1}"#).outcome(), Outcome::Exited(3));
@@ -297,8 +295,7 @@ mod tests {
             r#"{"exit_code":1,"output":"\ud800"}"#,
             r#" {"exit_code":1"#,
         ] {
-            let outcome = told(nonsense).outcome();
-            assert!(matches!(outcome, Outcome::Failed(_)), "{nonsense}: {outcome:?}");
+            assert!(Told::read(nonsense.as_bytes()).is_err(), "{nonsense}");
         }
         for wild in ["-1", "1e13", "1e300"] {
             let report = told(&format!("{{\"progress\":{wild},\"cost\":{wild}}}")).report(0);

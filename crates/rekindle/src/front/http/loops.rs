@@ -161,7 +161,13 @@ pub(super) const START: Operation = Operation {
     parameters: &[],
     takes: Some(Taken {
         shape: of::<StartLoop>(),
-        example: r#"{"plan":{"name":"p","description":"","parallel":1,"specs":[{"name":"s","needs":[],"instructions":"","worker":"agents","run":{"argv":["true"],"idempotent":true,"time_limit_ms":1000},"checks":[],"directory":"temporary","environment":{},"budget":{"iterations":1,"wall_time_ms":1000,"attempts":null,"cost_micros":null},"stuck_after":null}]}}"#,
+        example: "{\"plan\":{\"name\":\"p\",\"description\":\"\",\"parallel\":1,\
+                  \"specs\":[{\"name\":\"s\",\"needs\":[],\"instructions\":\"\",\
+                  \"worker\":\"agents\",\"run\":{\"argv\":[\"true\"],\
+                  \"idempotent\":true,\"time_limit_ms\":1000},\"checks\":[],\
+                  \"directory\":\"temporary\",\"environment\":{},\
+                  \"budget\":{\"iterations\":1,\"wall_time_ms\":1000,\"attempts\":null,\
+                  \"cost_micros\":null},\"stuck_after\":null}]}}",
     }),
     answers: &[Given::created("It is started.", of::<LoopStarted>())],
     refuses: &[Code::Conflict, Code::Full, Code::NoSpace],
@@ -377,13 +383,18 @@ pub(super) fn cleanup(server: &Server, _: &Asked) -> super::reply::Answered {
     ok(&json!({ "directories": found }))
 }
 
+/// Nothing has to be said.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct CleanLoops {}
+
 pub(super) const CLEAN: Operation = Operation {
     id: "cleanLoops",
     tag: "loops",
     summary: "Removes the directories of executions that are over, now.",
     about: "The server does it by itself, too. What is kept says why.",
     parameters: &[],
-    takes: None,
+    takes: Some(Taken { shape: of::<CleanLoops>(), example: "{}" }),
     answers: &[Given::ok(
         "What there was.",
         Shape::Fields(&[("directories", "array", "Each with its path, action and why.")]),
@@ -393,7 +404,8 @@ pub(super) const CLEAN: Operation = Operation {
 };
 
 /// POST `/v1/loops/cleanup`.
-pub(super) fn clean(server: &Server, _: &Asked) -> super::reply::Answered {
+pub(super) fn clean(server: &Server, asked: &Asked) -> super::reply::Answered {
+    let CleanLoops {} = asked.json()?;
     let recovered = server.recovered().ok_or(Refusal::NotNow)?;
     let found = server.work.clean(&server.env, recovered.services.loops());
     let found = found.map_err(|error| Error::new(Why::Io, error.to_string()))?;
