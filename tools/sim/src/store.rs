@@ -29,7 +29,7 @@ pub const SEGMENT_BYTES: u64 = 16 * 1024;
 pub const RAW: &str = "sim";
 
 /// The registry, those of the services, and [`RAW`].
-pub const KEYSPACES: u16 = 15;
+pub const KEYSPACES: u16 = 19;
 
 /// Jobs of a type that a start makes deliverable at once: fewer than wait, so that windows open.
 const DISPATCH_CAPACITY: u64 = 3;
