@@ -125,7 +125,7 @@ impl<'a> Alter<'a> {
             Ask::Resume => What::Resumed { who },
             Ask::Cancel => {
                 withdraw(core, txn, &mut life, now_ms)?;
-                self.call_off(core, txn, &mut life, now_ms)?;
+                call_off(core, txn, &mut life, (self.who, self.why), now_ms)?;
                 What::Cancelled { who }
             }
             Ask::Retry => What::Retried { who },
@@ -141,23 +141,23 @@ impl<'a> Alter<'a> {
         }
         Ok(())
     }
+}
 
-    /// The step that runs ends with its execution: its claim is fenced, and whoever does it hears
-    /// of that.
-    fn call_off(
-        &self,
-        core: &Core,
-        txn: &mut Transaction,
-        life: &mut Life,
-        now_ms: u64,
-    ) -> Result<(), Stop> {
-        let Some(step) = life.row.state.in_flight() else { return Ok(()) };
-        if let Some(job) = life.forget_job() {
-            end_job(core, txn, job, (self.who, self.why), now_ms)?;
-        }
-        let (outcome, report, output) = (Outcome::CalledOff, Report::default(), String::new());
-        life.happens(core, txn, What::StepEnded { step, outcome, report, output }, now_ms)
+/// The step that runs ends with its execution: its claim is fenced, and whoever does it hears of
+/// that.
+pub(super) fn call_off(
+    core: &Core,
+    txn: &mut Transaction,
+    life: &mut Life,
+    (by, why): (&str, &str),
+    now_ms: u64,
+) -> Result<(), Stop> {
+    let Some(step) = life.row.state.in_flight() else { return Ok(()) };
+    if let Some(job) = life.forget_job() {
+        end_job(core, txn, job, (by, why), now_ms)?;
     }
+    let (outcome, report, output) = (Outcome::CalledOff, Report::default(), String::new());
+    life.happens(core, txn, What::StepEnded { step, outcome, report, output }, now_ms)
 }
 
 /// A step whose job nobody has claimed, or was proved not to have begun, is taken back.
@@ -182,7 +182,7 @@ pub(super) fn withdraw(
 }
 
 /// The job is cancelled, whoever has it.
-pub(super) fn end_job(
+fn end_job(
     core: &Core,
     txn: &mut Transaction,
     job: Subject,

@@ -134,12 +134,10 @@ fn micros(number: f64) -> Option<u64> {
 pub(crate) enum End<'a> {
     /// It was done; this was told.
     Done(&'a [u8]),
-    /// Its worker says that it went wrong: why, and when it may be tried again.
+    /// Its worker says that it went wrong, or a person does: why, and when it may be tried again.
     Failed(&'a str, Option<u64>),
     /// Nobody knows: why.
     Lost(Cause, &'a str),
-    /// A person decided that it has failed, or removed it: why.
-    Removed(&'a str),
 }
 
 /// Submits the job of a step.
@@ -238,11 +236,6 @@ pub(crate) fn tell(
             let outcome = Outcome::Failed(truncated(why, REASON_BYTES_MAX).to_owned());
             let resume_at_ms = retry_in_ms.map(|ms| now_ms.saturating_add(ms));
             let report = Report { resume_at_ms, ..Report::default() };
-            happens(What::StepEnded { step, outcome, report, output: String::new() })
-        }
-        End::Removed(why) => {
-            let outcome = Outcome::Failed(truncated(why, REASON_BYTES_MAX).to_owned());
-            let report = Report::default();
             happens(What::StepEnded { step, outcome, report, output: String::new() })
         }
         End::Lost(cause, why) => {

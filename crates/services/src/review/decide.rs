@@ -180,7 +180,8 @@ impl Decide<'_> {
             return Ok(());
         }
         let Some(of) = step_of(id, case) else { return Ok(()) };
-        step::ended(core, txn, id, of, End::Removed(self.reason), core.database.log_time_ms())
+        let end = End::Failed(self.reason, None);
+        step::ended(core, txn, id, of, end, core.database.log_time_ms())
     }
 
     /// Everything of a unit goes.

@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 use super::answers::serving;
 use super::operation::{Given, Kind, Operation, Parameter, Shape, Taken, of};
 use super::problem::Code;
-use super::queues::DURABILITIES;
+use super::queues::{DURABILITIES, Nothing};
 use super::reply::{Refusal, json as answer, ok};
 use super::request::Asked;
 use super::route::Working;
@@ -383,18 +383,13 @@ pub(super) fn cleanup(server: &Server, _: &Asked) -> super::reply::Answered {
     ok(&json!({ "directories": found }))
 }
 
-/// Nothing has to be said.
-#[derive(Debug, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-struct CleanLoops {}
-
 pub(super) const CLEAN: Operation = Operation {
     id: "cleanLoops",
     tag: "loops",
     summary: "Removes the directories of executions that are over, now.",
     about: "The server does it by itself, too. What is kept says why.",
     parameters: &[],
-    takes: Some(Taken { shape: of::<CleanLoops>(), example: "{}" }),
+    takes: Some(Taken { shape: of::<Nothing>(), example: "{}" }),
     answers: &[Given::ok(
         "What there was.",
         Shape::Fields(&[("directories", "array", "Each with its path, action and why.")]),
@@ -405,7 +400,7 @@ pub(super) const CLEAN: Operation = Operation {
 
 /// POST `/v1/loops/cleanup`.
 pub(super) fn clean(server: &Server, asked: &Asked) -> super::reply::Answered {
-    let CleanLoops {} = asked.json()?;
+    let Nothing {} = asked.json()?;
     let recovered = server.recovered().ok_or(Refusal::NotNow)?;
     let found = server.work.clean(&server.env, recovered.services.loops());
     let found = found.map_err(|error| Error::new(Why::Io, error.to_string()))?;

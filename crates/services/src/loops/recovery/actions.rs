@@ -6,8 +6,8 @@ use rekindle_recovery::Failure;
 use crate::claims::Cause;
 use crate::error::{Error, Kind};
 use crate::exec::{Answer, Command, Core, Stop};
-use crate::loops::alter::{end_job, withdraw};
-use crate::loops::event::{Outcome, Reason, Report, What};
+use crate::loops::alter::{call_off, withdraw};
+use crate::loops::event::{Reason, What};
 use crate::loops::life::Life;
 use crate::loops::recovery::Recovered;
 use crate::loops::recovery::plan::Step;
@@ -109,15 +109,7 @@ impl Do {
             }
             Step::Fail(_) => {
                 let why = format!("nothing was alive for {down_ms} ms, longer than is waited for");
-                if let Some(step) = life.row.state.in_flight() {
-                    if let Some(job) = life.forget_job() {
-                        end_job(core, txn, job, ("recovery", &why), now_ms)?;
-                    }
-                    let (outcome, report) = (Outcome::CalledOff, Report::default());
-                    let output = String::new();
-                    let ended = What::StepEnded { step, outcome, report, output };
-                    life.happens(core, txn, ended, now_ms)?;
-                }
+                call_off(core, txn, &mut life, ("recovery", &why), now_ms)?;
                 if !life.status(now_ms).is_finished() {
                     life.happens(core, txn, What::Failed { why }, now_ms)?;
                 }
