@@ -133,6 +133,7 @@ fn lead(database: &Database, config: &Config, env: &Env, meter: &Meter) -> Resul
         dispatch_capacity: config.dispatch_capacity,
         traces: executors::traces(&examined.trusted),
         strategies: config.loops.strategies,
+        transcripts: Some(executors::loops(&config.data)),
         ..ServiceOptions::default()
     };
     let led = Services::lead_metered(database, options, meter);

@@ -135,6 +135,57 @@ fn a_step_outlives_an_orderly_end() {
     assert_eq!(server.stop(), exit::CLEAN);
 }
 
+/// Transcripts are written while a server runs, kept over a kill, and enough to have loops back
+/// when the store is lost: what was going on waits for a person then.
+///
+/// proves: L2, L5, L10
+#[test]
+fn a_lost_store_has_its_loops_back_from_their_transcripts() {
+    let works = works();
+    let server = works.start();
+    let done = start(&server, &plan(&step("true", true), &step("true", true)));
+    eventually(|| (show(&server, &done)["status"] == "completed").then_some(()));
+    let going = start(&server, &plan(&step("true", true), &step("sleep 60", true)));
+    let loops = works.data().join("loops");
+    let transcript = |id: &str| lines(&loops.join(format!("{id}.jsonl")));
+    let word = |line: &String| serde_json::from_str::<Value>(line).unwrap()["event"].clone();
+    eventually(|| (transcript(&going).len() >= 4).then_some(()));
+    assert_eq!(transcript(&done).iter().map(word).next_back(), Some(json!("completed")));
+    server.kill();
+    for shim in works.shims() {
+        let _ = kill_process(Pid::from_raw(shim.try_into().unwrap()).unwrap(), Signal::KILL);
+    }
+    let there = self::works();
+    let repair = |arguments: &[&str]| {
+        let (data, loops) = (there.data().display().to_string(), loops.display().to_string());
+        let all = ["repair", "--data", &data, "--from-transcripts", &loops, "--json"];
+        let done = rekindle(&[&all, arguments].concat()).output().unwrap();
+        let out: Value = serde_json::from_slice(&done.stdout).unwrap_or_default();
+        (done.status.code(), out)
+    };
+    let (code, rebuilt) = repair(&["--reason", "the disk died"]);
+    assert_eq!((code, &rebuilt["corrupted_records"]), (Some(exit::CLEAN), &json!([])));
+    let count = |name: &str| rebuilt[name].as_u64().unwrap();
+    let counts = ["plans", "executions", "set_aside", "kept"].map(count);
+    assert_eq!((counts, &rebuilt["planned"]), ([2, 2, 1, 0], &json!(false)));
+    let (code, planned) = repair(&["--plan"]);
+    assert_eq!((code, &planned["kept"], &planned["planned"]), (Some(0), &json!(2), &json!(true)));
+    assert_eq!(planned["state_hash"], rebuilt["state_hash"]);
+    let server = there.start();
+    assert_eq!(show(&server, &done)["status"], "completed");
+    let waits = eventually(|| {
+        let shown = show(&server, &going);
+        (shown["status"] == "needs_review").then_some(shown)
+    });
+    assert_eq!(waits["review"], json!({ "reason": "rebuilt", "lost": 0 }));
+    let answer =
+        post(server.http, &format!("/v1/reviews/{going}/approve"), &json!({ "reason": "so" }));
+    assert_eq!(answer.status, 200, "{answer:?}");
+    eventually(|| (show(&server, &going)["status"] == "running").then_some(()));
+    assert_eq!(post(server.http, &format!("/v1/loops/{going}/cancel"), &json!({})).status, 200);
+    assert_eq!(server.stop(), exit::CLEAN);
+}
+
 /// The server is killed in every phase of an iteration, sometimes with the shims: what must not be
 /// done twice is not, unless a person says so; what was used never becomes less; nothing is left.
 ///
@@ -196,6 +247,10 @@ fn loops_survive_a_server_that_is_killed_in_a_loop() {
     assert!(times.len() as u64 >= most && used >= most);
     eventually(|| works.executions().is_empty().then_some(()));
     assert!(works.shims().is_empty());
+    let transcript = works.data().join("loops").join(format!("{id}.jsonl"));
+    let events = show(&server, &id)["events"].as_u64().unwrap();
+    eventually(|| (lines(&transcript).len() as u64 == events).then_some(()));
+    assert!(!works.data().join("loops/quarantine").exists());
     let workspaces = works.data().join("loops/workspaces");
     eventually(|| std::fs::read_dir(&workspaces).unwrap().next().is_none().then_some(()));
     assert_eq!(server.stop(), exit::CLEAN);

@@ -17,6 +17,7 @@ use crate::error::{Error, Kind};
 use crate::keys::Keyspaces;
 use crate::limits::ABANDONED_MAX;
 use crate::loops::index::LoopIndex;
+use crate::loops::transcript::writer::Transcripts;
 use crate::numbers::Numbers;
 use crate::producers::Session;
 use crate::producers::table::ProducerTable;
@@ -119,6 +120,8 @@ pub(crate) struct Core {
     pub(crate) index: Arc<Index>,
     pub(crate) calendar: Arc<Calendar>,
     pub(crate) loops: Arc<LoopIndex>,
+    /// The transcripts of loops, if any are written.
+    pub(crate) transcripts: Option<Arc<Transcripts>>,
     pub(crate) producers: Arc<ProducerTable>,
     pub(crate) alarm: Arc<Alarm>,
     /// The run that this is.

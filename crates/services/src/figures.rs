@@ -44,5 +44,7 @@ pub(crate) fn loop_figures(mut report: LayerReport, recovered: &RecoveredLoops) 
     report.figure("failed", recovered.failed);
     report.figure("repaired", recovered.repaired);
     report.figure("unread", recovered.unread);
+    report.figure("transcripts", recovered.transcripts);
+    report.figure("corrupted_records", recovered.corrupted_records);
     report
 }

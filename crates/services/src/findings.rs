@@ -5,7 +5,7 @@
 
 use std::collections::HashMap;
 
-use rekindle_recovery::{Acked, Finding, Label, Place};
+use rekindle_recovery::{Acked, Finding, Label, Place, Verdict};
 
 /// Findings of one label that are told one by one; the rest is told as a number.
 pub const TOLD: u64 = 100;
@@ -23,10 +23,27 @@ pub(crate) struct Findings {
 impl Findings {
     /// Tells one, or counts it.
     pub(crate) fn tell(&mut self, label: Label, file: &str, expected: &str, found: &str) {
+        self.count(label, None, file, expected, found);
+    }
+
+    /// The same, of something that is made again from what is whole.
+    pub(crate) fn heal(&mut self, label: Label, file: &str, expected: &str, found: &str) {
+        self.count(label, Some(Verdict::Healed), file, expected, found);
+    }
+
+    fn count(
+        &mut self,
+        label: Label,
+        verdict: Option<Verdict>,
+        file: &str,
+        expected: &str,
+        found: &str,
+    ) {
         let count = self.counts.entry(label.0).or_default();
         *count += 1;
         if *count <= TOLD {
             self.push(label, file, expected, found);
+            self.found.iter_mut().last().into_iter().for_each(|finding| finding.verdict = verdict);
         }
     }
 

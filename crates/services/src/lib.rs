@@ -17,6 +17,7 @@ pub mod jobs;
 mod kept;
 pub mod keys;
 pub mod kv;
+mod lead;
 pub mod limits;
 pub mod loops;
 mod numbers;

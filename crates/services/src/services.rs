@@ -1,40 +1,31 @@
 //! All services of a store, from recovery to shutdown.
 
-use std::cell::Cell;
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
 use rekindle_database::{Database, Error as DatabaseError};
-use rekindle_recovery::{
-    Ended, Examined, Failure, Finding, Layer, LayerReport, Meter, examine, examine_metered,
-    perform_metered,
-};
+use rekindle_recovery::{LayerReport, Meter};
 
 use crate::alarm::Alarm;
 use crate::audit::{Audit, record_restore, tell_losses};
 use crate::claims::index::Index;
-use crate::claims::{Event, Run, Traces};
+use crate::claims::{Event, Traces};
 use crate::error::Error;
 use crate::exec::Core;
-use crate::figures::{job_figures, loop_figures, queue_figures};
 use crate::jobs::Jobs;
-use crate::jobs::look::Now;
-use crate::jobs::recovery::JobLayer;
-use crate::kept::{Kept, KeptObserver};
 use crate::keys::Keyspaces;
 use crate::kv::Kv;
+use crate::lead::{plan, recover, refused, run};
 use crate::limits;
 use crate::loops::Loops;
-use crate::loops::recovery::{LoopLayer, Strategies, restore};
+use crate::loops::recovery::Strategies;
+use crate::loops::transcript::writer::Transcripts;
 use crate::numbers::Numbers;
-use crate::producers::recovery::ProducerLayer;
-#[cfg(debug_assertions)]
-use crate::producers::recovery::sum;
 use crate::producers::table::{ProducerFigures, ProducerTable};
 use crate::queues::Queues;
-use crate::queues::recovery::{QueueLayer, Recovered};
 use crate::review::Reviews;
 use crate::schedules::Schedules;
 use crate::tick::{self, Ticked};
@@ -59,13 +50,15 @@ pub struct Options {
     pub traces: Traces,
     /// When interrupted executions of loops go on by themselves.
     pub strategies: Strategies,
+    /// The folder of the transcripts of loops; `None`: none are written.
+    pub transcripts: Option<PathBuf>,
 }
 
 impl Default for Options {
     fn default() -> Self {
         let traces = Traces::new();
         let (dispatch_capacity, strategies) = (limits::DISPATCH_CAPACITY, Strategies::default());
-        Self { background: true, dispatch_capacity, traces, strategies }
+        Self { background: true, dispatch_capacity, traces, strategies, transcripts: None }
     }
 }
 
@@ -88,6 +81,7 @@ pub struct Services {
 struct Running {
     core: Arc<Core>,
     timer: Mutex<Option<JoinHandle<()>>>,
+    transcripts: Mutex<Option<JoinHandle<()>>>,
 }
 
 impl Services {
@@ -121,6 +115,9 @@ impl Services {
             index: Arc::new(Index::new(Arc::clone(&alarm))),
             calendar: Arc::default(),
             loops: Arc::default(),
+            transcripts: options
+                .transcripts
+                .map(|dir| Arc::new(Transcripts::new(dir, Arc::clone(&database.env().disk)))),
             producers: Arc::new(ProducerTable::new(bytes_max)),
             alarm,
             run: run(database, options.traces),
@@ -135,7 +132,9 @@ impl Services {
         let reports = recover(&core, capacity, strategies, meter).map_err(refused)?;
         tell_losses(&core);
         let timer = options.background.then(|| start_timer(&core)).transpose()?;
-        let running = Running { core: Arc::clone(&core), timer: Mutex::new(timer) };
+        let transcripts = options.background.then(|| start_transcripts(&core)).transpose()?;
+        let (timer, transcripts) = (Mutex::new(timer), Mutex::new(transcripts.flatten()));
+        let running = Running { core: Arc::clone(&core), timer, transcripts };
         let services = Self {
             queues: Queues::new(Arc::clone(&core)),
             jobs: Jobs::new(Arc::clone(&core)),
@@ -160,31 +159,9 @@ impl Services {
         }
     }
 
-    /// What [`Services::lead`] would find and do with these traces; settles nothing.
-    pub fn plan(database: &Database, traces: Traces) -> Result<Vec<LayerReport>, Error> {
-        let keyspaces = Keyspaces::open(database)?;
-        let snapshot = database.snapshot()?;
-        let clock = database.env().clock.as_ref();
-        let meter = Meter::default();
-        let kept = Cell::default();
-        let producers = ProducerLayer { keyspaces, kept, meter: meter.clone() };
-        let producers = examine(&producers, &snapshot, clock).map_err(refused)?;
-        let run = run(database, traces);
-        let log_time_ms = database.log_time_ms();
-        // Everything is read: an index that an earlier run kept is the business of a start.
-        let kept = Cell::default();
-        let queues = QueueLayer { keyspaces, run: run.clone(), log_time_ms, kept, meter };
-        let queues = examine(&queues, &snapshot, clock).map_err(refused)?;
-        let meter = Meter::default();
-        let (strategies, now_ms) = (Strategies::default(), log_time_ms);
-        let loops = LoopLayer { keyspaces, run: run.clone(), now_ms, strategies, meter };
-        let loops = examine(&loops, &snapshot, clock).map_err(refused)?;
-        let now = Now::of(database);
-        let meter = Meter::default();
-        let (kept, dispatch_capacity) = (Cell::default(), u64::MAX);
-        let jobs = JobLayer { keyspaces, now, run, dispatch_capacity, kept, meter };
-        let jobs = examine(&jobs, &snapshot, clock).map_err(refused)?;
-        Ok(vec![producers.report, queues.report, jobs.report, loops.report])
+    /// What [`Services::lead`] would find and do with these options; settles nothing.
+    pub fn plan(database: &Database, options: Options) -> Result<Vec<LayerReport>, Error> {
+        plan(database, options)
     }
 
     /// Queues.
@@ -237,7 +214,13 @@ impl Services {
 
     /// Does what is due at the log time of the database.
     pub fn tick(&self) -> Result<Ticked, Error> {
-        tick::tick(&self.running.core)
+        let core = &self.running.core;
+        let ticked = tick::tick(core);
+        if let Some(transcripts) = core.transcripts.as_ref().filter(|_| !self.running.writes()) {
+            transcripts.write(core);
+            transcripts.sync(usize::MAX);
+        }
+        ticked
     }
 
     /// What all ticks did since recovery; `next_in_ms` is that of the last.
@@ -265,11 +248,34 @@ impl Services {
             tracing::warn!(%error, "what was granted and not handed out is kept until it expires");
         }
         core.database.flush()?;
+        // What it says lies on disk by now.
+        match self.running.writes() {
+            true => self.running.stop_transcripts(),
+            false => core.transcripts.iter().for_each(|transcripts| {
+                transcripts.write(core);
+                transcripts.sync(usize::MAX);
+            }),
+        }
         Ok(())
     }
 }
 
 impl Running {
+    /// Whether a thread writes transcripts.
+    fn writes(&self) -> bool {
+        self.transcripts.lock().unwrap_or_else(PoisonError::into_inner).is_some()
+    }
+
+    fn stop_transcripts(&self) {
+        self.core.transcripts.iter().for_each(|transcripts| transcripts.close());
+        let writer = self.transcripts.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(writer) = writer
+            && writer.join().is_err()
+        {
+            tracing::error!("the writer of transcripts had panicked; a start makes them again");
+        }
+    }
+
     fn stop_timer(&self) {
         self.core.alarm.stop();
         let timer = self.timer.lock().unwrap_or_else(PoisonError::into_inner).take();
@@ -284,170 +290,20 @@ impl Running {
 impl Drop for Running {
     fn drop(&mut self) {
         self.stop_timer();
+        self.stop_transcripts();
     }
 }
 
-/// The run that this open is, as claims see it.
-fn run(database: &Database, traces: Traces) -> Run {
-    let ended = database.report().before.as_ref().map(|before| before.ended);
-    Run::new(database.incarnation(), ended == Some(Ended::Clean), traces)
-}
-
-/// Recovers the layers in their order.
-fn recover(
-    core: &Arc<Core>,
-    dispatch_capacity: u64,
-    strategies: Strategies,
-    meter: &Meter,
-) -> Result<Vec<LayerReport>, Failure> {
-    meter.expect_records(None);
-    let keyspaces = core.keyspaces;
-    let log_time_ms = core.database.log_time_ms();
-    let kept = Kept::of(core.database.take_earlier(), &keyspaces);
-    let layer = |kept| {
-        let (kept, meter) = (Cell::new(kept), meter.clone());
-        ProducerLayer { keyspaces, kept, meter }
-    };
-    #[cfg(debug_assertions)]
-    check_kept(core, kept.producers.as_ref(), layer, |known| sum(known));
-    let layer = layer(kept.producers);
-    let (results, mut producers) = recover_layer(&layer, core, meter)?;
-    producers.figure("results_kept", results);
-    let run = core.run.clone();
-    let layer = |kept| {
-        let (run, kept, meter) = (run.clone(), Cell::new(kept), meter.clone());
-        QueueLayer { keyspaces, run, log_time_ms, kept, meter }
-    };
-    #[cfg(debug_assertions)]
-    check_kept(core, kept.queues.as_ref(), layer, |trusted| trusted.sum());
-    let layer = layer(kept.queues);
-    let (recovered, queues) = recover_layer(&layer, core, meter)?;
-    let of_loops = LoopLayer {
-        keyspaces,
-        run: run.clone(),
-        now_ms: log_time_ms,
-        strategies,
-        meter: meter.clone(),
-    };
-    let examined = examine_loops(&of_loops, core, meter)?;
-    let now = Now::of(&core.database);
-    let layer = |kept| {
-        let (run, kept, meter) = (run.clone(), Cell::new(kept), meter.clone());
-        JobLayer { keyspaces, now, run, dispatch_capacity, kept, meter }
-    };
-    #[cfg(debug_assertions)]
-    check_kept(core, kept.jobs.as_ref(), layer, |trusted| trusted.sum());
-    let layer = layer(kept.jobs);
-    let (jobs, report) = recover_layer(&layer, core, meter)?;
-    let report = job_figures(report, &jobs);
-    let loops = act_on_loops(&of_loops, examined, core, meter)?;
-    // Only now, that the index has all lines.
-    core.database.observe(Arc::new(KeptObserver {
-        index: Arc::downgrade(&core.index),
-        producers: Arc::downgrade(&core.producers),
-        keyspaces,
-    }));
-    meter.expect_records(Some(0));
-    let queues = queue_figures(queues, &recovered);
-    tell_findings(&[&producers, &queues, &loops], &report);
-    let Recovered { leases_kept, leases_reclaimed, dead_lettered, set_aside, .. } = recovered;
-    tracing::info!(
-        queues = recovered.queues,
-        messages = recovered.messages,
-        messages_read = recovered.read,
-        leases_kept,
-        leases_reclaimed,
-        dead_lettered,
-        set_aside,
-        "Queues recovered"
-    );
-    Ok(vec![producers, queues, report, loops])
-}
-
-/// Decides about loops, and has their index there again.
-fn examine_loops(
-    layer: &LoopLayer,
-    core: &Core,
-    meter: &Meter,
-) -> Result<Examined<LoopLayer>, Failure> {
-    let snapshot = core.database.snapshot().map_err(unreadable)?;
-    let clock = core.database.env().clock.as_ref();
-    let examined = examine_metered(layer, &snapshot, clock, meter)?;
-    restore(&examined.trusted, core);
-    Ok(examined)
-}
-
-/// Does what was decided about them.
-fn act_on_loops(
-    layer: &LoopLayer,
-    examined: Examined<LoopLayer>,
-    core: &Core,
-    meter: &Meter,
-) -> Result<LayerReport, Failure> {
-    let clock = core.database.env().clock.as_ref();
-    let (recovered, report) = perform_metered(layer, examined, core, clock, meter)?;
-    Ok(loop_figures(report, &recovered))
-}
-
-/// Says what was found, as the log of recovery does.
-fn tell_findings(layers: &[&LayerReport], jobs: &LayerReport) {
-    for finding in layers.iter().flat_map(|layer| &layer.findings) {
-        let Finding { label, place, expected, found, .. } = finding;
-        let place = &place.file;
-        tracing::warn!(label = label.0, place, expected, found, "left as it is, not served");
-    }
-    for finding in &jobs.findings {
-        let Finding { label, place, expected, found, .. } = finding;
-        tracing::warn!(label = label.0, place = place.file, expected, found, "recovery_error");
-    }
-}
-
-/// Whether an index that an earlier run kept says what all the rows say.
-#[cfg(debug_assertions)]
-fn check_kept<L, K, S>(
-    core: &Arc<Core>,
-    kept: Option<&K>,
-    layer: impl Fn(Option<K>) -> L,
-    sum: impl Fn(&L::Trusted) -> S,
-) where
-    L: Layer<Source = rekindle_database::Snapshot, Sink = Core>,
-    K: Clone,
-    S: PartialEq + std::fmt::Debug,
-{
-    let Some(kept) = kept else { return };
-    let Ok(snapshot) = core.database.snapshot() else { return };
-    let look = |kept| {
-        let layer = layer(kept);
-        let (trusted, findings) = layer.validate(layer.scan(&snapshot).ok()?);
-        Some((sum(&trusted), findings))
-    };
-    let (quick, full) = (look(Some(kept.clone())), look(None));
-    assert!(quick == full, "the kept index says {quick:#?}, the rows say {full:#?}");
-}
-
-fn recover_layer<L>(
-    layer: &L,
-    core: &Arc<Core>,
-    meter: &Meter,
-) -> Result<(L::Recovered, LayerReport), Failure>
-where
-    L: Layer<Source = rekindle_database::Snapshot, Sink = Core>,
-{
-    let clock = core.database.env().clock.as_ref();
-    let examined = {
-        // Given back before the act: a snapshot holds old versions in memory.
-        let snapshot = core.database.snapshot().map_err(unreadable)?;
-        examine_metered(layer, &snapshot, clock, meter)?
-    };
-    perform_metered(layer, examined, core, clock, meter)
-}
-
-fn unreadable(error: DatabaseError) -> Failure {
-    Failure::io("read the recovered state", std::io::Error::other(error))
-}
-
-fn refused(failure: Failure) -> Error {
-    DatabaseError::from(failure).into()
+/// Starts the thread that writes transcripts, if any are written.
+fn start_transcripts(core: &Arc<Core>) -> Result<Option<JoinHandle<()>>, Error> {
+    let Some(transcripts) = core.transcripts.clone() else { return Ok(None) };
+    let core = Arc::clone(core);
+    let thread = std::thread::Builder::new().name("rekindle-transcripts".to_owned());
+    let started = thread.spawn(move || transcripts.run(&core)).map_err(|source| {
+        let context = "start the writer of transcripts".to_owned();
+        DatabaseError::Io { context, source }
+    });
+    Ok(Some(started?))
 }
 
 /// Starts the thread that does what is due.

@@ -41,4 +41,5 @@ mod scripts;
 mod small_disk;
 mod store;
 mod transactions;
+mod transcripts;
 mod waiting;

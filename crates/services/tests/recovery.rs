@@ -1,10 +1,9 @@
 //! Rows that recovery cannot trust: told, left, not served, and nothing else stops.
 
 use rekindle_services::Kind;
-use rekindle_services::claims::Traces;
 use rekindle_services::keys::{lease_expiry, queue, subject};
 use rekindle_services::queues::{MessageId, NewMessage, QueueSettings};
-use rekindle_services::{Identity, Services};
+use rekindle_services::{Identity, Options, Services};
 
 use crate::store::{Store, bodies};
 
@@ -202,7 +201,7 @@ fn the_plan_says_what_lead_would_do_and_does_nothing() {
         std::sync::Arc::new(rekindle_env::ManualClock::new(crate::store::START_MS + 40_000));
     let database = crate::store::open(&disk, &clock);
     let hash = database.state_hash();
-    let reports = Services::plan(&database, Traces::new()).unwrap();
+    let reports = Services::plan(&database, Options::default()).unwrap();
     let labels: Vec<_> =
         reports.iter().flat_map(|report| &report.actions).map(|action| action.label.0).collect();
     assert_eq!(labels, ["queue-3"]);

@@ -70,8 +70,7 @@ impl Store {
         max_state_bytes: u64,
     ) -> Result<Self, Error> {
         let database = try_open(&disk, &clock, max_state_bytes)?;
-        let (services, reports) =
-            Services::lead(&database, Options { background: false, ..Options::default() })?;
+        let (services, reports) = Services::lead(&database, quiet())?;
         Ok(Self { disk, folder: None, clock, database, services, reports })
     }
 
@@ -93,8 +92,7 @@ impl Store {
             ..DatabaseOptions::default()
         };
         let database = Database::open_with(folder.path().join("store"), options, env).unwrap();
-        let options = Options { background: false, ..Options::default() };
-        let (services, reports) = Services::lead(&database, options).unwrap();
+        let (services, reports) = Services::lead(&database, quiet()).unwrap();
         let disk = SimulatedDisk::new(1);
         Self { disk, folder: Some(folder), clock, database, services, reports }
     }
@@ -171,12 +169,12 @@ impl Store {
 
     /// The same, through a window of so many jobs.
     pub(crate) fn crash_with_window(self, dispatch_capacity: u64) -> Self {
-        self.crash_with(Options { background: false, dispatch_capacity, ..Options::default() })
+        self.crash_with(Options { dispatch_capacity, ..quiet() })
     }
 
     /// The same, with this evidence of what executors left.
     pub(crate) fn crash_with_traces(self, traces: Traces) -> Self {
-        self.crash_with(Options { background: false, traces, ..Options::default() })
+        self.crash_with(Options { traces, ..quiet() })
     }
 
     /// On an engine with files some crashes find the state in these, the others in the journal. As
@@ -306,6 +304,14 @@ pub(crate) fn copy(from: &Path, to: &Path) {
             std::fs::copy(entry.path(), to).unwrap();
         }
     }
+}
+
+/// Where transcripts of loops lie.
+pub(crate) const TRANSCRIPTS: &str = "store/loops";
+
+/// Services without threads.
+fn quiet() -> Options {
+    Options { background: false, transcripts: Some(TRANSCRIPTS.into()), ..Options::default() }
 }
 
 /// Opens a database without threads.

@@ -4,6 +4,7 @@
 //! clock that the caller moves, and the seed.
 
 use std::ops::Bound;
+use std::path::Path;
 use std::sync::Arc;
 
 use rekindle_database::{Database, DurabilityMode, KeyspaceId, Options};
@@ -152,6 +153,7 @@ impl Store {
                 background: false,
                 dispatch_capacity: DISPATCH_CAPACITY,
                 traces,
+                transcripts: Some(Path::new(DIR).join("loops")),
                 ..ServiceOptions::default()
             },
         )?;

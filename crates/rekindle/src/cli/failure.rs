@@ -4,6 +4,7 @@ use std::fmt::Display;
 
 use rekindle_client::Error;
 use rekindle_recovery::exit;
+use rekindle_services::Kind;
 
 /// A command's end that is not success.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -50,6 +51,18 @@ impl From<Error> for Failure {
 impl From<rekindle_database::Error> for Failure {
     fn from(error: rekindle_database::Error) -> Self {
         Self::new(error.exit_code(), error.to_string())
+    }
+}
+
+impl From<rekindle_services::Error> for Failure {
+    fn from(error: rekindle_services::Error) -> Self {
+        let code = match error.kind() {
+            Kind::Corrupt => exit::CORRUPT,
+            Kind::Io | Kind::Poisoned => exit::IO,
+            Kind::Unknown => exit::UNKNOWN,
+            _ => exit::REFUSED,
+        };
+        Self::new(code, error.message())
     }
 }
 

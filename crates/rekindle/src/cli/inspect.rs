@@ -12,7 +12,7 @@ use rekindle::overlay;
 use rekindle_database::{Database, Error, Report};
 use rekindle_env::{Env, LockMode};
 use rekindle_recovery::{Finding, LayerReport};
-use rekindle_services::Services;
+use rekindle_services::{Options as ServiceOptions, Services};
 
 use super::Outcome;
 use super::failure::Failure;
@@ -105,7 +105,12 @@ fn lock(data: &Path, env: &Env) -> Result<Option<Box<dyn rekindle_env::Directory
 /// What the services would find and decide, with the commands that are left.
 fn services(database: &Database, data: &Path, env: &Env) -> Result<Planned, Failure> {
     let (traces, commands) = executors::plan(env, data).map_err(Error::from)?;
-    Ok(Services::plan(database, traces).map(|mut reports| {
+    let options = ServiceOptions {
+        traces,
+        transcripts: Some(executors::loops(data)),
+        ..ServiceOptions::default()
+    };
+    Ok(Services::plan(database, options).map(|mut reports| {
         reports.push(commands);
         reports
     }))

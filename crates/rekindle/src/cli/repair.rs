@@ -1,4 +1,5 @@
-//! `repair`: goes on without ranges of the journal whose loss an operator accepts.
+//! `repair`: goes on without ranges of the journal whose loss an operator accepts, or makes loops
+//! again from their transcripts.
 //!
 //! Invariant: what is given up is exactly what was named; without that the command changes no byte.
 
@@ -7,10 +8,14 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::Args;
+use rekindle::executors;
+use rekindle::overlay;
 use rekindle::repaired::{PROGRAM, Repaired, parse_range, range_text};
-use rekindle_database::RepairOptions;
+use rekindle_database::{Database, EngineKind, Options as DatabaseOptions, RepairOptions};
 use rekindle_env::Env;
 use rekindle_recovery::exit;
+use rekindle_services::loops::{Rebuilt, rebuild};
+use serde::Serialize;
 use serde_json::json;
 
 use super::Outcome;
@@ -32,6 +37,16 @@ pub(super) struct RepairArgs {
     /// `to` of a corrupt finding; once for each
     #[arg(long, value_name = "FROM..TO", value_parser = range)]
     accept_loss: Vec<Range<u64>>,
+    /// Make plans and executions of loops again from the transcripts in FROM (without it, those of
+    /// the store), where the store knows less of them; a store that is not there is made
+    #[arg(
+        long,
+        value_name = "FROM",
+        num_args = 0..=1,
+        requires = "data",
+        conflicts_with = "accept_loss",
+    )]
+    from_transcripts: Option<Option<PathBuf>>,
     /// Why; kept in the journal and beside the originals
     #[arg(long, value_name = "TEXT", default_value = "")]
     reason: String,
@@ -49,6 +64,9 @@ fn range(text: &str) -> Result<Range<u64>, String> {
 }
 
 pub(super) fn run(args: &RepairArgs) -> Outcome {
+    if let (Some(data), Some(from)) = (&args.data, &args.from_transcripts) {
+        return from_transcripts(data, from.as_deref(), args);
+    }
     let done = match &args.data {
         Some(data) => here(data, args)?,
         None => there(args)?,
@@ -88,6 +106,60 @@ fn here(data: &Path, args: &RepairArgs) -> Result<Repaired, Failure> {
         rekindle_database::repair(data, &options, &env)?
     };
     Ok(Repaired::new(done, args.plan))
+}
+
+/// Makes loops again from their transcripts.
+fn from_transcripts(data: &Path, from: Option<&Path>, args: &RepairArgs) -> Outcome {
+    let env = Env::real();
+    let from = from.map_or_else(|| executors::loops(data), Path::to_path_buf);
+    let database = if args.plan {
+        overlay::open(data, None, &env)?
+    } else {
+        let new_engine = EngineKind::Lsm;
+        let options = DatabaseOptions { new_engine, ..DatabaseOptions::default() };
+        Database::open_with(data, options, env.clone())?
+    };
+    let rebuilt = rebuild(&database, &*env.disk, &from, &args.reason, &who())?;
+    database.close()?;
+    let mut out = Out::new();
+    if args.json {
+        out.json(&Answer { planned: args.plan, rebuilt: &rebuilt })?;
+    } else {
+        rebuilt_text(&rebuilt, &from).iter().try_for_each(|line| out.line(line))?;
+    }
+    out.flush()?;
+    if !args.plan {
+        say("'rekindle serve' goes on with it");
+    }
+    Ok(if rebuilt.corrupted_records.is_empty() { exit::CLEAN } else { exit::REFUSED })
+}
+
+/// The same, for scripts.
+#[derive(Serialize)]
+struct Answer<'a> {
+    planned: bool,
+    #[serde(flatten)]
+    rebuilt: &'a Rebuilt,
+}
+
+/// What was made again, for people.
+fn rebuilt_text(rebuilt: &Rebuilt, from: &Path) -> Vec<String> {
+    let Rebuilt { plans, executions, events, set_aside, kept, state_hash, .. } = rebuilt;
+    let mut lines = vec![
+        format!("from the transcripts in {}", from.display()),
+        format!("made again   {plans} plans, {executions} executions, {events} events"),
+        format!("kept         {kept} executions of which the store knows as much or more"),
+        format!("state hash   {state_hash} of all that the transcripts say"),
+    ];
+    if *set_aside > 0 {
+        lines.push(format!(
+            "waiting      {set_aside} executions for a person, as their last events may be \
+             missing: 'rekindle review list'"
+        ));
+    }
+    let records = rebuilt.corrupted_records.iter();
+    lines.extend(records.map(|record| format!("corrupted    {record}")));
+    lines
 }
 
 /// Asks a server in recovery mode.

@@ -42,11 +42,21 @@ pub use work::{Leftover, Work};
 /// The directory below the store's in which commands have theirs.
 const DIRECTORY: &str = "executions";
 
+/// The same, of loops.
+const LOOPS: &str = "loops";
+
 /// Where the commands of this store have their directories. Absolute: commands have other working
 /// directories than the server.
 #[must_use]
 pub fn directory(data: &Path) -> PathBuf {
     let dir = data.join(DIRECTORY);
+    std::path::absolute(&dir).unwrap_or(dir)
+}
+
+/// Where what there is of loops on disk lies: transcripts, working directories.
+#[must_use]
+pub fn loops(data: &Path) -> PathBuf {
+    let dir = data.join(LOOPS);
     std::path::absolute(&dir).unwrap_or(dir)
 }
 

@@ -6,6 +6,7 @@
 mod alerts;
 pub mod disk;
 mod jobs;
+mod loops;
 
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -85,6 +86,7 @@ pub fn encode(server: &Server) -> Result<String, fmt::Error> {
         producers(&mut registry, recovered);
         queues(&mut registry, recovered);
         jobs::standing(&mut registry, recovered);
+        loops::standing(&mut registry, recovered);
     }
     let mut text = String::with_capacity(16 << 10);
     prometheus_client::encoding::text::encode(&mut text, &registry)?;

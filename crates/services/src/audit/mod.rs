@@ -13,7 +13,7 @@ use std::collections::BTreeSet;
 use std::ops::Bound;
 use std::sync::Arc;
 
-use rekindle_database::{Row, Snapshot, Transaction};
+use rekindle_database::{Database, KeyspaceId, Row, Snapshot, Transaction};
 
 pub(crate) use losses::tell as tell_losses;
 pub(crate) use restored::record as record_restore;
@@ -159,14 +159,24 @@ fn page(rows: &[Row]) -> AuditPage {
 /// Adds a record to a transaction that does what it tells; answers its number. The log line says
 /// the same to whoever keeps logs.
 pub(crate) fn add(core: &Core, txn: &mut Transaction, entry: &NewAudit<'_>) -> Result<u64, Stop> {
+    add_to(&core.database, core.keyspaces.audit, txn, entry)
+}
+
+/// The same, of a store that nobody leads.
+pub(crate) fn add_to(
+    database: &Database,
+    keyspace: KeyspaceId,
+    txn: &mut Transaction,
+    entry: &NewAudit<'_>,
+) -> Result<u64, Stop> {
     entry.check()?;
-    let last = last(core, txn)?;
+    let last = last(keyspace, txn)?;
     let number = last + 1;
-    put(core, txn, number, entry);
+    put(database, keyspace, txn, number, entry);
     if number > AUDIT_MAX && number.is_multiple_of(AUDIT_BLOCK) {
         let first_kept = number - AUDIT_MAX + 1;
         let (start, end) = (key::encode(0), key::encode(first_kept));
-        txn.delete_range(core.keyspaces.audit, &start, &end);
+        txn.delete_range(keyspace, &start, &end);
         let target = format!("records before {first_kept}");
         let result = format!("{AUDIT_MAX} are kept");
         let gone = NewAudit {
@@ -176,25 +186,31 @@ pub(crate) fn add(core: &Core, txn: &mut Transaction, entry: &NewAudit<'_>) -> R
             why: "the log is at its bound",
             result: &result,
         };
-        put(core, txn, number + 1, &gone);
+        put(database, keyspace, txn, number + 1, &gone);
     }
     Ok(number)
 }
 
 /// The newest number; 0 before the first.
-fn last(core: &Core, txn: &mut Transaction) -> Result<u64, Stop> {
+fn last(keyspace: KeyspaceId, txn: &mut Transaction) -> Result<u64, Stop> {
     let (start, end) = (key::encode(0), key::encode(END));
     let range = (Bound::Excluded(&start[..]), Bound::Excluded(&end[..]));
-    let newest = txn.scan(core.keyspaces.audit, range, 1, true)?;
+    let newest = txn.scan(keyspace, range, 1, true)?;
     let Some(row) = newest.first() else { return Ok(0) };
     let number = key::parse(&row.key).map_err(|malformed| Error::corrupt(malformed.to_string()))?;
     Ok(number)
 }
 
-fn put(core: &Core, txn: &mut Transaction, number: u64, entry: &NewAudit<'_>) {
-    let wall_ms = core.database.env().clock.wall_ms();
-    let value = entry.encode(core.database.log_time_ms(), wall_ms);
-    txn.put(core.keyspaces.audit, &key::encode(number), &value);
+fn put(
+    database: &Database,
+    keyspace: KeyspaceId,
+    txn: &mut Transaction,
+    number: u64,
+    entry: &NewAudit<'_>,
+) {
+    let wall_ms = database.env().clock.wall_ms();
+    let value = entry.encode(database.log_time_ms(), wall_ms);
+    txn.put(keyspace, &key::encode(number), &value);
 }
 
 /// A record of what happened elsewhere.

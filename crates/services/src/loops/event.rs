@@ -223,6 +223,11 @@ pub enum Reason {
         /// How long, milliseconds.
         down_ms: u64,
     },
+    /// It was made again from its transcript, whose end may be missing.
+    Rebuilt {
+        /// Events that are known to be lost.
+        lost: u64,
+    },
     /// Whoever worked on it was lost too often in a row.
     Crashes {
         /// How often.

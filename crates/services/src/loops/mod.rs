@@ -36,6 +36,7 @@ pub mod state;
 mod state_tests;
 mod status;
 pub mod step;
+pub mod transcript;
 
 use std::sync::Arc;
 
@@ -51,6 +52,10 @@ pub use id::LoopId;
 pub use plan::{Budget, Checked, Directory, Plan, Spec, Step};
 pub use state::{Status, Used};
 pub use step::{STEPS, Task, Told};
+pub use transcript::CorruptedRecord;
+pub use transcript::rebuild::Rebuilt;
+pub use transcript::rebuild::write::{rebuild, state_hash};
+pub use transcript::writer::TranscriptFigures;
 
 use crate::error::Error;
 use crate::exec::Core;
@@ -178,6 +183,12 @@ impl Loops {
     pub fn events(&self, id: LoopId, after: u64, limit: usize) -> Result<EventPage, Error> {
         self.core.alive()?;
         look::page(&self.core, id, after, limit)
+    }
+
+    /// What transcripts did since the start; nothing where none are written.
+    #[must_use]
+    pub fn transcripts(&self) -> TranscriptFigures {
+        self.core.transcripts.as_ref().map(|it| it.figures()).unwrap_or_default()
     }
 
     /// How many executions stand where.

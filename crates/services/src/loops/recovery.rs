@@ -1,8 +1,10 @@
 //! Recovery of loops; read top-down.
 //!
 //! ```text
-//! scanner:   rows of executions, plans, first events; the job of each step that was begun
-//! validator: each execution is one row of a table, with how long nothing was alive
+//! scanner:   rows of executions, plans, first events; the job of each step that was begun; the
+//!            transcripts of those that are not over
+//! validator: each execution is one row of a table, with how long nothing was alive; each
+//!            transcript is one of another (transcripts)
 //! plan:      what is done about each, before anything is done
 //! actions:   the index is there again; what cannot go on by itself is told so, in its events
 //! ```
@@ -15,9 +17,14 @@
 mod actions;
 mod plan;
 mod scanner;
+mod transcripts;
 mod validator;
 
+use std::path::PathBuf;
+use std::sync::Arc;
+
 use rekindle_database::Snapshot;
+use rekindle_env::ReadDisk;
 use rekindle_recovery::{Failure, Finding, Layer, Meter, Plan};
 
 use crate::claims::Run;
@@ -51,6 +58,8 @@ pub(crate) struct LoopLayer {
     /// Now, log time.
     pub(crate) now_ms: u64,
     pub(crate) strategies: Strategies,
+    /// Where transcripts lie, if any are written.
+    pub(crate) transcripts: Option<(Arc<dyn ReadDisk>, PathBuf)>,
     /// Told of each page of rows.
     pub(crate) meter: Meter,
 }
@@ -71,6 +80,10 @@ pub(crate) struct Recovered {
     pub(crate) failed: u64,
     pub(crate) repaired: u64,
     pub(crate) unread: u64,
+    /// Transcripts that were looked at.
+    pub(crate) transcripts: u64,
+    /// Places in them that are damaged.
+    pub(crate) corrupted_records: u64,
 }
 
 impl Layer for LoopLayer {
@@ -83,7 +96,9 @@ impl Layer for LoopLayer {
     type Recovered = Recovered;
 
     fn scan(&self, source: &Snapshot) -> Result<Pieces, Failure> {
-        scanner::scan(source, &self.keyspaces, &self.meter)
+        let transcripts = self.transcripts.as_ref();
+        let transcripts = transcripts.map(|(disk, dir)| (&**disk, dir.as_path()));
+        scanner::scan(source, &self.keyspaces, transcripts, &self.meter)
     }
 
     fn validate(&self, pieces: Pieces) -> (Trusted, Vec<Finding>) {

@@ -173,10 +173,29 @@ pub(crate) fn parse_event(bytes: &[u8]) -> Result<Event, Malformed> {
 /// The checksum of the events of an execution up to the one with this number and these bytes (of
 /// its row), where `before` is that of those before it; 0: there are none.
 pub(crate) fn chain(before: u64, number: u64, bytes: &[u8]) -> u64 {
+    chain_of(before, number, &[bytes])
+}
+
+/// The same, of the text of an event.
+pub(crate) fn chain_of_text(before: u64, number: u64, text: &[u8]) -> u64 {
+    chain_of(before, number, &[&[FORMAT, b'{'], text])
+}
+
+fn chain_of(before: u64, number: u64, parts: &[&[u8]]) -> u64 {
     let mut hash = xxhash_rust::xxh3::Xxh3::with_seed(before);
     hash.update(&number.to_le_bytes());
-    hash.update(bytes);
+    parts.iter().for_each(|part| hash.update(part));
     hash.digest()
+}
+
+/// The text of an event in stored bytes: its JSON, without the brace that opens it.
+pub(crate) fn text_of_event(bytes: &[u8]) -> Option<&[u8]> {
+    bytes.strip_prefix(&[FORMAT, b'{'])
+}
+
+/// The stored bytes of the event with this text.
+pub(crate) fn event_of_text(text: &[u8]) -> Vec<u8> {
+    [&[FORMAT, b'{'], text].concat()
 }
 
 fn encode<T: Serialize>(row: &T) -> Vec<u8> {

@@ -1,6 +1,6 @@
 //! `start`: a plan, its executions and their first steps, in one transaction.
 
-use rekindle_database::Transaction;
+use rekindle_database::{Database, Transaction};
 
 use crate::audit::{self, NewAudit};
 use crate::error::{Error, Kind};
@@ -55,7 +55,7 @@ impl<'a> Start<'a> {
             let found = plan.specs.iter().position(|spec| spec.name == *name);
             found.and_then(|at| u32::try_from(at).ok())
         };
-        let mut ids: Vec<LoopId> = plan.specs.iter().map(|_| new_id(core)).collect();
+        let mut ids: Vec<LoopId> = plan.specs.iter().map(|_| new_id(&core.database)).collect();
         ids.sort_unstable();
         let specs = plan.specs.iter().zip(ids).map(|(spec, execution)| PlanSpec {
             name: spec.name.clone(),
@@ -71,7 +71,7 @@ impl<'a> Start<'a> {
             draft,
             specs: specs.collect(),
         };
-        Ok(Self { plan, draft, who, id: new_id(core), row, identity })
+        Ok(Self { plan, draft, who, id: new_id(&core.database), row, identity })
     }
 
     fn write(&self, core: &Core, txn: &mut Transaction) -> Result<Started, Stop> {
@@ -134,8 +134,8 @@ impl Command for Start<'_> {
 }
 
 /// A new name.
-pub(super) fn new_id(core: &Core) -> LoopId {
-    let env = core.database.env();
+pub(crate) fn new_id(database: &Database) -> LoopId {
+    let env = database.env();
     let mut random = [0; 10];
     let words = [env.random.next_u64(), env.random.next_u64()];
     let bytes = words.iter().flat_map(|word| word.to_le_bytes());

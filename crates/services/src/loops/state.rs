@@ -303,7 +303,7 @@ impl Execution {
                 match reason {
                     Reason::Unknown { step, .. } => self.take(*step, status)?,
                     // What is left of a step comes to its end, or that is not known either.
-                    Reason::Interrupted { .. } => {}
+                    Reason::Interrupted { .. } | Reason::Rebuilt { .. } => {}
                     _ if self.in_flight.is_some() => return refused("a step is not over"),
                     Reason::Stuck { .. } | Reason::Crashes { .. } => {}
                 }
@@ -334,7 +334,9 @@ impl Execution {
     fn may_be_asked(&self, reason: &Reason) -> bool {
         match &self.review {
             None => true,
-            Some(Reason::Interrupted { .. }) => matches!(reason, Reason::Unknown { .. }),
+            Some(Reason::Interrupted { .. } | Reason::Rebuilt { .. }) => {
+                matches!(reason, Reason::Unknown { .. })
+            }
             Some(_) => false,
         }
     }
@@ -408,7 +410,7 @@ impl Execution {
                 self.next.attempt = step.attempt.saturating_add(1);
             }
             (Decision::GoOn, Reason::Stuck { .. }) => self.unimproved = 0,
-            (Decision::GoOn, Reason::Crashes { .. } | Reason::Interrupted { .. }) => {}
+            (Decision::GoOn, _) => {}
             (Decision::Done, Reason::Unknown { .. }) => self.end_step(true),
             (Decision::Done, _) => {
                 let text = "no step waits for a decision, so none can be called done";

@@ -22,6 +22,9 @@ pub(super) fn terms(reason: &Reason) -> (Label, &'static str) {
         }
         Reason::Stuck { .. } => (Label("loop-11"), "it comes no further"),
         Reason::Crashes { .. } => (Label("loop-12"), "whoever worked on it was lost too often"),
+        Reason::Rebuilt { .. } => {
+            (Label("loop-18"), "it was made again from its transcript, whose end may be missing")
+        }
         Reason::Interrupted { .. } => {
             (Label("loop-13"), "nothing was alive for longer than it goes on by itself")
         }

@@ -9,9 +9,9 @@ use crate::exec::{Answer, Command, Core, Stop};
 use crate::loops::alter::{call_off, withdraw};
 use crate::loops::event::{Reason, What};
 use crate::loops::life::Life;
-use crate::loops::recovery::Recovered;
 use crate::loops::recovery::plan::Step;
 use crate::loops::recovery::validator::{Trusted, Verdict};
+use crate::loops::recovery::{Recovered, transcripts};
 use crate::loops::step::{self, End};
 use crate::ticket::Ticket;
 
@@ -35,7 +35,13 @@ pub(super) fn act(
     core: &Core,
     now_ms: u64,
 ) -> Result<Recovered, Failure> {
-    let mut recovered = Recovered { unread: trusted.unread, ..Recovered::default() };
+    let mut recovered = Recovered {
+        unread: trusted.unread,
+        transcripts: trusted.transcripts.len() as u64,
+        corrupted_records: trusted.corrupted_records,
+        ..Recovered::default()
+    };
+    transcripts::act(&trusted, core);
     for judged in &trusted.executions {
         recovered.executions += 1;
         recovered.incomplete += u64::from(judged.verdict != Verdict::Over);

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use rekindle_recovery::{Action, ActionKind, Label, Plan};
 
 use crate::loops::id::LoopId;
+use crate::loops::recovery::transcripts;
 use crate::loops::recovery::validator::{Trusted, Verdict};
 
 /// One thing to do.
@@ -58,11 +59,21 @@ pub(super) fn plan(trusted: &Trusted) -> Plan<Step> {
         steps.extend(step);
         counts.entry((judged.label.0, detail)).or_insert((kind, judged.label, 0)).2 += 1;
     }
+    let mut transcripts: BTreeMap<&'static str, (transcripts::Verdict, Label, u64)> =
+        BTreeMap::new();
+    for it in &trusted.transcripts {
+        transcripts.entry(it.label.0).or_insert((it.verdict, it.label, 0)).2 += 1;
+    }
     let actions = counts.into_iter().map(|((_, detail), (kind, label, count))| Action {
         kind,
         label,
         target: format!("{count} executions"),
         detail: detail.to_owned(),
     });
-    Plan { steps, actions: actions.collect() }
+    let transcripts = transcripts.into_values().filter_map(|(verdict, label, count)| {
+        let (kind, detail) = verdict.action()?;
+        let (target, detail) = (format!("{count} transcripts"), detail.to_owned());
+        Some(Action { kind, label, target, detail })
+    });
+    Plan { steps, actions: actions.chain(transcripts).collect() }
 }

@@ -1,8 +1,10 @@
 //! Reads the rows of loops; changes nothing, judges nothing.
 
 use std::collections::HashMap;
+use std::path::Path;
 
 use rekindle_database::{Row, Snapshot};
+use rekindle_env::ReadDisk;
 use rekindle_recovery::{Failure, Meter};
 
 use crate::bytes::Malformed;
@@ -12,6 +14,7 @@ use crate::claims::recovery::scan_all;
 use crate::keys::{Keyspaces, loops as key, subject as job_key};
 use crate::loops::id::LoopId;
 use crate::loops::row::{PlanRow, Stored};
+use crate::loops::transcript::read::{Found, look, parts};
 
 /// The job of a step that was begun.
 #[derive(Clone, Debug, PartialEq)]
@@ -33,6 +36,8 @@ pub(crate) struct Piece {
     pub(crate) has_first: bool,
     /// The job of its step.
     pub(crate) job: Option<Job>,
+    /// Its transcript, of one that is not over.
+    pub(crate) transcript: Option<Found>,
 }
 
 /// Everything.
@@ -57,6 +62,7 @@ fn io(error: rekindle_database::Error) -> Failure {
 pub(super) fn scan(
     snapshot: &Snapshot,
     keyspaces: &Keyspaces,
+    transcripts: Option<(&dyn ReadDisk, &Path)>,
     meter: &Meter,
 ) -> Result<Pieces, Failure> {
     let alive = snapshot.get(keyspaces.loop_progress, &key::alive()).map_err(io)?;
@@ -75,6 +81,15 @@ pub(super) fn scan(
             Err(bad) => pieces.bad_keys.push(bad),
         }
     }
+    let Some((disk, dir)) = transcripts else { return Ok(pieces) };
+    // A folder that cannot be listed has files that cannot be read: that is told of each.
+    let parts = parts(disk, dir).unwrap_or_default();
+    for (id, piece) in &mut pieces.executions {
+        let stored = piece.stored.as_ref();
+        if stored.is_ok_and(|it| !it.state.status(it.updated_ms).is_finished()) {
+            piece.transcript = Some(look(disk, dir, *id, &parts));
+        }
+    }
     Ok(pieces)
 }
 
@@ -88,7 +103,7 @@ fn piece(
     let is_over =
         stored.as_ref().is_ok_and(|stored| stored.state.status(stored.updated_ms).is_finished());
     if is_over {
-        return Ok(Piece { stored, has_first: true, job: None });
+        return Ok(Piece { stored, has_first: true, job: None, transcript: None });
     }
     let has_first = snapshot.get(keyspaces.loop_events, &key::event(id, 1)).map_err(io)?.is_some();
     let job = match stored.as_ref().ok().and_then(Stored::job) {
@@ -102,5 +117,5 @@ fn piece(
             Some(Job { id, is_open, lease })
         }
     };
-    Ok(Piece { stored, has_first, job })
+    Ok(Piece { stored, has_first, job, transcript: None })
 }

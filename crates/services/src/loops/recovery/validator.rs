@@ -7,6 +7,7 @@ use crate::findings::Findings;
 use crate::loops::id::LoopId;
 use crate::loops::recovery::Strategies;
 use crate::loops::recovery::scanner::{Piece, Pieces};
+use crate::loops::recovery::transcripts::{self, Transcript};
 use crate::loops::row::Stored;
 use crate::loops::state::Status;
 
@@ -133,6 +134,10 @@ pub(crate) struct Trusted {
     pub(crate) down_ms: u64,
     /// Rows that cannot be read.
     pub(crate) unread: u64,
+    /// The transcripts of those that are not over.
+    pub(crate) transcripts: Vec<Transcript>,
+    /// Places in them that are damaged.
+    pub(crate) corrupted_records: u64,
 }
 
 pub(super) fn validate(
@@ -164,6 +169,9 @@ pub(super) fn validate(
         let situation = situation(&piece, related, run, now_ms, age);
         let row = LOOPS.decide(&situation);
         let place = format!("execution {id}");
+        if let (Ok(stored), Some(found)) = (&piece.stored, piece.transcript) {
+            transcripts::judge(id, stored, found, &mut trusted, &mut findings);
+        }
         match piece.stored {
             Err(bad) => {
                 findings.tell(row.label, &place, bad.expected, &bad.found);
