@@ -56,6 +56,8 @@ pub struct Board {
     streams: Arc<Semaphore>,
     /// The last ten minutes.
     samples: Mutex<samples::Ring>,
+    /// The iterations of executions that somebody looks at.
+    iterations: loops::remembered::Remembered,
 }
 
 impl Board {
@@ -66,6 +68,7 @@ impl Board {
             boot: random.next_u64(),
             streams: Arc::new(Semaphore::new(LIVE_STREAMS_MAX)),
             samples: Mutex::default(),
+            iterations: loops::remembered::Remembered::default(),
         }
     }
 

@@ -3,6 +3,8 @@
 //! Invariant: why it stands so is told by its events, never guessed: where they say nothing,
 //! nothing is said.
 
+use std::sync::Arc;
+
 use maud::{Markup, html};
 use rekindle_services::loops::event::{Decision, Event};
 use rekindle_services::loops::{ExecutionInfo, Spec, Status, What};
@@ -24,8 +26,8 @@ pub(in crate::front::ui) struct ExecutionScreen {
     pub(in crate::front::ui) spec: Spec,
     /// The last events, oldest first.
     pub(in crate::front::ui) events: Vec<(u64, Event)>,
-    /// The iterations that they tell.
-    pub(in crate::front::ui) iterations: Vec<Iteration>,
+    /// The last iterations; those before the last of the events, too.
+    pub(in crate::front::ui) iterations: Arc<Vec<Iteration>>,
     /// Where commands run that the server does itself.
     pub(in crate::front::ui) place: String,
     /// Now.
@@ -263,7 +265,7 @@ pub(super) mod tests {
         let events = told::numbered(1, what);
         ExecutionScreen {
             info: info(status),
-            iterations: iterations(&events, spec.checks.len()),
+            iterations: Arc::new(iterations(&events, spec.checks.len())),
             spec,
             events,
             place: "/data/loops/workspaces/<b>".to_owned(),

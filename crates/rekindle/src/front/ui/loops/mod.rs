@@ -9,6 +9,7 @@ pub(super) mod budget;
 pub(super) mod execution;
 pub(super) mod iterations;
 pub(super) mod plan;
+pub(super) mod remembered;
 pub(super) mod review;
 pub(super) mod steps;
 pub(super) mod strip;

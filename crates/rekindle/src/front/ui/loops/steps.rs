@@ -26,9 +26,16 @@ struct Seen<'a> {
 
 enum End<'a> {
     NotBegun,
+    /// It ended well before the events that were looked at.
+    Before,
     Running,
     Lost,
-    Ended { at_ms: u64, outcome: &'a Outcome, output: &'a str, event: u64 },
+    Ended {
+        at_ms: u64,
+        outcome: &'a Outcome,
+        output: &'a str,
+        event: u64,
+    },
 }
 
 /// The steps of an iteration; kept up to date.
@@ -103,6 +110,11 @@ fn seen(view: &ExecutionScreen, iteration: u32) -> Vec<Seen<'_>> {
             (one.attempt, one.end) = (at.attempt, end);
         }
     }
+    // A step follows on one that ended well.
+    let begun = all.iter().rposition(|one| one.attempt > 0).unwrap_or(0);
+    for one in all.iter_mut().take(begun).filter(|one| one.attempt == 0) {
+        one.end = End::Before;
+    }
     // One that was begun runs, or nobody knows.
     let runs = view.info.step.map(|at| (at.iteration, at.step));
     for one in &mut all {
@@ -116,6 +128,7 @@ fn seen(view: &ExecutionScreen, iteration: u32) -> Vec<Seen<'_>> {
 fn row(view: &ExecutionScreen, one: &Seen<'_>, shows: bool) -> Markup {
     let (sign, words, class) = match &one.end {
         End::NotBegun => ("·", "not begun".to_owned(), "plain"),
+        End::Before => ("✓", "ended well".to_owned(), "ok"),
         End::Running => ("◐", "running".to_owned(), "info"),
         End::Lost => ("?", "its end is not known".to_owned(), "warn"),
         End::Ended { outcome: Outcome::CalledOff, .. } => ("–", "called off".to_owned(), "plain"),
@@ -125,7 +138,7 @@ fn row(view: &ExecutionScreen, one: &Seen<'_>, shows: bool) -> Markup {
     let until_ms = match one.end {
         End::Ended { at_ms, .. } => Some(at_ms),
         End::Running => Some(view.now.log_ms),
-        End::NotBegun | End::Lost => None,
+        End::NotBegun | End::Before | End::Lost => None,
     };
     let took_ms = one.began_ms.zip(until_ms).map(|(began, until)| until.saturating_sub(began));
     html! {
@@ -180,6 +193,10 @@ mod tests {
         let text = steps(&one).into_string();
         assert!(text.contains("its end is not known") && !text.contains("running"), "{text}");
         assert!(steps(&view(Status::Pending, vec![])).into_string().contains("No step is begun"));
+        // What was before the last events is told by what follows on it.
+        let later = steps(&view(Status::Running, vec![What::StepStarted(told::at(3, 1, 1))]));
+        let text = later.into_string();
+        assert!(text.contains("ended well") && !text.contains("not begun"), "{text}");
     }
 
     /// A hundred outputs are ten on the page, and links to the others.

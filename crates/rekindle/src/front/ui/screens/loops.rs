@@ -3,13 +3,13 @@
 
 use axum::http::StatusCode;
 use maud::{Markup, html};
-use rekindle_services::Loops;
 use rekindle_services::audit::one_line;
 use rekindle_services::limits::LOOP_EVENTS_MAX;
 use rekindle_services::loops::event::PlanRef;
 use rekindle_services::loops::{
     Ask, ExecutionDetail, ExecutionInfo, LoopFilter, LoopId, PlanInfo, Shown, Spec, Status, What,
 };
+use rekindle_services::{Error, Loops};
 
 use super::jobs::now;
 use super::{by, facts, page, readable, serving, text};
@@ -29,6 +29,9 @@ use crate::front::ui::loops::{budget, iterations, steps, strip};
 use crate::front::ui::queues::path;
 use crate::state::Server;
 
+/// The last events that tell why an execution stands so, and its steps: more than an iteration has
+/// whose hundred checks are each done once.
+const RECENT_EVENTS: usize = 250;
 /// The last events that stand on the page of an execution.
 const LAST_EVENTS: usize = 15;
 
@@ -205,11 +208,21 @@ fn view(
     detail: ExecutionDetail,
 ) -> Result<ExecutionScreen, Refusal> {
     let ExecutionDetail { info, spec, .. } = detail;
-    let window = u64::try_from(LOOP_EVENTS_MAX).unwrap_or(u64::MAX);
-    let after = info.events.saturating_sub(window);
-    let events = recovered.services.loops().events(info.id, after, LOOP_EVENTS_MAX)?.events;
+    let loops = recovered.services.loops();
+    let last = |most: usize| {
+        let most_events = u64::try_from(most).unwrap_or(u64::MAX);
+        let after = info.events.saturating_sub(most_events);
+        let mut events = loops.events(info.id, after, most)?.events;
+        // What came since the look at it is of the next one.
+        events.retain(|(number, _)| *number <= info.events);
+        Ok::<_, Error>(events)
+    };
+    let iterations = server.page.iterations.of(info.id, info.events, || -> Result<_, Error> {
+        let events = last(LOOP_EVENTS_MAX)?;
+        Ok(iterations::iterations(&events, spec.checks.len()))
+    })?;
+    let events = last(RECENT_EVENTS)?;
     let place = server.work.place(info.id, &spec.directory).display().to_string();
-    let iterations = iterations::iterations(&events, spec.checks.len());
     Ok(ExecutionScreen { info, spec, events, iterations, place, now: now(server, recovered) })
 }
 
