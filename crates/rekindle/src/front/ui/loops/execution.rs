@@ -17,6 +17,9 @@ use crate::front::ui::carried::carried;
 use crate::front::ui::text;
 use crate::front::ui::times::{Now, ago, ahead};
 
+/// Most characters of instructions; all of them are in the JSON of the spec.
+const INSTRUCTIONS_CHARS: usize = 8 << 10;
+
 /// What a screen of an execution is made of.
 #[derive(Clone, Debug)]
 pub(in crate::front::ui) struct ExecutionScreen {
@@ -200,16 +203,32 @@ pub(in crate::front::ui) fn does(view: &ExecutionScreen) -> Markup {
     html! {
         section.card aria-labelledby="h-does" {
             h2 #h-does { "What it is to do" }
-            dl.tiles {
+            dl.facts-of {
                 @match &spec.worker {
                     Some(worker) => div { dt { "done by workers of" } dd { (said(worker)) } },
-                    None => div.double {
-                        dt { "works in " (directory(&spec.directory)) }
-                        dd { code { (said(place)) } }
+                    None => div {
+                        dt { "works in" }
+                        dd {
+                            code { (said(place)) } " "
+                            span.quiet { (directory(&spec.directory)) }
+                        }
                     },
                 }
                 @if let Some(after) = spec.stuck_after {
                     div { dt { "asks a person after" } dd { (after) " without progress" } }
+                }
+                @if !spec.needs.is_empty() {
+                    div { dt { "comes after" } dd { (said(&spec.needs.join(", "))) } }
+                }
+            }
+            @if !spec.instructions.is_empty() {
+                details #instructions {
+                    summary { "Instructions" }
+                    pre.carried role="region" tabindex="0" aria-label="Instructions" {
+                        code {
+                            (text::cut(&text::printable(&spec.instructions), INSTRUCTIONS_CHARS))
+                        }
+                    }
                 }
             }
             details #spec {
@@ -305,8 +324,10 @@ pub(super) mod tests {
         let mut paused = view(Status::Running, vec![What::Paused { who: who() }]);
         paused.info.paused = true;
         assert!(text(&paused).contains("Paused by &lt;i&gt;ada: the step that runs goes on"));
+        paused.spec.instructions = "</pre><i>\x1b".repeat(99_999);
         let shown = does(&paused).into_string();
+        assert!(shown.contains("&lt;/pre&gt;&lt;i&gt;␛") && shown.len() < 99_999, "{shown}");
         assert!(shown.contains("/data/loops/workspaces/&lt;b&gt;"), "{shown}");
-        assert!(shown.contains("&quot;argv&quot;") && !shown.contains("<script"), "{shown}");
+        assert!(shown.contains("comes after") && !shown.contains("<script"), "{shown}");
     }
 }
