@@ -54,6 +54,7 @@ mod server_loops;
 mod server_malformed;
 mod server_page;
 mod server_page_jobs;
+mod server_page_loops;
 mod server_progress;
 mod server_recovery_mode;
 mod server_reviews;

@@ -20,6 +20,7 @@ use super::hooked_disk::Hooks;
 use super::server_alerts::{quiet, rotten};
 use super::server_page::{fill, flip};
 use super::server_page_jobs::{claimed, submitted, worked};
+use super::server_page_loops::{complete, looped, missed};
 use super::server_recovery_mode::Limited;
 use super::server_reviews::damaged;
 
@@ -76,11 +77,14 @@ const FAINT: &str = r#"
     return faint;
 "#;
 
-/// Everything that can be focused and seen, in the order of the document.
+/// Everything that can be focused and seen, in the order of the document; radios of a group are one
+/// stop, at the first.
 const REACHABLE: &str = r#"
     const all = "a[href], button, input:not([type=hidden]), select, textarea, summary, [tabindex]";
     return [...document.querySelectorAll(all)]
-      .filter((it) => it.tabIndex >= 0 && it.getClientRects().length)
+      .filter((it) => it.tabIndex >= 0 && it.getClientRects().length && it.checkVisibility())
+      .filter((it) => it.type !== "radio" || it.form.elements[it.name][0] === it
+        || it.form.elements[it.name] === it)
       .map((it, at) => { it.dataset.tab = at; return it.outerHTML.slice(0, 80); });
 "#;
 
@@ -143,6 +147,10 @@ fn campaign_page_every_screen() {
     let review = format!("/ui/reviews/{}", damaged(dir.path()));
     let server = lived(dir.path());
     let job = format!("/ui/jobs/{}", worked(&server));
+    let all = looped(&server);
+    let [plan, execution] = [&all.plan, &all.fix].map(|id| format!("/ui/loops/{id}"));
+    let transcript = format!("{execution}/events");
+    let asked = format!("/ui/reviews/{}", all.stuck);
     let browser = Browser::start();
     let screens = [
         "/ui/",
@@ -156,8 +164,13 @@ fn campaign_page_every_screen() {
         "/ui/job-types",
         "/ui/schedules",
         "/ui/workers",
+        "/ui/loops",
+        &plan,
+        &execution,
+        &transcript,
         "/ui/reviews",
         &review,
+        &asked,
         "/ui/alerts",
         "/ui/audit",
     ];
@@ -193,6 +206,54 @@ fn campaign_page_of_a_job() {
     browser.run("document.querySelector('form[action$=retry] button').click()");
     browser.wait("/pending/.test(document.getElementById('job').innerText)");
     browser.wait("!document.querySelector('form[action$=retry]')");
+    assert_eq!(browser.complaints(), Vec::<String>::new());
+    drop(browser);
+    assert_eq!(server.stop(), 0);
+}
+
+/// A loop on an open page: what happens to it is told at once, and what somebody unfolded stays so;
+/// a reason that is being written stays, too; it is paused and resumed; the transcript is walked to
+/// its beginning, and a review is decided.
+#[test]
+#[ignore = "needs chromium and chromedriver: cargo xtask campaign page"]
+fn campaign_page_of_a_loop() {
+    let dir = tempfile::tempdir().unwrap();
+    let server = Server::start(dir.path());
+    let all = looped(&server);
+    let browser = Browser::start();
+    browser.open(&format!("http://{}/ui/loops", server.http));
+    browser.run(&format!("document.querySelector('a[href=\"/ui/loops/{}\"]').click()", all.fix));
+    browser.wait("/Live/.test(document.body.innerText) && document.querySelector('.strip')");
+    assert_eq!(browser.run("return document.querySelectorAll('.strip a').length"), 10);
+    browser.run("window.same = 1; document.querySelector('#o40').open = true");
+    browser.run("document.getElementById('reason').value = 'too dear'");
+    complete(&server, &all.step, &json!({ "exit_code": 1, "output": "one more\n" }));
+    missed(&server, "b", 11);
+    browser.wait("document.querySelectorAll('.strip a').length === 12 && window.same");
+    browser.wait("document.querySelector('#o40')?.open");
+    assert_eq!(browser.run("return document.getElementById('reason').value"), "too dear");
+    browser.run("document.querySelector('#loop-actions [value=pause]').click()");
+    browser.run("document.querySelector('#loop-actions button').click()");
+    browser
+        .wait("!window.same && /Paused by page/.test(document.getElementById('loop').innerText)");
+    browser.wait("document.querySelector('#loop-actions [value=resume]')");
+    browser.run("document.querySelector('#loop-actions [value=resume]').click()");
+    browser.run("document.getElementById('reason').value = 'paid'");
+    browser.run("document.querySelector('#loop-actions button').click()");
+    browser.wait("document.querySelector('#loop-actions [value=pause]')");
+    browser.run("document.querySelector('.strip a').click()");
+    browser.wait("/Events 3 to /.test(document.body.innerText)");
+    browser.run("document.querySelector('#j3 summary').click()");
+    browser.wait("/\"sequence\": 3/.test(document.querySelector('#j3').innerText)");
+    browser.run(
+        "[...document.querySelectorAll('.pages a')].find(it => /Oldest/.test(it.text)).click()",
+    );
+    browser.wait("document.querySelector('#e1') && !document.querySelector('[rel=prev]')");
+    browser.open(&format!("http://{}/ui/reviews/{}", server.http, all.stuck));
+    browser.run("document.querySelector('[value=approve]').click()");
+    browser.run("document.getElementById('reason').value = 'go on'");
+    browser.run("document.querySelector('.decide button').click()");
+    browser.wait("/review.approve/.test(document.body.innerText)");
     assert_eq!(browser.complaints(), Vec::<String>::new());
     drop(browser);
     assert_eq!(server.stop(), 0);

@@ -12,6 +12,7 @@ use super::harness::{
     Answer, DEADLINE, Server, block_on, contents, create, receive_all, refused, send, serve,
 };
 use super::server_page_jobs::worked;
+use super::server_page_loops::looped;
 
 /// A header of an answer; names are given in small letters.
 pub fn header<'a>(answer: &'a Answer, name: &str) -> Option<&'a str> {
@@ -89,7 +90,7 @@ fn every_link_leads_somewhere() {
     Server::start(dir.path()).kill();
     let server = Server::start(dir.path());
     fill(&server);
-    let job = worked(&server);
+    let (job, all) = (worked(&server), looped(&server));
     assert_eq!(header(&server.get("/"), "location"), Some("/ui/"));
     assert_eq!(header(&server.get("/ui"), "location"), Some("/ui/"));
     let mut waiting = vec!["/ui/".to_owned()];
@@ -114,6 +115,9 @@ fn every_link_leads_somewhere() {
     }
     assert!(seen.iter().filter(|path| path.starts_with("/ui/static/")).count() == 3, "{seen:?}");
     let job = format!("/ui/jobs/{job}");
+    let [plan, execution] = [&all.plan, &all.fix].map(|id| format!("/ui/loops/{id}"));
+    let transcript = format!("{execution}/events");
+    let review = format!("/ui/reviews/{}", all.stuck);
     for path in [
         "/ui/recovery/2",
         "/ui/recovery/2/report.md",
@@ -125,6 +129,12 @@ fn every_link_leads_somewhere() {
         "/ui/schedules",
         "/ui/workers",
         &job,
+        "/ui/loops",
+        "/ui/loops?status=failed",
+        &plan,
+        &execution,
+        &transcript,
+        &review,
     ] {
         assert!(seen.iter().any(|it| it == path), "{path} is missing in {seen:?}");
     }
@@ -135,6 +145,8 @@ fn every_link_leads_somewhere() {
         "/ui/recovery/x",
         "/ui/queues/none",
         "/ui/jobs/jg0002000000040000400000005d8m",
+        "/ui/loops/018bcfe5-6800-7fff-bfff-ffffffffffff",
+        "/ui/loops/018bcfe5-6800-7fff-bfff-ffffffffffff/events",
         "/ui/a/b/c",
     ] {
         assert!(page(&server, nowhere, 404).contains("Not found"), "{nowhere}");

@@ -71,7 +71,7 @@ pub fn worked(server: &Server) -> String {
 }
 
 /// All parts stand in a text.
-fn says(text: &str, parts: &[&str]) {
+pub fn says(text: &str, parts: &[&str]) {
     for part in parts {
         assert!(text.contains(part), "{part} is missing in {text}");
     }

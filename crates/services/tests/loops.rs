@@ -57,6 +57,11 @@ pub(crate) fn only(store: &Store, plan: LoopId) -> ExecutionInfo {
     executions(store, plan).remove(0)
 }
 
+/// The one plan that there is.
+fn plan_of(store: &Store) -> LoopId {
+    loops(store).list(&LoopFilter::default()).unwrap().executions.remove(0).plan
+}
+
 /// What happened to an execution, in words.
 pub(crate) fn events(store: &Store, id: LoopId) -> Vec<String> {
     let page = loops(store).events(id, 0, 0).unwrap();
@@ -168,7 +173,8 @@ fn a_used_up_budget_is_a_failure() {
     assert_eq!(ends(&store, WELL).step.iteration, 4);
     ends(&store, WELL);
     assert_eq!(statuses(&store, plan), ["completed", "running"]);
-    assert_eq!(only(&store, plan).used.iterations, 4);
+    let info = only(&store, plan);
+    assert_eq!((info.used.iterations, info.charged.iterations), (4, 1));
 }
 
 /// A rate limit and a failed run wait by log time, and go on by themselves.
@@ -198,9 +204,13 @@ fn what_waits_goes_on_by_itself() {
 #[test]
 fn a_person_pauses_resumes_cancels_and_retries() {
     let store = Store::new();
-    let ask = |store: &Store, id, ask| {
+    let ask = |store: &Store, id, ask: Ask| {
+        // What is told of it says beforehand what it takes.
+        let told = executions(store, plan_of(store)).iter().any(|it| it.takes(ask));
         let altered = loops(store).alter(id, ask, "so", "ada", None);
-        altered.map(|altered| altered.value.changed).map_err(|error| error.kind())
+        let altered = altered.map(|altered| altered.value.changed).map_err(|error| error.kind());
+        assert!(told == altered.is_ok() || altered == Err(Kind::NotFound), "{ask:?}: {altered:?}");
+        altered
     };
     let plan = loops(&store).start(&plan(1, vec![spec("fix", &[])]), true, "ada", None);
     let plan = plan.unwrap().value.plan;

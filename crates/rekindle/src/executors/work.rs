@@ -86,6 +86,17 @@ impl Work {
         self.of(id).join(DIR)
     }
 
+    /// Where the commands of an execution run that the server does itself.
+    #[must_use]
+    pub fn place(&self, id: LoopId, directory: &Directory) -> PathBuf {
+        match directory {
+            Directory::Temporary | Directory::Worktree { .. } => self.directory(id),
+            Directory::Plain(path) => {
+                std::path::absolute(path).unwrap_or_else(|_| PathBuf::from(path))
+            }
+        }
+    }
+
     /// Where their temporary files are.
     pub(super) fn temporary(&self, id: LoopId) -> PathBuf {
         self.of(id).join(TEMPORARY)
@@ -108,20 +119,17 @@ impl Work {
                 .map_err(|error| format!("{}: {error}", path.display()))
         };
         make(&self.temporary(task.execution))?;
-        let dir = self.directory(task.execution);
+        let dir = self.place(task.execution, &task.directory);
         match &task.directory {
             Directory::Temporary => make(&dir),
-            Directory::Plain(path) => {
-                let path = std::path::absolute(path).unwrap_or_else(|_| PathBuf::from(path));
-                match disk.stat(&path) {
-                    Ok(Some(entry)) if entry.kind == EntryKind::File => {
-                        Err(format!("{} is no directory", path.display()))
-                    }
-                    Ok(Some(_)) => Ok(()),
-                    Ok(None) => Err(format!("the directory {} is not there", path.display())),
-                    Err(error) => Err(format!("{}: {error}", path.display())),
+            Directory::Plain(_) => match disk.stat(&dir) {
+                Ok(Some(entry)) if entry.kind == EntryKind::File => {
+                    Err(format!("{} is no directory", dir.display()))
                 }
-            }
+                Ok(Some(_)) => Ok(()),
+                Ok(None) => Err(format!("the directory {} is not there", dir.display())),
+                Err(error) => Err(format!("{}: {error}", dir.display())),
+            },
             Directory::Worktree { repository, branch } => {
                 worktree(disk, Path::new(repository), branch, &dir)
             }

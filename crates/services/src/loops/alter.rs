@@ -89,13 +89,7 @@ impl<'a> Alter<'a> {
     /// Whether it means anything to an execution.
     fn means(&self, status: Status, life: &Life) -> bool {
         let state = &life.row.state;
-        match self.ask {
-            Ask::Approve => state.is_draft() && !status.is_finished(),
-            Ask::Pause => !state.is_paused() && !status.is_finished(),
-            Ask::Resume => state.is_paused() && !status.is_finished(),
-            Ask::Cancel => !status.is_finished(),
-            Ask::Retry => matches!(status, Status::Failed | Status::Cancelled),
-        }
+        self.ask.means(status, state.is_draft(), state.is_paused())
     }
 
     fn refusal(&self, life: &Life, now_ms: u64) -> Error {

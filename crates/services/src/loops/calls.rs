@@ -50,6 +50,18 @@ impl Ask {
             Self::Retry => "loop.retry",
         }
     }
+
+    /// Whether it means anything to an execution that stands so, is a draft, is paused.
+    #[must_use]
+    pub fn means(self, status: Status, draft: bool, paused: bool) -> bool {
+        match self {
+            Self::Approve => draft && !status.is_finished(),
+            Self::Pause => !paused && !status.is_finished(),
+            Self::Resume => paused && !status.is_finished(),
+            Self::Cancel => !status.is_finished(),
+            Self::Retry => matches!(status, Status::Failed | Status::Cancelled),
+        }
+    }
 }
 
 /// A plan that was started.
@@ -109,8 +121,14 @@ pub struct ExecutionInfo {
     pub spec: String,
     /// How it stands.
     pub status: Status,
-    /// What it used of its budget so far; never becomes less.
+    /// A person approves it before it runs.
+    pub draft: bool,
+    /// A person paused it; a step that was begun goes on to its end.
+    pub paused: bool,
+    /// What it used so far; never becomes less.
     pub used: Used,
+    /// What of it counts against its budget: what was used since a person had it retried.
+    pub charged: Used,
     /// The step that was begun.
     pub step: Option<StepRef>,
     /// The job of that step, for those who look.
@@ -127,6 +145,14 @@ pub struct ExecutionInfo {
     pub updated_ms: u64,
     /// How many events it has.
     pub events: u64,
+}
+
+impl ExecutionInfo {
+    /// Whether it means anything to ask this about it.
+    #[must_use]
+    pub fn takes(&self, ask: Ask) -> bool {
+        ask.means(self.status, self.draft, self.paused)
+    }
 }
 
 /// An execution with what it is to do.

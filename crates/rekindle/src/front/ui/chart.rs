@@ -1,4 +1,5 @@
-//! Charts of the last ten minutes: lines over time, with axes and units that a person can read.
+//! Charts: lines over the last ten minutes, or over whatever comes one after the other, with axes
+//! and units that a person can read.
 //!
 //! All numbers are text beside the drawing, which is stretched and holds none. Invariants: lines
 //! differ by their dashes as well as by their colour; a gap in the samples is a gap in the line.
@@ -20,6 +21,25 @@ pub(super) enum Unit {
     Bytes,
     /// A time, in microseconds.
     Micros,
+    /// Whatever somebody counts, in parts if they like.
+    Number,
+}
+
+/// What a chart goes over, from left to right.
+#[derive(Clone, Debug)]
+pub(super) struct Across {
+    /// In words.
+    pub(super) words: String,
+    /// What stands below its beginning, its middle and its end; the middle may be empty.
+    pub(super) ticks: [String; 3],
+}
+
+impl Across {
+    /// The last ten minutes.
+    pub(super) fn ten_minutes() -> Self {
+        let ticks = ["10 min ago", "5 min ago", "now"].map(str::to_owned);
+        Self { words: "the last 10 minutes".to_owned(), ticks }
+    }
 }
 
 /// One line.
@@ -38,6 +58,7 @@ pub(super) struct Line {
 pub(super) struct Chart {
     pub(super) title: &'static str,
     pub(super) unit: Unit,
+    pub(super) across: Across,
     /// At most three.
     pub(super) lines: Vec<Line>,
     /// A bound, and what it is. Far above the lines it is only said: drawn, it would flatten them.
@@ -61,6 +82,7 @@ impl Unit {
             Self::Count => text::number(whole(value)),
             Self::Bytes => text::bytes(whole(value)),
             Self::Micros => text::micros(whole(value)),
+            Self::Number => text::millionths(whole(value * 1e6)),
         }
     }
 
@@ -85,6 +107,7 @@ impl Unit {
             Self::Bytes => 1_024.0,
             Self::Micros => 100.0,
             Self::PerSecond | Self::Count => 2.0,
+            Self::Number => 1e-5,
         });
         let step = match self {
             Self::Bytes => 1_024_f64.powf(value.log(1_024.0).floor()),
@@ -125,7 +148,7 @@ fn path(points: &[Option<f64>], top: f64) -> String {
 
 /// What somebody hears who cannot see the chart.
 fn spoken(chart: &Chart) -> String {
-    let mut text = format!("{}, the last 10 minutes", chart.title);
+    let mut text = format!("{}, {}", chart.title, chart.across.words);
     for line in &chart.lines {
         let points = line.points.iter().flatten().copied();
         let (least, most) = (points.clone().reduce(f64::min), points.reduce(f64::max));
@@ -191,7 +214,7 @@ pub(super) fn chart(chart: &Chart) -> Markup {
                         }
                     }
                     div.xs aria-hidden="true" {
-                        span { "10 min ago" } span { "5 min ago" } span { "now" }
+                        @for tick in &chart.across.ticks { span { (tick) } }
                     }
                 }
                 @if let Some(note) = &chart.note { figcaption { (note) } }
@@ -214,6 +237,9 @@ mod tests {
             (Unit::PerSecond, 41.0, "60/s"),
             (Unit::Micros, 812.0, "1 ms"),
             (Unit::Micros, 5_000_000.0, "6 s"),
+            (Unit::Number, 0.35, "0.4"),
+            (Unit::Number, 0.0, "0.00001"),
+            (Unit::Number, 1_100.0, "2,000"),
             (Unit::Bytes, 10.0, "1 KiB"),
             (Unit::Bytes, 5.0 * 1_048_576.0, "6 MiB"),
         ] {
@@ -240,6 +266,7 @@ mod tests {
         let view = Chart {
             title: "Messages",
             unit: Unit::PerSecond,
+            across: Across::ten_minutes(),
             lines: vec![line],
             bound: Some(("limit", 9.0)),
             note: Some("a & b".to_owned()),

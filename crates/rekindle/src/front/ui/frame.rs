@@ -25,6 +25,8 @@ pub(super) enum Screen {
     Schedules,
     /// Who has jobs in work.
     Workers,
+    /// Plans and executions.
+    Loops,
     /// What waits for a person.
     Reviews,
     /// What fires.
@@ -34,13 +36,14 @@ pub(super) enum Screen {
 }
 
 /// In the order of the navigation.
-const SCREENS: [(Screen, &str, &str); 9] = [
+const SCREENS: [(Screen, &str, &str); 10] = [
     (Screen::Overview, "/ui/", "Overview"),
     (Screen::Recovery, "/ui/recovery", "Recovery"),
     (Screen::Queues, "/ui/queues", "Queues"),
     (Screen::Jobs, "/ui/jobs", "Jobs"),
     (Screen::Schedules, "/ui/schedules", "Schedules"),
     (Screen::Workers, "/ui/workers", "Workers"),
+    (Screen::Loops, "/ui/loops", "Loops"),
     (Screen::Reviews, "/ui/reviews", "Reviews"),
     (Screen::Alerts, "/ui/alerts", "Alerts"),
     (Screen::Audit, "/ui/audit", "Audit"),

@@ -20,6 +20,7 @@ mod job_types;
 mod jobs;
 mod limited;
 mod live;
+mod loops;
 mod overview;
 mod progress;
 mod queues;
@@ -55,6 +56,8 @@ pub struct Board {
     streams: Arc<Semaphore>,
     /// The last ten minutes.
     samples: Mutex<samples::Ring>,
+    /// The iterations of executions that somebody looks at.
+    iterations: loops::remembered::Remembered,
 }
 
 impl Board {
@@ -65,6 +68,7 @@ impl Board {
             boot: random.next_u64(),
             streams: Arc::new(Semaphore::new(LIVE_STREAMS_MAX)),
             samples: Mutex::default(),
+            iterations: loops::remembered::Remembered::default(),
         }
     }
 
@@ -80,6 +84,8 @@ const MANAGE_QUEUE: Permission = Permission::Needs(Subject::Queue, Verb::Manage)
 const READ_QUEUE: Permission = Permission::Needs(Subject::Queue, Verb::Read);
 const READ_JOB: Permission = Permission::Needs(Subject::Job, Verb::Read);
 const MANAGE_JOB: Permission = Permission::Needs(Subject::Job, Verb::Manage);
+const READ_LOOP: Permission = Permission::Needs(Subject::Loop, Verb::Read);
+const MANAGE_LOOP: Permission = Permission::Needs(Subject::Loop, Verb::Manage);
 
 /// All routes of the page.
 pub static ROUTES: &[Route] = &[
@@ -100,6 +106,11 @@ pub static ROUTES: &[Route] = &[
     Route::read("/ui/job-types", READ_JOB, When::Readable, screens::jobs::types).for_people(),
     Route::read("/ui/schedules", READ_JOB, When::Readable, screens::schedules::list).for_people(),
     Route::read("/ui/workers", READ_JOB, When::Readable, screens::jobs::workers).for_people(),
+    Route::read("/ui/loops", READ_LOOP, When::Readable, screens::loops::list).for_people(),
+    Route::read("/ui/loops/{id}", READ_LOOP, When::Readable, screens::loops::one).for_people(),
+    Route::form("/ui/loops/{id}", MANAGE_LOOP, When::Ready, screens::loops::ask).for_people(),
+    Route::read("/ui/loops/{id}/events", READ_LOOP, When::Readable, screens::loops::events)
+        .for_people(),
     Route::read("/ui/reviews", READ_QUEUE, When::Readable, screens::reviews::list).for_people(),
     Route::read("/ui/reviews/{id}", READ_QUEUE, When::Readable, screens::reviews::show)
         .for_people(),

@@ -2,8 +2,10 @@
 
 use maud::{Markup, html};
 use rekindle_services::jobs::JobCounts;
+use rekindle_services::loops::LoopCounts;
 
-use super::chart::{Chart, Line, Unit, chart};
+use super::chart::{Across, Chart, Line, Unit, chart};
+use super::loops::tree;
 use super::report::Outcome;
 use super::samples::{POINT_S, QUEUES_COUNTED, Ring, Sample, float, per_second, sync_micros};
 use super::{frame, jobs, text};
@@ -23,6 +25,8 @@ pub(super) struct OverviewScreen {
     pub(super) firing: Vec<&'static str>,
     /// How many jobs stand where.
     pub(super) jobs: JobCounts,
+    /// How many executions of loops stand where.
+    pub(super) loops: LoopCounts,
     /// What to type next, where nothing happened yet.
     pub(super) first_command: String,
 }
@@ -74,6 +78,10 @@ pub(super) fn now(view: &OverviewScreen, ring: &Ring) -> Markup {
                 h3 { a href="/ui/jobs" { "Jobs" } }
                 (jobs::counts(&jobs::Filter::default(), &view.jobs))
             }
+            @if view.loops.values().any(|count| *count > 0) {
+                h3 { a href="/ui/loops" { "Loops" } }
+                (tree::counts(&view.loops))
+            }
             p.quiet { "Durability: " (view.durability) "." }
             @if sample.queues == 0 && !any_jobs {
                 (frame::nothing(
@@ -124,7 +132,7 @@ impl Lines<'_> {
 
 /// A chart without a bound.
 fn plain(title: &'static str, unit: Unit, lines: Vec<Line>) -> Chart {
-    Chart { title, unit, lines, bound: None, note: None }
+    Chart { title, unit, across: Across::ten_minutes(), lines, bound: None, note: None }
 }
 
 /// All charts.
@@ -190,6 +198,7 @@ fn of_the_store(view: &OverviewScreen, lines: &Lines<'_>) -> Vec<Chart> {
 mod tests {
     use super::*;
     use crate::front::ui::report::outcome;
+    use rekindle_services::loops::Status;
 
     fn view() -> OverviewScreen {
         OverviewScreen {
@@ -199,6 +208,7 @@ mod tests {
             max_recovery_micros: 5_000_000,
             firing: vec!["disk_low"],
             jobs: JobCounts::default(),
+            loops: LoopCounts::new(),
             first_command: "echo hello | rekindle".to_owned(),
         }
     }
@@ -213,7 +223,10 @@ mod tests {
         let jobs = JobCounts { failed: 54_321, ..JobCounts::default() };
         let busy = now(&OverviewScreen { jobs, ..view() }, &ring).into_string();
         assert!(busy.contains("status=failed") && busy.contains("54,321"), "{busy}");
-        assert!(!busy.contains("no queues yet"), "{busy}");
+        assert!(!busy.contains("no queues yet") && !busy.contains("/ui/loops"), "{busy}");
+        let loops = [(Status::NeedsReview, 6_789)].into();
+        let busy = now(&OverviewScreen { loops, ..view() }, &ring).into_string();
+        assert!(busy.contains("/ui/loops?status=needs_review") && busy.contains("6,789"), "{busy}");
         for second in 0..30 {
             ring.push(Sample {
                 at_ms: second * 1_000,

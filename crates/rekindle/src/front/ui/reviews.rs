@@ -8,6 +8,8 @@ use rekindle_services::queues::review::Evidence;
 use rekindle_services::queues::{Decision, ReviewItem};
 
 use super::frame::{badge, nothing, scrolling};
+use super::loops::review::{self, Place};
+use super::times::Now;
 use super::{audit, text};
 use crate::front::http::token::FormToken;
 
@@ -84,7 +86,7 @@ pub(super) fn table(view: &ReviewsScreen) -> Markup {
                 tr {
                     th scope="col" { "Item" }
                     th scope="col" { "Found" }
-                    th scope="col" { "Queue or job" }
+                    th scope="col" { "Queue, job or loop" }
                     th scope="col" { "Label" }
                     th scope="col" { "Waits for" }
                 }
@@ -108,12 +110,16 @@ pub(super) fn table(view: &ReviewsScreen) -> Markup {
     }
 }
 
-/// Where it belongs: its queue; or its job, by its type.
+/// Where it belongs: its queue; or its job, by its type; or its execution, by its spec.
 fn queue(item: &ReviewItem) -> Markup {
     html! {
         @match (&item.queue, &item.job_type) {
             (Some(name), _) => a href={ "/ui/queues/" (name) } { (name) },
             (None, Some(kind)) => { "job: " a href={ "/ui/jobs/" (item.id) } { (kind) } }
+            (None, None) if item.spec.is_some() => {
+                "loop: "
+                a href={ "/ui/loops/" (item.id) } { (item.spec.as_deref().unwrap_or_default()) }
+            }
             (None, None) => span.quiet { "not known" },
         }
     }
@@ -129,13 +135,53 @@ const fn means(decision: Decision, is_job: bool) -> &'static str {
     }
 }
 
-/// One review, with its evidence and the forms.
+/// One review, with its evidence and the forms; an execution works in `place`.
 pub(super) fn one(
     item: &ReviewItem,
     evidence: &Evidence,
-    now_ms: u64,
+    place: &Place,
+    now: Now,
     token: Option<&FormToken>,
 ) -> Markup {
+    let about = evidence.execution.as_ref().and_then(|detail| detail.info.review.as_ref());
+    let is_job = item.job_type.is_some();
+    let decide = match &evidence.execution {
+        Some(_) => decide(item, token, |decision| review::means(about, decision)),
+        None => decide(item, token, |decision| means(decision, is_job)),
+    };
+    html! {
+        @match &evidence.execution {
+            Some(detail) => {
+                (review::headline(item, detail, now.log_ms))
+                (review::evidence(detail, place))
+                (decide)
+                (review::around(detail, now))
+            }
+            None => {
+                (headline(item, evidence, now.log_ms))
+                section.card aria-labelledby="h-evidence" {
+                    h2 #h-evidence { "Evidence" }
+                    (rows(evidence))
+                }
+                (decide)
+                section.card.wide aria-labelledby="h-attempts" {
+                    h2 #h-attempts { "Attempts that ended" }
+                    (attempts(evidence, now.log_ms))
+                }
+            }
+        }
+        @if let Some(decision) = &evidence.decision {
+            section.card.wide aria-labelledby="h-before" {
+                h2 #h-before { "The last decision about it" }
+                (audit::table(std::slice::from_ref(decision)))
+            }
+        }
+        p { a href="/ui/reviews" { "← All that waits" } }
+    }
+}
+
+/// What stands above a message or a job.
+fn headline(item: &ReviewItem, evidence: &Evidence, now_ms: u64) -> Markup {
     html! {
         section.card.wide.headline.warn aria-labelledby="h-item" {
             h2 #h-item { (badge("!", "waits for a person", "warn")) " " (item.label) }
@@ -164,31 +210,26 @@ pub(super) fn one(
                 }
             }
         }
-        section.card aria-labelledby="h-evidence" {
-            h2 #h-evidence { "Evidence" }
-            (rows(evidence))
-        }
+    }
+}
+
+/// The form, where this server decides.
+fn decide(
+    item: &ReviewItem,
+    token: Option<&FormToken>,
+    means: impl Fn(Decision) -> &'static str,
+) -> Markup {
+    html! {
         section.card aria-labelledby="h-decide" {
             h2 #h-decide { "Decide" }
             @match token {
-                Some(token) => (form(item, token)),
+                Some(token) => (form(item, token, means)),
                 None => (nothing(
                     "The server is in recovery mode: this is decided once it serves.",
                     None,
                 )),
             }
         }
-        section.card.wide aria-labelledby="h-attempts" {
-            h2 #h-attempts { "Attempts that ended" }
-            (attempts(evidence, now_ms))
-        }
-        @if let Some(decision) = &evidence.decision {
-            section.card.wide aria-labelledby="h-before" {
-                h2 #h-before { "The last decision about it" }
-                (audit::table(std::slice::from_ref(decision)))
-            }
-        }
-        p { a href="/ui/reviews" { "← All that waits" } }
     }
 }
 
@@ -213,7 +254,7 @@ fn rows(evidence: &Evidence) -> Markup {
 }
 
 /// A radio for each decision, one reason, one button: nothing is decided by a slip of the mouse.
-fn form(item: &ReviewItem, token: &FormToken) -> Markup {
+fn form(item: &ReviewItem, token: &FormToken, means: impl Fn(Decision) -> &'static str) -> Markup {
     if item.decisions.is_empty() {
         return nothing("Nothing can be decided about it here.", None);
     }
@@ -226,8 +267,7 @@ fn form(item: &ReviewItem, token: &FormToken) -> Markup {
                     label.choice {
                         input type="radio" name="decision" value=(decision.as_str()) required;
                         span {
-                            b { (decision.as_str()) } " "
-                            (means(*decision, item.job_type.is_some()))
+                            b { (decision.as_str()) } " " (means(*decision))
                         }
                     }
                 }
@@ -303,15 +343,19 @@ mod tests {
             ..Evidence::default()
         };
         let token = FormToken::draw(&OsRandom);
-        let text = one(&item, &evidence, 62_000, Some(&token)).into_string();
+        let now = Now { log_ms: 62_000, wall_ms: 62_000 };
+        let shown = |item: &ReviewItem, token| {
+            one(item, &evidence, &Place::default(), now, token).into_string()
+        };
+        let text = shown(&item, Some(&token));
         assert!(text.contains(token.as_str()) && text.contains("1 m 1 s"), "{text}");
         assert!(text.contains("value=\"fail\"") && !text.contains("value=\"retry\""), "{text}");
         assert!(text.contains("&lt;script&gt;") && !text.contains("<script"), "{text}");
         assert!(text.contains("&lt;/td&gt;&lt;b&gt;"), "{text}");
         let none = ReviewItem { decisions: vec![], ..item };
-        let text = one(&none, &evidence, 0, Some(&token)).into_string();
+        let text = shown(&none, Some(&token));
         assert!(!text.contains("<form") && text.contains("Nothing can be decided"), "{text}");
-        let text = one(&none, &evidence, 0, None).into_string();
+        let text = shown(&none, None);
         assert!(!text.contains("<form") && text.contains("once it serves"), "{text}");
     }
 }

@@ -8,6 +8,7 @@ pub(super) mod api;
 pub(super) mod audit;
 pub(super) mod jobs;
 pub(super) mod limited;
+pub(super) mod loops;
 pub(super) mod overview;
 pub(super) mod queues;
 pub(super) mod recovery;
@@ -113,6 +114,9 @@ pub(super) fn parts(server: &Server, asked: &Asked, facts: &Facts) -> Vec<(&'sta
         Some("job") => parts.extend(jobs::one_parts(server, recovered, asked)),
         Some("job-types") => parts.extend(jobs::types_part(server, recovered, asked)),
         Some("schedules") => parts.extend(schedules::parts(server, recovered, asked)),
+        Some("loops") => parts.extend(loops::parts(server, recovered, asked)),
+        Some("loop") => parts.extend(loops::one_parts(server, recovered, asked)),
+        Some("loop-events") => parts.extend(loops::events_part(server, recovered, asked)),
         Some("workers") => parts.extend(jobs::workers_part(server, recovered)),
         _ => {}
     }

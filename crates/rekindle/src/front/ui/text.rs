@@ -3,6 +3,8 @@
 //! Invariant: every value has its unit, and no number is rounded so far that it says something
 //! else: 0 is only said of 0.
 
+use std::borrow::Cow;
+
 /// A moment, whole seconds of UTC: `2026-11-25 22:16:03 UTC`.
 pub(super) use rekindle_recovery::report::utc as moment;
 
@@ -71,6 +73,39 @@ pub(super) fn cut(text: &str, most: usize) -> String {
     match text.char_indices().nth(most) {
         None => text.to_owned(),
         Some((at, _)) => format!("{}…", text.get(..at).unwrap_or_default().trim_end()),
+    }
+}
+
+/// Millionths as a decimal number: `0`, `0.5`, `1,203.25`.
+pub(super) fn millionths(micros: u64) -> String {
+    let (whole, rest) = (number(micros / 1_000_000), format!("{:06}", micros % 1_000_000));
+    match rest.trim_end_matches('0') {
+        "" => whole,
+        rest => format!("{whole}.{rest}"),
+    }
+}
+
+/// What a program printed, as it can stand on a page: line ends and tabs stay, and what would move
+/// a cursor, colour or turn a line around is a sign that one sees.
+pub(super) fn printable(text: &str) -> Cow<'_, str> {
+    let sign = |c: char| match c {
+        c if is_printable(c) => c,
+        '\0'..='\x1f' => char::from_u32(0x2400 + u32::from(c)).unwrap_or(c),
+        '\x7f' => '\u{2421}',
+        _ => char::REPLACEMENT_CHARACTER,
+    };
+    if text.chars().all(is_printable) {
+        return Cow::Borrowed(text);
+    }
+    Cow::Owned(text.replace("\r\n", "\n").chars().map(sign).collect())
+}
+
+/// Whether a character only stands where it is.
+pub(super) fn is_printable(c: char) -> bool {
+    match c {
+        '\n' | '\t' => true,
+        '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' => false,
+        c => !c.is_control(),
     }
 }
 
@@ -144,6 +179,21 @@ mod tests {
         {
             assert_eq!(cut(text, most), short);
         }
+    }
+
+    #[test]
+    fn millionths_are_decimal_numbers() {
+        let shown = [0, 1, 500_000, 12_000_000, 1_203_250_000].map(millionths);
+        assert_eq!(shown, ["0", "0.000001", "0.5", "12", "1,203.25"]);
+    }
+
+    /// What a terminal would obey is seen, and does nothing.
+    #[test]
+    fn what_was_printed_is_seen() {
+        assert_eq!(printable("né\ta\nb"), "né\ta\nb");
+        assert!(matches!(printable("plain"), Cow::Borrowed(_)));
+        assert_eq!(printable("\x1b[31mred\0\x7f\r\nend\r"), "␛[31mred␀␡\nend␍");
+        assert_eq!(printable("a\u{202e}b\u{9b}c\u{2066}"), "a\u{fffd}b\u{fffd}c\u{fffd}");
     }
 
     #[test]

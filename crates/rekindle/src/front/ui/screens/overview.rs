@@ -37,6 +37,7 @@ pub(super) fn parts(server: &Server, recovered: &Recovered) -> [(&'static str, M
         firing: server.alerts.firing().iter().map(|alert| alert.alert).collect(),
         // A store that fails says so in the head.
         jobs: recovered.services.jobs().counts(None).unwrap_or_default(),
+        loops: recovered.services.loops().counts(),
         first_command: first_command(server),
     };
     let ring = server.page.ring();

@@ -1,14 +1,18 @@
 //! Reviews: the inbox, one item, and what a person decided about it.
 
 use axum::http::StatusCode;
-use maud::{Markup, html};
+use maud::Markup;
+use rekindle_services::audit::one_line;
+use rekindle_services::loops::ExecutionDetail;
 use rekindle_services::queues::{Decision, ReviewId};
 
+use super::jobs::now;
 use super::{by, page, readable, serving};
 use crate::boot::Recovered;
 use crate::front::http::reply::{self, Answered, Refusal};
 use crate::front::http::request::Asked;
 use crate::front::ui::frame::{Page, Screen, part};
+use crate::front::ui::loops::review::Place;
 use crate::front::ui::queues::path;
 use crate::front::ui::reviews::{REVIEWS_PAGE, ReviewsScreen, one, screen, table};
 use crate::state::Server;
@@ -61,15 +65,27 @@ pub(in crate::front::ui) fn show(server: &Server, asked: &Asked) -> Answered {
     let title = format!("Review {}", item.id);
     // In recovery mode it is looked at only.
     let decides = server.serving().map(|_| server.form_token.clone());
-    let now_ms = recovered.database.log_time_ms();
+    let place = evidence.execution.as_ref().map(|detail| place(server, detail));
+    let now = now(server, recovered);
     let page_of = Page {
         screen: Some(Screen::Reviews),
         title: &title,
         live: Some("/ui/live?screen=review"),
         reload_s: None,
-        body: html! { (one(&item, &evidence, now_ms, decides.as_ref())) },
+        body: one(&item, &evidence, &place.unwrap_or_default(), now, decides.as_ref()),
     };
     Ok(page(server, StatusCode::OK, &page_of))
+}
+
+/// Where an execution works, and whether that is there.
+fn place(server: &Server, detail: &ExecutionDetail) -> Place {
+    let path = server.work.place(detail.info.id, &detail.spec.directory);
+    let state = match server.env.disk.stat(&path) {
+        Ok(Some(_)) => "it is there".to_owned(),
+        Ok(None) => "it is not there".to_owned(),
+        Err(error) => format!("it cannot be looked at: {error}"),
+    };
+    Place { path: path.display().to_string(), state }
 }
 
 /// POST `/ui/reviews/{id}`: the form of one item.
@@ -79,7 +95,9 @@ pub(in crate::front::ui) fn decide(server: &Server, asked: &Asked) -> Answered {
     let decision: Decision = field("decision").parse()?;
     let who = by(field("by"));
     let reviews = recovered.services.reviews();
-    let decided = reviews.decide(id(asked)?, decision, field("reason"), &who)?;
+    // A person may write lines; a record is one.
+    let reason = one_line(field("reason"));
+    let decided = reviews.decide(id(asked)?, decision, &reason, &who)?;
     reply::see_other(&format!("/ui/reviews?decided={}", decided.value.audit))
 }
 

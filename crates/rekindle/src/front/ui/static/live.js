@@ -2,7 +2,8 @@
 //
 // The server sends the new markup of parts that changed, made by the functions that made the page.
 // A part that somebody is in (keyboard focus, selected text, a form that they began) waits until
-// they have left it. And lines for a terminal have a button that copies them.
+// they have left it; what they have unfolded stays so. And lines for a terminal have a button that
+// copies them.
 "use strict";
 (() => {
   const AGAIN_MS = 2000;
@@ -57,7 +58,8 @@
 
   // Whoever has begun to fill in a form keeps what they wrote.
   const writing = (inside) => [...inside.querySelectorAll("input, textarea")]
-    .some((field) => field.type !== "hidden" && field.value !== field.defaultValue);
+    .some((field) => field.type !== "hidden"
+      && (field.value !== field.defaultValue || field.checked !== field.defaultChecked));
 
   const occupied = (element) => {
     if (element.contains(document.activeElement) || writing(element)) return true;
@@ -76,7 +78,9 @@
     late.delete(id);
     const boxes = () => [...element.querySelectorAll(".scroll")];
     const scrolled = boxes().map((box) => box.scrollLeft);
+    const opened = [...element.querySelectorAll("details[open][id]")].map((it) => it.id);
     element.innerHTML = html;
+    for (const details of opened) document.getElementById(details)?.setAttribute("open", "");
     boxes().forEach((box, at) => { box.scrollLeft = scrolled[at] || 0; });
   };
 
