@@ -1,9 +1,9 @@
 //! `cargo xtask docs`: what the documents tell a reader to type, typed.
 //!
 //! A block ```` ```sh ```` of README.md or docs/ runs in a fresh temporary folder with the built
-//! `rekindle` on the PATH, and so does each script of examples/; their servers die with them. A
-//! block ```` ```sh repo ```` holds cargo commands and runs in the clone, with `--repo` only. Other
-//! blocks (`text`, `toml`…) are not run.
+//! `rekindle` on the PATH, and so does each script of examples/, and the `run.sh` of each folder
+//! there; their servers die with them. A block ```` ```sh repo ```` holds cargo commands and runs
+//! in the clone, with `--repo` only. Other blocks (`text`, `toml`…) are not run.
 //! Invariant: a block passes when `sh -eu` ends with 0 within its deadline.
 
 use std::ffi::OsString;
@@ -102,10 +102,21 @@ fn documents(root: &Path) -> Result<Vec<PathBuf>, String> {
     Ok(found)
 }
 
-/// The examples that are scripts, which run as blocks do.
+/// The examples that are scripts, which run as blocks do; of a folder it is its `run.sh`.
 fn examples(root: &Path) -> Result<Vec<PathBuf>, String> {
     let folder = root.join("examples");
-    if folder.exists() { files(&folder, "sh") } else { Ok(vec![]) }
+    if !folder.exists() {
+        return Ok(vec![]);
+    }
+    let mut found = files(&folder, "sh")?;
+    let entries =
+        fs::read_dir(&folder).map_err(|error| format!("{}: {error}", folder.display()))?;
+    for entry in entries {
+        let entry = entry.map_err(|error| format!("{}: {error}", folder.display()))?;
+        found.extend(Some(entry.path().join("run.sh")).filter(|path| path.exists()));
+    }
+    found.sort();
+    Ok(found)
 }
 
 /// The files of a folder with this extension, sorted.
@@ -252,5 +263,19 @@ mod tests {
         }
         let found = documents(root.path()).expect("both exist");
         assert_eq!(found, [root.path().join("README.md"), root.path().join("docs/a.md")]);
+    }
+
+    #[test]
+    fn examples_are_scripts_and_what_folders_run() {
+        let root = tempfile::tempdir().expect("a folder");
+        assert_eq!(examples(root.path()), Ok(vec![]));
+        fs::create_dir_all(root.path().join("examples/b")).expect("a folder");
+        fs::create_dir(root.path().join("examples/d")).expect("a folder");
+        for name in ["a.sh", "a.json", "b/run.sh", "b/agent.sh", "c.sh"] {
+            fs::write(root.path().join("examples").join(name), "").expect("a file");
+        }
+        let wanted =
+            ["a.sh", "b/run.sh", "c.sh"].map(|name| root.path().join("examples").join(name));
+        assert_eq!(examples(root.path()), Ok(wanted.to_vec()));
     }
 }

@@ -119,10 +119,11 @@ fn decide(admin: &Admin, decision: &str, decides: &Decides) -> Outcome {
     Ok(0)
 }
 
-/// An id as a part of a path: what is none of ours is refused by the server, not understood as
-/// another path.
+/// An id as a part of a path (of an execution, too, which has dashes): what is none of ours is
+/// refused by the server, not understood as another path.
 fn plain(id: &str) -> String {
-    id.bytes().map(|it| if it.is_ascii_alphanumeric() { char::from(it) } else { '_' }).collect()
+    let is_plain = |it: u8| it.is_ascii_alphanumeric() || it == b'-';
+    id.bytes().map(|it| if is_plain(it) { char::from(it) } else { '_' }).collect()
 }
 
 fn age(item: &Value) -> String {
@@ -203,5 +204,7 @@ mod tests {
         assert!(text.contains("waits:     61 s\ndecisions: approve, retry"), "{text}");
         assert!(text.ends_with("3 1970-01-01 00:00:00 UTC server_crash: -"), "{text}");
         assert_eq!(plain("../a?b"), "___a_b");
+        let execution = "01a21cea-97dc-7f37-a2d8-0217b679b738";
+        assert_eq!(plain(execution), execution);
     }
 }
