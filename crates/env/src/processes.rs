@@ -5,7 +5,11 @@
 //! and what a process chose itself (its name, its environment) is only ever compared.
 
 use std::io;
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::thread;
+use std::time::Duration;
 
 use crate::disk::{EntryKind, ReadDisk, ReadFile};
 
@@ -33,6 +37,46 @@ pub struct Process {
     pub start_ticks: u64,
     /// It ended, and nobody waited for it yet.
     pub ended: bool,
+}
+
+/// A locked file, as [`hold`] gives it.
+#[derive(Debug)]
+pub struct Held(OwnedFd);
+
+impl Held {
+    /// The standard input of a child that holds it, too; it is empty where nobody wrote to it.
+    ///
+    /// # Errors
+    /// There are too many open files.
+    pub fn stdin(&self) -> io::Result<Stdio> {
+        self.0.try_clone().map(Stdio::from)
+    }
+}
+
+/// Locks a file, made where it is missing, for as long as anybody has it open: this process, and
+/// each child that it is handed to, also when this process dies. Waits for `patience` until nobody
+/// else has it.
+///
+/// # Errors
+/// [`io::ErrorKind::WouldBlock`]: somebody has it still. Otherwise it cannot be opened or locked.
+#[allow(clippy::disallowed_types)]
+pub fn hold(path: &Path, patience: Duration) -> io::Result<Held> {
+    /// How often it is looked whether nobody has it any more: nothing tells.
+    const LOOK: Duration = Duration::from_millis(20);
+    // A lock is a thing of the machine, as processes are.
+    let mut options = std::fs::File::options();
+    let file = options.read(true).write(true).create(true).truncate(false).open(path)?;
+    let mut waited = Duration::ZERO;
+    loop {
+        match file.try_lock() {
+            Ok(()) => return Ok(Held(file.into())),
+            Err(std::fs::TryLockError::WouldBlock) if waited < patience => {
+                thread::park_timeout(LOOK);
+                waited += LOOK;
+            }
+            Err(error) => return Err(error.into()),
+        }
+    }
 }
 
 /// The identity of this start of the machine: another one after each boot.

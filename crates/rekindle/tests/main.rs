@@ -66,6 +66,7 @@ mod server_webhook;
 mod server_work;
 mod server_work_kv;
 mod server_work_limits;
+mod server_worktrees;
 mod shim_copied;
 mod shim_crash;
 mod shim_harness;

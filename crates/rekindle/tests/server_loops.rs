@@ -15,7 +15,7 @@ use super::kill_loop::Dice;
 
 const ROUNDS: u64 = 12;
 
-fn works() -> Works {
+pub fn works() -> Works {
     Works::new("[loops]\ncommands = true\n")
 }
 
@@ -25,12 +25,12 @@ fn get(server: &Server, path: &str) -> Value {
     serde_json::from_str(&answer.body).unwrap()
 }
 
-fn step(script: &str, idempotent: bool) -> Value {
+pub fn step(script: &str, idempotent: bool) -> Value {
     json!({ "argv": ["sh", "-c", script], "idempotent": idempotent, "time_limit_ms": 60_000 })
 }
 
 /// A plan of one spec.
-fn plan(run: &Value, check: &Value) -> Value {
+pub fn plan(run: &Value, check: &Value) -> Value {
     let budget =
         json!({ "iterations": 90, "wall_time_ms": 600_000, "attempts": null, "cost_micros": null });
     let spec = json!({
@@ -41,7 +41,7 @@ fn plan(run: &Value, check: &Value) -> Value {
     json!({ "name": "kill", "description": "", "parallel": 1, "specs": [spec] })
 }
 
-fn start(server: &Server, plan: &Value) -> String {
+pub fn start(server: &Server, plan: &Value) -> String {
     let answer = post(server.http, "/v1/loops", &json!({ "plan": plan }));
     assert_eq!(answer.status, 201, "{answer:?}");
     let started: Value = serde_json::from_str(&answer.body).unwrap();
@@ -50,11 +50,11 @@ fn start(server: &Server, plan: &Value) -> String {
     shown["specs"][0]["execution"]["id"].as_str().unwrap().to_owned()
 }
 
-fn show(server: &Server, id: &str) -> Value {
+pub fn show(server: &Server, id: &str) -> Value {
     get(server, &format!("/v1/loops/{id}"))
 }
 
-fn lines(file: &Path) -> Vec<String> {
+pub fn lines(file: &Path) -> Vec<String> {
     let text = std::fs::read_to_string(file).unwrap_or_default();
     text.lines().map(str::to_owned).collect()
 }

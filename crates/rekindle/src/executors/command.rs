@@ -57,14 +57,34 @@ pub(super) async fn run_step(held: Held, settings: &StepSettings, job: &Claimed)
     let _busy = held.context.work.busy(task.execution);
     let (env, work, task) = (held.context.env.clone(), held.context.work.clone(), Arc::new(task));
     let (asked, place) = (Arc::clone(&task), work.clone());
-    let made = blocking(move || Ok(place.prepare(&env, &asked))).await;
-    match made {
+    let dir = held.context.dir.join(job.token.to_string());
+    let reserved = dir.clone();
+    // Its own directory first: what is made for it takes time, and a crash meanwhile is no unknown
+    // end.
+    let made = blocking(move || {
+        shim::reserve(&env, &reserved)?;
+        Ok(place.prepare(&env, &asked))
+    });
+    let verdict = match made.await {
         Ok(Ok(())) => {
-            run_spec(held, steps::spec(&task, &work, settings), job, Aim::Step(task)).await;
+            let spec = steps::spec(&task, &work, settings);
+            return run_spec(held, spec, job, Aim::Step(task)).await;
         }
-        Ok(Err(why)) => held.tell(&steps::not_begun(&why)).await,
-        Err(error) => held.tell(&Verdict::Release(error.to_string())).await,
-    }
+        Ok(Err(why)) => steps::not_begun(&why),
+        Err(error) => Verdict::Release(error.to_string()),
+    };
+    held.tell(&verdict).await;
+    give_up_later(&held, dir).await;
+}
+
+/// Nothing runs in this directory, and nothing will.
+async fn give_up_later(held: &Held, dir: PathBuf) {
+    let env = held.context.env.clone();
+    let _gone = blocking(move || {
+        give_up(&env, &dir);
+        Ok(())
+    })
+    .await;
 }
 
 async fn run_spec(held: Held, spec: Spec, job: &Claimed, aim: Aim) {
@@ -72,20 +92,32 @@ async fn run_spec(held: Held, spec: Spec, job: &Claimed, aim: Aim) {
     // An earlier attempt may still be ending: its claim was lost, and it has its grace.
     let turn = tokio::select! {
         turn = held.context.turns.take(job.id) => turn,
-        () = held.lost() => return,
+        () = held.lost() => {
+            if matches!(aim, Aim::Step(_)) {
+                give_up_later(&held, dir).await;
+            }
+            return;
+        }
         () = held.context.reached(Phase::Stopping) => {
-            let verdict = match aim {
-                Aim::Job => Verdict::Stop,
+            match aim {
+                Aim::Job => held.tell(&Verdict::Stop).await,
                 // Not begun, which a step has to know.
-                Aim::Step(_) => Verdict::Release(STOPPED.to_owned()),
-            };
-            held.tell(&verdict).await;
+                Aim::Step(_) => {
+                    held.tell(&Verdict::Release(STOPPED.to_owned())).await;
+                    give_up_later(&held, dir).await;
+                }
+            }
             return;
         }
     };
     let (env, place) = (held.context.env.clone(), dir.clone());
+    let is_reserved = matches!(aim, Aim::Step(_));
     let started = blocking(move || {
-        let started = shim::start(&env, Path::new(OWN_PROGRAM), &place, &spec);
+        let program = Path::new(OWN_PROGRAM);
+        let started = match is_reserved {
+            true => shim::start_reserved(&env, program, &place, &spec),
+            false => shim::start(&env, program, &place, &spec),
+        };
         if started.is_err() {
             // Whatever the error was, nothing may begin any more.
             give_up(&env, &place);

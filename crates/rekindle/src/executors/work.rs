@@ -1,8 +1,11 @@
 //! Where the steps of loops work: a directory for each execution, and worktrees of git.
 //!
 //! ```text
-//! DATA/loops/workspaces/EXECUTION/{dir, tmp, report-…json}
+//! DATA/loops/workspaces/EXECUTION/{dir, tmp, report-…json, made, git.lock}
 //! ```
+//! `made` says that a worktree is whole; a git that makes or removes one has `git.lock` locked, so
+//! that whoever comes behind a server that was killed waits for it.
+//!
 //! Invariants: the name of a directory is that of its execution, whose first event, which says what
 //! it needs, was durable before anything was made; so what is there can be told from what is
 //! needed, after any crash. Nothing is removed of an execution that is not over, or that nobody
@@ -13,9 +16,11 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
+use rekindle_env::processes::{self, Held};
 use rekindle_env::{Disk, EntryKind, Env, durable};
-use rekindle_services::loops::{Directory, LoopId, Shown, Task};
+use rekindle_services::loops::{Directory, LoopId, Shown, StepRef, Task};
 use rekindle_services::{Kind, Loops};
 use serde::Serialize;
 
@@ -25,6 +30,12 @@ const DIRECTORY: &str = "loops/workspaces";
 const DIR: &str = "dir";
 /// Its temporary files.
 const TEMPORARY: &str = "tmp";
+/// Is there once a worktree is whole.
+const MADE: &str = "made";
+/// Locked for as long as a git of ours changes a worktree.
+const GIT_LOCK: &str = "git.lock";
+/// How long it may take until a git of an earlier server ends.
+const GIT_PATIENCE: Duration = Duration::from_secs(300);
 /// What a directory is called while it goes.
 const GOING: &str = ".going";
 /// What is told of what git says, bytes.
@@ -131,7 +142,7 @@ impl Work {
                 Err(error) => Err(format!("{}: {error}", dir.display())),
             },
             Directory::Worktree { repository, branch } => {
-                worktree(disk, Path::new(repository), branch, &dir)
+                worktree(disk, Path::new(repository), branch, &self.of(task.execution), task.step)
             }
         }
     }
@@ -175,8 +186,9 @@ impl Work {
         let dir = self.directory(id);
         if matches!(detail.spec.directory, Directory::Worktree { .. })
             && matches!(env.disk.stat(&dir), Ok(Some(_)))
+            && (is_made(env.disk.as_ref(), &self.of(id)) || detail.info.used.iterations > 1)
         {
-            match git(&dir, &["status", "--porcelain"]) {
+            match git(None, &dir, &["status", "--porcelain"]) {
                 Ok(changed) if changed.trim().is_empty() => {}
                 Ok(_) => return ("keep", "the worktree has changes that are not committed".into()),
                 Err(why) => return ("keep", format!("the worktree cannot be judged: {why}")),
@@ -221,8 +233,15 @@ fn remove(disk: &dyn Disk, path: &Path) -> io::Result<()> {
     if !is_going
         && matches!(disk.stat(&dir.join(".git")), Ok(Some(entry)) if entry.kind == EntryKind::File)
     {
-        // Only without what is not committed: git looks once more.
-        git(&dir, &["worktree", "remove", "."]).map_err(io::Error::other)?;
+        let held = processes::hold(&path.join(GIT_LOCK), GIT_PATIENCE)?;
+        if is_made(disk, path) {
+            // Only without what is not committed: git looks once more.
+            git(Some(&held), &dir, &["worktree", "remove", "."]).map_err(io::Error::other)?;
+        } else {
+            // A crash while it was made, which left it locked: nothing ran in it.
+            let _unlocked = git(Some(&held), &dir, &["worktree", "unlock", "."]);
+            let _gone = git(Some(&held), &dir, &["worktree", "remove", "--force", "."]);
+        }
     }
     let mut away = path.as_os_str().to_os_string();
     if !is_going {
@@ -251,34 +270,63 @@ fn remove_tree(disk: &dyn Disk, root: &Path) -> io::Result<()> {
     dirs.iter().rev().try_for_each(|dir| disk.remove_dir(dir))
 }
 
-/// Makes a worktree of a repository, on this branch, where it is not there.
-fn worktree(disk: &dyn Disk, repository: &Path, branch: &str, dir: &Path) -> Result<(), String> {
-    let is_there = |path: &Path| match disk.stat(path) {
-        Ok(found) => Ok(found.is_some()),
-        Err(error) => Err(format!("{}: {error}", path.display())),
-    };
-    if is_there(&dir.join(".git"))? && git(dir, &["rev-parse", "--verify", "HEAD"]).is_ok() {
-        return Ok(());
-    }
-    if is_there(dir)? {
-        // A crash while it was made: nothing ran in it.
-        remove_tree(disk, dir).map_err(|error| format!("{}: {error}", dir.display()))?;
-    }
-    git(repository, &["worktree", "prune"])?;
-    let place = dir.to_string_lossy();
-    let known = format!("refs/heads/{branch}");
-    if git(repository, &["rev-parse", "--verify", "--quiet", &known]).is_ok() {
-        git(repository, &["worktree", "add", &place, branch])?;
-    } else {
-        git(repository, &["worktree", "add", "-b", branch, &place])?;
-    }
-    Ok(())
+/// Whether the worktree of an execution is whole.
+fn is_made(disk: &dyn Disk, of: &Path) -> bool {
+    matches!(disk.stat(&of.join(MADE)), Ok(Some(_)))
 }
 
-/// What git answers.
-fn git(dir: &Path, arguments: &[&str]) -> Result<String, String> {
+/// Makes a worktree of a repository, on this branch, where it is not there.
+fn worktree(
+    disk: &dyn Disk,
+    repository: &Path,
+    branch: &str,
+    of: &Path,
+    step: StepRef,
+) -> Result<(), String> {
+    let dir = of.join(DIR);
+    let wrong = |error: io::Error| format!("{}: {error}", dir.display());
+    let is_there = |path: &Path| disk.stat(path).map(|found| found.is_some()).map_err(wrong);
+    // A git of a server that was killed goes on.
+    let held = processes::hold(&of.join(GIT_LOCK), GIT_PATIENCE);
+    let held = held.map_err(|error| format!("a git of an earlier server goes on: {error}"))?;
+    let held = Some(&held);
+    let is_first = step.iteration == 1 && step.step == 0;
+    if is_there(&dir)? && (is_made(disk, of) || !is_first) {
+        let head = git(held, &dir, &["rev-parse", "--verify", "HEAD"]);
+        return head.map(drop).map_err(|why| format!("the worktree {}: {why}", dir.display()));
+    }
+    let place = dir.to_string_lossy();
+    if is_there(&dir)? {
+        // A crash while it was made, which left it locked: nothing ran in it.
+        let _unlocked = git(held, repository, &["worktree", "unlock", &place]);
+        let _gone = git(held, repository, &["worktree", "remove", "--force", &place]);
+        if is_there(&dir)? {
+            remove_tree(disk, &dir).map_err(wrong)?;
+        }
+    }
+    git(held, repository, &["worktree", "prune"])?;
+    let known = format!("refs/heads/{branch}");
+    if git(held, repository, &["rev-parse", "--verify", "--quiet", &known]).is_ok() {
+        git(held, repository, &["worktree", "add", &place, branch])?;
+    } else {
+        git(held, repository, &["worktree", "add", "-b", branch, &place])?;
+    }
+    let made = of.join(MADE);
+    match disk.stat(&made).map_err(wrong)? {
+        Some(_) => Ok(()),
+        None => durable::create_file(disk, &made, &[]).map_err(wrong),
+    }
+}
+
+/// What git answers; it keeps `held` open for as long as it runs.
+fn git(held: Option<&Held>, dir: &Path, arguments: &[&str]) -> Result<String, String> {
     let mut command = Command::new("git");
-    command.arg("-C").arg(dir).args(arguments).stdin(Stdio::null());
+    command.arg("-C").arg(dir).args(arguments);
+    command.stdin(match held {
+        None => Stdio::null(),
+        // It is empty.
+        Some(held) => held.stdin().map_err(|error| format!("the lock: {error}"))?,
+    });
     command.env("GIT_TERMINAL_PROMPT", "0");
     let done = command.output().map_err(|error| format!("git cannot be run: {error}"))?;
     if done.status.success() {

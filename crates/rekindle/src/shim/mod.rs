@@ -38,7 +38,7 @@ pub use orphans::kill_orphans;
 pub use records::{End, Identity, NotRun, Outcome, ProcessId, Stream};
 pub use spec::{GRACE, Inherit, Spec};
 pub use stage::become_command;
-pub use start::start;
+pub use start::{reserve, start, start_reserved};
 pub use supervisor::supervise;
 
 /// In the environment of every command: the number of the server's process.

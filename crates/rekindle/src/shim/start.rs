@@ -28,9 +28,39 @@ const TOKEN_BYTES: usize = 16;
 /// refuses. Whatever the error, [`super::look`] says whether something runs, and
 /// [`super::remove`] removes what is left.
 pub fn start(env: &Env, exe: &Path, dir: &Path, spec: &Spec) -> io::Result<Running> {
+    begin(env, exe, dir, spec, reserve)
+}
+
+/// The same, in a directory that was [reserved](reserve).
+///
+/// # Errors
+/// As [`start`], but for `AlreadyExists`.
+pub fn start_reserved(env: &Env, exe: &Path, dir: &Path, spec: &Spec) -> io::Result<Running> {
+    begin(env, exe, dir, spec, |_, _| Ok(()))
+}
+
+/// Makes the directory of an attempt, durable: from now on it is proved that the command did not
+/// begin, until it does.
+///
+/// # Errors
+/// [`io::ErrorKind::AlreadyExists`]: the directory is there. Otherwise the disk refuses.
+pub fn reserve(env: &Env, dir: &Path) -> io::Result<()> {
+    let disk = env.disk.as_ref();
+    durable::create_dir_all(disk, durable::parent(dir))?;
+    disk.create_dir(dir)?;
+    durable::sync_parent(disk, dir)
+}
+
+fn begin(
+    env: &Env,
+    exe: &Path,
+    dir: &Path,
+    spec: &Spec,
+    make: impl FnOnce(&Env, &Path) -> io::Result<()>,
+) -> io::Result<Running> {
     spec.check().map_err(|what| io::Error::new(io::ErrorKind::InvalidInput, what))?;
     let token = token(env);
-    let made = prepare(env, dir, spec, &token).and_then(|()| {
+    let made = make(env, dir).and_then(|()| prepare(env, dir, spec, &token)).and_then(|()| {
         let mut command = Command::new(exe);
         command.args([SUBCOMMAND, "--token", &token, "--"]).arg(dir).stdin(Stdio::piped());
         command.stdout(Stdio::null()).stderr(Stdio::null()).spawn()
@@ -56,12 +86,9 @@ pub fn start(env: &Env, exe: &Path, dir: &Path, spec: &Spec) -> io::Result<Runni
     }
 }
 
-/// Makes the directory and everything that a shim reads, durable.
+/// Makes everything that a shim reads, durable.
 fn prepare(env: &Env, dir: &Path, spec: &Spec, token: &str) -> io::Result<()> {
     let disk = env.disk.as_ref();
-    durable::create_dir_all(disk, durable::parent(dir))?;
-    disk.create_dir(dir)?;
-    durable::sync_parent(disk, dir)?;
     let files = Files::new(env, dir);
     if !spec.payload.is_empty() {
         durable::create_file(disk, &files.stdin(), &spec.payload)?;
