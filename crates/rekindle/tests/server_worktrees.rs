@@ -38,7 +38,8 @@ impl Repository {
         let (said, may) = (up.display(), go.display());
         let text = format!(
             "#!/bin/sh\ntest -e {may} && exit 0\necho $PPID > {said}.new; mv {said}.new {said}\n\
-             until test -e {may}; do sleep 0.02; done\n"
+             turns=0; until test -e {may} || test $turns -gt 3000; do\n\
+             sleep 0.02; turns=$((turns + 1)); done\n"
         );
         std::fs::create_dir_all(hook.parent().unwrap()).unwrap();
         std::fs::write(&hook, text).unwrap();

@@ -16,6 +16,7 @@ pub mod hook;
 pub mod invariants;
 pub mod jobs;
 pub mod labels;
+pub mod loops;
 pub mod mended;
 pub mod model;
 pub mod oracle;

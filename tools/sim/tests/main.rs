@@ -12,6 +12,7 @@ mod corruption;
 mod crash;
 mod faults;
 mod jobs;
+mod loops;
 mod lost_pages;
 mod planted;
 mod recorded;

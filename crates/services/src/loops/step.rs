@@ -48,6 +48,14 @@ pub struct Task {
     pub instructions: String,
 }
 
+impl Task {
+    /// The task in the payload of a job; `None`: there is none.
+    #[must_use]
+    pub fn read(payload: &[u8]) -> Option<Self> {
+        serde_json::from_slice(payload).ok()
+    }
+}
+
 /// What is said of a step that was done: the result of its job, as JSON. Everything may be left
 /// out; what is no such text is a step that ended well and says nothing.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]

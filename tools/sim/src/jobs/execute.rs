@@ -94,7 +94,7 @@ pub fn execute(store: &Store, request: &JobRequest) -> Result<Answer, String> {
 }
 
 /// Polls to the end: no thread works for the store, so a flush brings what is on its way there.
-fn finish<T>(store: &Store, future: impl Future<Output = T>) -> Result<T, String> {
+pub(crate) fn finish<T>(store: &Store, future: impl Future<Output = T>) -> Result<T, String> {
     let mut future = pin!(future);
     let mut context = Context::from_waker(Waker::noop());
     for _ in 0..POLLS_MAX {
