@@ -122,8 +122,8 @@ impl Work {
                     Err(error) => Err(format!("{}: {error}", path.display())),
                 }
             }
-            Directory::Worktree { repository, branch } => {
-                worktree(disk, Path::new(repository), branch, &dir)
+            Directory::Worktree { repository, branch, from } => {
+                worktree(disk, Path::new(repository), (branch, from.as_deref()), &dir)
             }
         }
     }
@@ -243,8 +243,14 @@ fn remove_tree(disk: &dyn Disk, root: &Path) -> io::Result<()> {
     dirs.iter().rev().try_for_each(|dir| disk.remove_dir(dir))
 }
 
-/// Makes a worktree of a repository, on this branch, where it is not there.
-fn worktree(disk: &dyn Disk, repository: &Path, branch: &str, dir: &Path) -> Result<(), String> {
+/// Makes a worktree of a repository, on this branch, where it is not there; the branch begins at
+/// the end of another one, where that is there, or else where the repository stands.
+fn worktree(
+    disk: &dyn Disk,
+    repository: &Path,
+    (branch, from): (&str, Option<&str>),
+    dir: &Path,
+) -> Result<(), String> {
     let is_there = |path: &Path| match disk.stat(path) {
         Ok(found) => Ok(found.is_some()),
         Err(error) => Err(format!("{}: {error}", path.display())),
@@ -258,11 +264,16 @@ fn worktree(disk: &dyn Disk, repository: &Path, branch: &str, dir: &Path) -> Res
     }
     git(repository, &["worktree", "prune"])?;
     let place = dir.to_string_lossy();
-    let known = format!("refs/heads/{branch}");
-    if git(repository, &["rev-parse", "--verify", "--quiet", &known]).is_ok() {
+    let head = |branch: &str| format!("refs/heads/{branch}");
+    let is_known =
+        |head: &String| git(repository, &["rev-parse", "--verify", "--quiet", head]).is_ok();
+    if is_known(&head(branch)) {
         git(repository, &["worktree", "add", &place, branch])?;
     } else {
-        git(repository, &["worktree", "add", "-b", branch, &place])?;
+        let from = from.map(head).filter(is_known);
+        let new = ["worktree", "add", "-b", branch, &place];
+        let arguments: Vec<&str> = new.into_iter().chain(from.as_deref()).collect();
+        git(repository, &arguments)?;
     }
     Ok(())
 }
@@ -280,4 +291,48 @@ fn git(dir: &Path, arguments: &[&str]) -> Result<String, String> {
     let from = said.ceil_char_boundary(said.len().saturating_sub(GIT_BYTES));
     let said = said.get(from..).unwrap_or_default();
     Err(format!("git {}: {said}", arguments.first().copied().unwrap_or_default()))
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    fn commit(dir: &Path, message: &str) -> String {
+        let by = ["-c", "user.name=ada", "-c", "user.email=ada@localhost"];
+        let arguments = [&by[..], &["commit", "-q", "--allow-empty", "-m", message]].concat();
+        git(dir, &arguments).unwrap();
+        head(dir)
+    }
+
+    fn head(dir: &Path) -> String {
+        git(dir, &["rev-parse", "HEAD"]).unwrap()
+    }
+
+    /// A new branch begins at the end of another one; where that is not there, where the repository
+    /// stands. One that is there is taken as it is.
+    #[test]
+    fn a_branch_begins_at_the_end_of_another_one() {
+        let root = tempfile::tempdir().unwrap();
+        let (env, repository) = (Env::real(), root.path().join("repository"));
+        git(root.path(), &["init", "-q", "-b", "main", "repository"]).unwrap();
+        let main = commit(&repository, "first");
+        let make = |name: &str, branch, from| {
+            let dir = root.path().join(name);
+            worktree(env.disk.as_ref(), &repository, (branch, from), &dir).unwrap();
+            let on = git(&dir, &["symbolic-ref", "--short", "HEAD"]).unwrap();
+            assert_eq!(on.trim(), branch);
+            dir
+        };
+        let original = make("original", "fix", None);
+        let end = commit(&original, "second");
+        let fork = make("fork", "fix-fork", Some("fix"));
+        assert_eq!((head(&fork), head(&original), head(&repository)), (end.clone(), end, main));
+        let beyond = commit(&fork, "third");
+        assert_eq!(head(&make("fork", "fix-fork", Some("fix"))), beyond, "it is there");
+        let other = make("other", "other", Some("nowhere"));
+        assert_eq!(head(&other), head(&repository));
+        git(&repository, &["worktree", "remove", &fork.to_string_lossy()]).unwrap();
+        assert_eq!(head(&make("again", "fix-fork", Some("fix"))), beyond);
+    }
 }
