@@ -118,7 +118,7 @@ check = [
   ["cargo", "build"],
   { argv = ["cargo", "test"], idempotent = false, time_limit = "10m" },
 ]
-worktree = { repository = ".", branch = "rekindle/fix" }
+worktree = { repository = ".", branch = "rekindle/fix", from = "main" }
 environment = { MODEL = "large", LANG = "en" }
 budget = { iterations = 20, attempts = 3, cost = 12.5 }
 stuck_after = 5
@@ -140,7 +140,7 @@ spec:
     check:
       - [cargo, build]
       - { argv: [cargo, test], idempotent: false, time_limit: 10m }
-    worktree: { repository: ., branch: rekindle/fix }
+    worktree: { repository: ., branch: rekindle/fix, from: main }
     environment: { MODEL: large, LANG: en }
     budget: { iterations: 20, attempts: 3, cost: 12.5 }
     stuck_after: 5
@@ -177,7 +177,8 @@ spec:
         // A check looks: it may be done twice unless it says otherwise.
         assert_eq!(fix.checks, [check("build", true, hour), check("test", false, hour / 6)]);
         let (repository, branch) = (".".to_owned(), "rekindle/fix".to_owned());
-        assert_eq!(fix.directory, Directory::Worktree { repository, branch });
+        let from = Some("main".to_owned());
+        assert_eq!(fix.directory, Directory::Worktree { repository, branch, from });
         assert_eq!(fix.environment.get("LANG").map(String::as_str), Some("en"), "the nearer wins");
         assert_eq!(fix.environment.len(), 2);
         assert_eq!(

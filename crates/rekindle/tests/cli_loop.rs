@@ -1,8 +1,10 @@
 //! `rekindle loop` as a user has it.
 
+use rekindle_recovery::exit;
 use serde_json::json;
 
 use super::cli_harness::run_with;
+use super::executor_harness::Works;
 use super::harness::rekindle;
 
 const PLAN: &str = r#"
@@ -86,4 +88,45 @@ fn all_that_is_wrong_is_told() {
     );
     let missing = run_with(rekindle(&["loop", "check", "not/there.toml"]), b"");
     assert_eq!(missing.code, 2, "{}", missing.err);
+}
+
+/// From the command line: the execution of the fork is printed, for scripts with its plan; shown,
+/// it says what it was forked from; what cannot be is exit code 1.
+///
+/// proves: L2
+#[test]
+fn an_execution_is_forked() {
+    let works = Works::new("[loops]\ncommands = true\n");
+    let server = works.start();
+    let http = server.http.to_string();
+    let run = |arguments: &[&str], input: &str| {
+        run_with(rekindle(&[&["loop", "--http", &http], arguments].concat()), input.as_bytes())
+    };
+    let plan = "name = \"p\"\n[[spec]]\nname = \"s\"\nrun = [\"true\"]\n";
+    let plan = run(&["start", "-"], plan);
+    assert_eq!(plan.code, 0, "{}", plan.err);
+    let [listed] =
+        run(&["list", "--plan", plan.out.trim(), "--json"], "").lines().try_into().unwrap();
+    let id = listed["id"].as_str().unwrap();
+    assert_eq!(run(&["follow", id], "").code, 0);
+    let forked = run(&["fork", id, "--at", "1", "--reason", "so"], "");
+    assert_eq!((forked.code, forked.err.as_str()), (0, ""));
+    let fork = forked.out.trim();
+    let shown = run(&["show", fork], "").out;
+    assert!(shown.contains(&format!("\nforked     from {id} at iteration 1\n")), "{shown}");
+    assert!(!run(&["show", id], "").out.contains("forked"));
+    let [shown] = run(&["show", fork, "--json"], "").lines().try_into().unwrap();
+    assert_eq!(shown["forked_from"], json!({ "execution": id, "at": 1 }));
+    assert_eq!(run(&["follow", fork], "").code, 0);
+    let [again] = run(&["fork", fork, "--at", "2", "--json"], "").lines().try_into().unwrap();
+    let [shown] = run(&["show", again["execution"].as_str().unwrap(), "--json"], "")
+        .lines()
+        .try_into()
+        .unwrap();
+    assert_eq!((&shown["plan"], &shown["forked_from"]["execution"]), (&again["id"], &json!(fork)));
+    let refused = run(&["fork", id, "--at", "7"], "");
+    assert_eq!((refused.code, refused.out.as_str()), (1, ""));
+    assert!(refused.err.contains("use 1 to 2"), "{}", refused.err);
+    assert_eq!(run(&["fork", id], "").code, exit::USAGE);
+    assert_eq!(server.stop(), 0);
 }

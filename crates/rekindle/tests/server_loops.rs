@@ -10,7 +10,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 
 use super::executor_harness::{Works, eventually};
-use super::harness::{Server, post, rekindle};
+use super::harness::{Server, ask, post, rekindle};
 use super::kill_loop::Dice;
 
 const ROUNDS: u64 = 12;
@@ -113,6 +113,69 @@ fn a_plan_runs_from_the_command_line() {
     assert_eq!(run(&["cleanup", "--dry-run"]), "");
     let again = rekindle(&["loop", "--http", &http, "pause", &id]).output().unwrap();
     assert_eq!(again.status.code(), Some(exit::REFUSED));
+    assert_eq!(server.stop(), exit::CLEAN);
+}
+
+/// A fork runs on from its iteration, in a directory of its own, and says what it was forked from;
+/// a repeated request has one effect, and what cannot be is refused with what can.
+///
+/// proves: L2
+#[test]
+fn an_execution_is_forked_over_http() {
+    let works = works();
+    let server = works.start();
+    let out = works.data().with_file_name("out");
+    let script = format!("echo $REKINDLE_ITERATION $PWD >> {}", out.display());
+    let check = step("test $REKINDLE_ITERATION -ge 3", true);
+    let id = start(&server, &plan(&step(&script, false), &check));
+    eventually(|| (show(&server, &id)["status"] == "completed").then_some(()));
+    assert_eq!(show(&server, &id)["forked_from"], Value::Null);
+    let path = format!("/v1/loops/{id}/fork");
+    let key = [("Idempotency-Key", "0190f3a0-0000-7000-8000-000000000001/7")];
+    let body = json!({ "at": 2, "reason": "it went astray" });
+    let answer = ask(server.http, ("POST", &path), &key, Some(&body));
+    assert_eq!(answer.status, 201, "{answer:?}");
+    let forked = answer.json();
+    let again = ask(server.http, ("POST", &path), &key, Some(&body));
+    assert_eq!((again.status, &again.json()), (201, &forked));
+    let (of, fork) = (forked["id"].as_str().unwrap(), forked["execution"].as_str().unwrap());
+    assert!(forked["version"].as_u64() > Some(0) && forked["durability"] == "disk");
+    eventually(|| (show(&server, fork)["status"] == "completed").then_some(()));
+    let shown = show(&server, fork);
+    assert_eq!(shown["forked_from"], json!({ "execution": id, "at": 2 }));
+    assert_eq!((&shown["used"]["iterations"], &shown["plan"]), (&json!(3), &json!(of)));
+    assert_eq!(shown["last_events"][0]["fork"]["at"], 2);
+    let done: Vec<String> = lines(&out);
+    let iterations: Vec<&str> = done.iter().map(|line| line.split(' ').next().unwrap()).collect();
+    assert_eq!(iterations, ["1", "2", "3", "2", "3"]);
+    assert!(done[3].contains(fork) && !done[2].contains(fork), "{done:?}");
+    for (wrong, status, says) in [
+        (json!({}), 400, "at"),
+        (json!({ "at": -1 }), 400, "at"),
+        (json!({ "at": 4_294_967_296_u64 }), 400, "at"),
+        (json!({ "at": 1, "draft": true }), 400, "draft"),
+        (json!({ "at": 5 }), 400, "use 1 to 4"),
+        (json!({ "at": 0 }), 400, "use 1 to 4"),
+    ] {
+        let answer = post(server.http, &path, &wrong);
+        assert_eq!(answer.status, status, "{answer:?}");
+        assert!(answer.body.contains(says), "{answer:?}");
+    }
+    let nobody = "/v1/loops/018bcfe5-6800-7fff-bfff-ffffffffffff/fork";
+    assert_eq!(post(server.http, nobody, &body).status, 404);
+    assert_eq!(post(server.http, "/v1/loops/1/fork", &body).status, 400);
+    let of_a_plan = post(server.http, &format!("/v1/loops/{of}/fork"), &body);
+    assert!(of_a_plan.status == 400 && of_a_plan.body.contains("is a plan"), "{of_a_plan:?}");
+    let records = get(&server, "/v1/audit");
+    let last = records["records"].as_array().unwrap().last().unwrap();
+    let told = [&last["action"], &last["target"], &last["why"], &last["who"]];
+    assert_eq!(told, ["loop.fork", &id, "it went astray", "http 127.0.0.1"]);
+    assert_eq!(server.stop(), exit::CLEAN);
+    // Nothing is begun that nobody would do.
+    std::fs::write(works.data().with_file_name("rekindle.toml"), "").unwrap();
+    let server = works.start();
+    let answer = post(server.http, &path, &body);
+    assert!(answer.status == 409 && answer.body.contains("--loop-commands"), "{answer:?}");
     assert_eq!(server.stop(), exit::CLEAN);
 }
 
@@ -230,10 +293,7 @@ fn loops_survive_a_server_that_is_killed_in_a_loop() {
         }
     }
     let (server, id) = (works.start(), id.unwrap());
-    eventually(|| {
-        used = go_on(&server, &id, used);
-        (show(&server, &id)["status"] == "completed").then_some(())
-    });
+    used = to_the_end(&server, &id, used, &checks);
     let mut times: BTreeMap<String, u32> = BTreeMap::new();
     for line in lines(&runs) {
         *times.entry(line).or_default() += 1;
@@ -254,6 +314,21 @@ fn loops_survive_a_server_that_is_killed_in_a_loop() {
     let workspaces = works.data().join("loops/workspaces");
     eventually(|| std::fs::read_dir(&workspaces).unwrap().next().is_none().then_some(()));
     assert_eq!(server.stop(), exit::CLEAN);
+}
+
+/// However many iterations are left, each comes in its time.
+fn to_the_end(server: &Server, id: &str, mut used: u64, checks: &Path) -> u64 {
+    loop {
+        let before = lines(checks).len();
+        let is_over = eventually(|| {
+            used = go_on(server, id, used);
+            let is_over = show(server, id)["status"] == "completed";
+            (is_over || lines(checks).len() > before).then_some(is_over)
+        });
+        if is_over {
+            return used;
+        }
+    }
 }
 
 /// What waits for a person is taken as done; how many iterations it used, which is never less than

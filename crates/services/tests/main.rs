@@ -27,6 +27,7 @@ mod kept;
 mod kv;
 mod leases;
 mod limits;
+mod loop_forks;
 mod loop_recovery;
 mod loops;
 mod losses;

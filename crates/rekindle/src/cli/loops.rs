@@ -99,6 +99,23 @@ enum LoopCommand {
     Cancel(AlterArgs),
     /// Begin what has failed or was cancelled again, behind what was done
     Retry(AlterArgs),
+    /// Begin a new plan as an execution stood before one of its iterations; prints its execution
+    ///
+    /// The execution may have any status, and is not changed. What it had used stays used; files
+    /// are not taken back, and the fork has a directory of its own, or a branch.
+    Fork {
+        /// An execution
+        id: LoopId,
+        /// The iteration that the fork begins with: one that was begun, or the next one
+        #[arg(long, value_name = "N")]
+        at: u32,
+        /// Why, for the audit log
+        #[arg(long, value_name = "TEXT", default_value = "")]
+        reason: String,
+        /// One line of JSON
+        #[arg(long)]
+        json: bool,
+    },
     /// Remove the directories of executions that are over; the server does it by itself, too
     Cleanup {
         /// Only say what would be removed, and what is kept and why
@@ -177,6 +194,7 @@ pub(super) fn run(args: &LoopArgs) -> Outcome {
             Ok(exit::CLEAN)
         }
         LoopCommand::Follow { id, after } => follow(admin, *id, *after),
+        LoopCommand::Fork { id, at, reason, json } => fork(admin, *id, (*at, reason), *json),
         LoopCommand::Cleanup { dry_run, json } => cleanup(admin, *dry_run, *json),
     }
 }
@@ -210,6 +228,19 @@ fn altered(admin: &Admin, alter: &AlterArgs, asked: Ask) -> Outcome {
     let changed = answer.get("changed").and_then(Value::as_u64).unwrap_or_default();
     let of = if changed == 1 { "1 execution".to_owned() } else { format!("{changed} executions") };
     out.line(&format!("{}: {}, {of}", alter.id, asked.as_str()))?;
+    out.flush()?;
+    Ok(exit::CLEAN)
+}
+
+fn fork(admin: &Admin, id: LoopId, (at, reason): (u32, &str), json: bool) -> Outcome {
+    let body = json!({ "at": at, "reason": reason });
+    let answer = http::post(admin.address(), &format!("/v1/loops/{id}/fork"), &body)?;
+    let mut out = Out::new();
+    if json {
+        out.json(&answer)?;
+    } else {
+        out.line(answer.get("execution").and_then(Value::as_str).unwrap_or_default())?;
+    }
     out.flush()?;
     Ok(exit::CLEAN)
 }

@@ -20,7 +20,7 @@ use std::time::Duration;
 
 use rekindle_env::processes::{self, Held};
 use rekindle_env::{Disk, EntryKind, Env, durable};
-use rekindle_services::loops::{Directory, LoopId, Shown, StepRef, Task};
+use rekindle_services::loops::{Directory, LoopId, Shown, Task};
 use rekindle_services::{Kind, Loops};
 use serde::Serialize;
 
@@ -141,8 +141,9 @@ impl Work {
                 Ok(None) => Err(format!("the directory {} is not there", dir.display())),
                 Err(error) => Err(format!("{}: {error}", dir.display())),
             },
-            Directory::Worktree { repository, branch } => {
-                worktree(disk, Path::new(repository), branch, &self.of(task.execution), task.step)
+            Directory::Worktree { repository, branch, from } => {
+                let branch = (branch.as_str(), from.as_deref());
+                worktree(disk, Path::new(repository), branch, &self.of(task.execution))
             }
         }
     }
@@ -186,7 +187,7 @@ impl Work {
         let dir = self.directory(id);
         if matches!(detail.spec.directory, Directory::Worktree { .. })
             && matches!(env.disk.stat(&dir), Ok(Some(_)))
-            && (is_made(env.disk.as_ref(), &self.of(id)) || detail.info.used.iterations > 1)
+            && is_made(env.disk.as_ref(), &self.of(id))
         {
             match git(None, &dir, &["status", "--porcelain"]) {
                 Ok(changed) if changed.trim().is_empty() => {}
@@ -275,13 +276,13 @@ fn is_made(disk: &dyn Disk, of: &Path) -> bool {
     matches!(disk.stat(&of.join(MADE)), Ok(Some(_)))
 }
 
-/// Makes a worktree of a repository, on this branch, where it is not there.
+/// Makes a worktree of a repository, on this branch, where it is not there; the branch begins at
+/// the end of another one, where that is there, or else where the repository stands.
 fn worktree(
     disk: &dyn Disk,
     repository: &Path,
-    branch: &str,
+    (branch, from): (&str, Option<&str>),
     of: &Path,
-    step: StepRef,
 ) -> Result<(), String> {
     let dir = of.join(DIR);
     let wrong = |error: io::Error| format!("{}: {error}", dir.display());
@@ -290,8 +291,7 @@ fn worktree(
     let held = processes::hold(&of.join(GIT_LOCK), GIT_PATIENCE);
     let held = held.map_err(|error| format!("a git of an earlier server goes on: {error}"))?;
     let held = Some(&held);
-    let is_first = step.iteration == 1 && step.step == 0;
-    if is_there(&dir)? && (is_made(disk, of) || !is_first) {
+    if is_there(&dir)? && is_made(disk, of) {
         let head = git(held, &dir, &["rev-parse", "--verify", "HEAD"]);
         return head.map(drop).map_err(|why| format!("the worktree {}: {why}", dir.display()));
     }
@@ -305,11 +305,16 @@ fn worktree(
         }
     }
     git(held, repository, &["worktree", "prune"])?;
-    let known = format!("refs/heads/{branch}");
-    if git(held, repository, &["rev-parse", "--verify", "--quiet", &known]).is_ok() {
+    let head = |branch: &str| format!("refs/heads/{branch}");
+    let is_known =
+        |head: &String| git(held, repository, &["rev-parse", "--verify", "--quiet", head]).is_ok();
+    if is_known(&head(branch)) {
         git(held, repository, &["worktree", "add", &place, branch])?;
     } else {
-        git(held, repository, &["worktree", "add", "-b", branch, &place])?;
+        let from = from.map(head).filter(is_known);
+        let new = ["worktree", "add", "-b", branch, &place];
+        let arguments: Vec<&str> = new.into_iter().chain(from.as_deref()).collect();
+        git(held, repository, &arguments)?;
     }
     let made = of.join(MADE);
     match disk.stat(&made).map_err(wrong)? {
@@ -336,4 +341,50 @@ fn git(held: Option<&Held>, dir: &Path, arguments: &[&str]) -> Result<String, St
     let from = said.ceil_char_boundary(said.len().saturating_sub(GIT_BYTES));
     let said = said.get(from..).unwrap_or_default();
     Err(format!("git {}: {said}", arguments.first().copied().unwrap_or_default()))
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    fn commit(dir: &Path, message: &str) -> String {
+        let by = ["-c", "user.name=ada", "-c", "user.email=ada@localhost"];
+        let arguments = [&by[..], &["commit", "-q", "--allow-empty", "-m", message]].concat();
+        git(None, dir, &arguments).unwrap();
+        head(dir)
+    }
+
+    fn head(dir: &Path) -> String {
+        git(None, dir, &["rev-parse", "HEAD"]).unwrap()
+    }
+
+    /// A new branch begins at the end of another one; where that is not there, where the repository
+    /// stands. One that is there is taken as it is.
+    #[test]
+    fn a_branch_begins_at_the_end_of_another_one() {
+        let root = tempfile::tempdir().unwrap();
+        let (env, repository) = (Env::real(), root.path().join("repository"));
+        git(None, root.path(), &["init", "-q", "-b", "main", "repository"]).unwrap();
+        let main = commit(&repository, "first");
+        let make = |name: &str, branch, from| {
+            let of = root.path().join(name);
+            durable::create_dir_all(env.disk.as_ref(), &of).unwrap();
+            worktree(env.disk.as_ref(), &repository, (branch, from), &of).unwrap();
+            let dir = of.join(DIR);
+            let on = git(None, &dir, &["symbolic-ref", "--short", "HEAD"]).unwrap();
+            assert_eq!(on.trim(), branch);
+            dir
+        };
+        let original = make("original", "fix", None);
+        let end = commit(&original, "second");
+        let fork = make("fork", "fix-fork", Some("fix"));
+        assert_eq!((head(&fork), head(&original), head(&repository)), (end.clone(), end, main));
+        let beyond = commit(&fork, "third");
+        assert_eq!(head(&make("fork", "fix-fork", Some("fix"))), beyond, "it is there");
+        let other = make("other", "other", Some("nowhere"));
+        assert_eq!(head(&other), head(&repository));
+        git(None, &repository, &["worktree", "remove", &fork.to_string_lossy()]).unwrap();
+        assert_eq!(head(&make("again", "fix-fork", Some("fix"))), beyond);
+    }
 }

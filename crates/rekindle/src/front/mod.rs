@@ -10,6 +10,7 @@ pub mod grpc;
 pub mod http;
 pub mod limits;
 mod long_poll;
+mod loop_commands;
 pub mod origin;
 pub mod ui;
 

@@ -59,6 +59,7 @@ pub(super) struct Part {
 struct Worktree {
     repository: String,
     branch: String,
+    from: Option<String>,
 }
 
 /// What may be used, as far as it is said.
@@ -191,8 +192,8 @@ impl File {
             let directory = match (part.directory, part.worktree) {
                 (None, None) => Directory::Temporary,
                 (Some(path), None) => Directory::Plain(path),
-                (None, Some(Worktree { repository, branch })) => {
-                    Directory::Worktree { repository, branch }
+                (None, Some(Worktree { repository, branch, from })) => {
+                    Directory::Worktree { repository, branch, from }
                 }
                 (Some(_), Some(_)) => {
                     let name = &part.name;

@@ -21,6 +21,17 @@ use crate::loops::row::Far;
 use crate::loops::state::Status;
 use crate::producers::{Fingerprint, once};
 
+/// Checks why something is asked for, and by whom.
+pub(super) fn check_reason(why: &str, who: &str) -> Result<(), Error> {
+    if why.len() > REASON_BYTES_MAX {
+        let len = why.len();
+        return Err(Error::invalid(format!(
+            "a reason of {len} bytes; at most {REASON_BYTES_MAX} are kept"
+        )));
+    }
+    NewAudit { who, why, ..NewAudit::default() }.check()
+}
+
 /// Does what a person asks for.
 pub(crate) struct Alter<'a> {
     id: LoopId,
@@ -39,13 +50,7 @@ impl<'a> Alter<'a> {
         who: &'a str,
         identity: Option<Identity>,
     ) -> Result<Self, Error> {
-        if why.len() > REASON_BYTES_MAX {
-            let len = why.len();
-            return Err(Error::invalid(format!(
-                "a reason of {len} bytes; at most {REASON_BYTES_MAX} are kept"
-            )));
-        }
-        NewAudit { who, why, ..NewAudit::default() }.check()?;
+        check_reason(why, who)?;
         let fingerprint = Fingerprint::of(ask.action()).bytes(&id.to_bytes()).bytes(why.as_bytes());
         let identity = identity.map(|identity| (identity, fingerprint.finish()));
         Ok(Self { id, ask, why, who, identity })

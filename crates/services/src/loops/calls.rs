@@ -71,6 +71,15 @@ pub struct Started {
     pub plan: LoopId,
 }
 
+/// An execution that was forked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Forked {
+    /// The new plan.
+    pub plan: LoopId,
+    /// Its execution.
+    pub execution: LoopId,
+}
+
 /// What became of what was asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Altered {
@@ -155,6 +164,15 @@ impl ExecutionInfo {
     }
 }
 
+/// What an execution was forked from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ForkedFrom {
+    /// The original.
+    pub execution: LoopId,
+    /// The iteration that the fork began with.
+    pub at: u32,
+}
+
 /// An execution with what it is to do.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ExecutionDetail {
@@ -162,6 +180,8 @@ pub struct ExecutionDetail {
     pub info: ExecutionInfo,
     /// What it is to do.
     pub spec: Spec,
+    /// What it was forked from.
+    pub forked_from: Option<ForkedFrom>,
     /// What happened to it last, oldest first; all of it by [`super::Loops::events`].
     pub last: Vec<(u64, Event)>,
 }

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::loops::id::LoopId;
 use crate::loops::plan::Spec;
+use crate::loops::state::ForkPoint;
 
 /// One thing that happened, and when.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -65,6 +66,9 @@ pub enum What {
         draft: bool,
         /// Specs that it needs are not completed yet.
         blocked: bool,
+        /// What it was forked from, and how it begins because of that.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        fork: Option<Box<ForkPoint>>,
     },
     /// A person approved it.
     Approved {

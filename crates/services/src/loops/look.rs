@@ -12,7 +12,8 @@ use crate::exec::Core;
 use crate::keys::loops as key;
 use crate::limits::{LIST_LOOPS_MAX, LOOP_EVENTS_MAX};
 use crate::loops::calls::{
-    EventPage, ExecutionDetail, ExecutionInfo, LoopFilter, LoopPage, PlanInfo, PlanSpecInfo, Shown,
+    EventPage, ExecutionDetail, ExecutionInfo, ForkedFrom, LoopFilter, LoopPage, PlanInfo,
+    PlanSpecInfo, Shown,
 };
 use crate::loops::event::{Event, What};
 use crate::loops::id::LoopId;
@@ -81,13 +82,15 @@ pub(super) fn show(core: &Core, id: LoopId) -> Result<Shown, Error> {
         let named = plan(core, &snapshot, stored.plan)?.map(|plan| plan.name);
         let info = info(id, &stored, named.unwrap_or_default(), now_ms);
         let first = events(core, &snapshot, id, 0, 1)?.0;
-        let Some((_, Event { what: What::Created { spec, .. }, .. })) = first.into_iter().next()
+        let Some((_, Event { what: What::Created { spec, fork, .. }, .. })) =
+            first.into_iter().next()
         else {
             return Err(unread("execution", id, "its first event is missing, or another one"));
         };
         let after = stored.events.saturating_sub(LAST_EVENTS as u64);
         let last = events(core, &snapshot, id, after, LAST_EVENTS)?.0;
-        let detail = ExecutionDetail { info, spec: *spec, last };
+        let forked_from = fork.map(|fork| ForkedFrom { execution: fork.execution, at: fork.at });
+        let detail = ExecutionDetail { info, spec: *spec, forked_from, last };
         return Ok(Shown::Execution(Box::new(detail)));
     }
     let plan = plan(core, &snapshot, id)?.ok_or_else(|| no_loop(id))?;

@@ -13,6 +13,10 @@
 mod alter;
 pub mod calls;
 pub mod event;
+mod fork;
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod fork_tests;
 pub mod id;
 pub(crate) mod index;
 pub(crate) mod life;
@@ -28,6 +32,7 @@ pub mod plan;
 mod plan_tests;
 mod recorded;
 pub mod recovery;
+mod replay;
 pub(crate) mod row;
 mod start;
 pub mod state;
@@ -44,13 +49,13 @@ use rekindle_database::Snapshot;
 
 pub(crate) use alter::{Alive, Wake};
 pub use calls::{
-    Altered, Ask, EventPage, ExecutionDetail, ExecutionInfo, LoopCounts, LoopFilter, LoopPage,
-    PlanInfo, PlanSpecInfo, Shown, Started,
+    Altered, Ask, EventPage, ExecutionDetail, ExecutionInfo, Forked, ForkedFrom, LoopCounts,
+    LoopFilter, LoopPage, PlanInfo, PlanSpecInfo, Shown, Started,
 };
 pub use event::{Event, Outcome, StepRef, What};
 pub use id::LoopId;
 pub use plan::{Budget, Checked, Directory, Plan, Spec, Step};
-pub use state::{Status, Used};
+pub use state::{ForkPoint, Status, Used};
 pub use step::{STEPS, Task, Told};
 pub use transcript::CorruptedRecord;
 pub use transcript::rebuild::Rebuilt;
@@ -62,6 +67,7 @@ use crate::exec::Core;
 use crate::identity::Identity;
 use crate::ticket::{Acknowledged, Ticket};
 use alter::Alter;
+use fork::turn;
 use start::Start;
 
 /// The loops of a store. Clones share it.
@@ -148,6 +154,47 @@ impl Loops {
         identity: Option<Identity>,
     ) -> Result<Ticket<Altered>, Error> {
         self.core.submit_async(&mut Alter::new(id, ask, why, who, identity)?).await
+    }
+
+    /// Makes a new plan with one execution, which begins as execution `id`, in whatever status,
+    /// stood before the first step of its iteration `at`: one that it has begun, or the next one.
+    /// What was used stays used; that the original is paused, waits for a person, or is over does
+    /// not count. Files are not taken back. With an audit record.
+    ///
+    /// # Errors
+    /// `NotFound`; `Invalid`: there is no such iteration, or `id` is a plan; `Corrupt`: an event of
+    /// it is missing or damaged; `Full`.
+    pub fn fork(
+        &self,
+        id: LoopId,
+        at: u32,
+        why: &str,
+        who: &str,
+        identity: Option<Identity>,
+    ) -> Result<Acknowledged<Forked>, Error> {
+        let mut fork = fork::Fork::new(&self.core, (id, at), why, who, identity)?;
+        while fork.read(&self.core)? {}
+        self.core.submit(&mut fork)?.wait()
+    }
+
+    /// See [`Loops::fork`].
+    ///
+    /// # Errors
+    /// As [`Loops::fork`].
+    pub async fn submit_fork(
+        &self,
+        id: LoopId,
+        at: u32,
+        why: &str,
+        who: &str,
+        identity: Option<Identity>,
+    ) -> Result<Ticket<Forked>, Error> {
+        let mut fork = fork::Fork::new(&self.core, (id, at), why, who, identity)?;
+        // Others have a turn between two pages.
+        while fork.read(&self.core)? {
+            turn().await;
+        }
+        self.core.submit_async(&mut fork).await
     }
 
     /// Waits until everything that was acknowledged before is known to the other calls.

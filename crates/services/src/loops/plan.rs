@@ -20,6 +20,8 @@ use crate::loops::order;
 
 /// Names that begin so are the server's own in the environment of a command.
 const RESERVED_PREFIX: &str = "REKINDLE_";
+/// Longest branch in bytes.
+pub(super) const BRANCH_BYTES_MAX: usize = NAME_BYTES_MAX;
 /// So many things that are wrong are told, and that there are more.
 pub(super) const WRONG_MAX: usize = 100;
 /// So much of a text is shown in what is told.
@@ -91,6 +93,10 @@ pub enum Directory {
         repository: String,
         /// The branch, which is made where it is not there.
         branch: String,
+        /// The branch at whose end it is made; `None`, or one that is not there: where the
+        /// repository stands.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        from: Option<String>,
     },
 }
 
@@ -212,7 +218,9 @@ impl Spec {
         let directory = match &self.directory {
             Directory::Temporary => 0,
             Directory::Plain(path) => path.len(),
-            Directory::Worktree { repository, branch } => repository.len() + branch.len(),
+            Directory::Worktree { repository, branch, from } => {
+                repository.len() + branch.len() + from.as_ref().map_or(0, String::len)
+            }
         };
         self.name.len()
             + words(&self.needs)
@@ -311,10 +319,10 @@ impl Directory {
         match self {
             Self::Temporary => {}
             Self::Plain(text) => path("directory", text, wrong),
-            Self::Worktree { repository, branch } => {
+            Self::Worktree { repository, branch, from } => {
                 path("repository", repository, wrong);
-                if let Some(why) = bad_branch(branch) {
-                    wrong.push(format!("branch {} {why}", brief(branch)));
+                for branch in std::iter::once(branch).chain(from).filter(|it| bad_branch(it)) {
+                    wrong.push(format!("branch {} is no name that git takes", brief(branch)));
                 }
             }
         }
@@ -345,8 +353,9 @@ fn bad_name(name: &str) -> Option<String> {
     (!is_name(name)).then(|| format!("is none; use 1 to {NAME_BYTES_MAX} of A-Z a-z 0-9 . _ -"))
 }
 
-/// Why git would not take this as a branch (git-check-ref-format), or would take it for an option.
-fn bad_branch(branch: &str) -> Option<&'static str> {
+/// Whether git would not take this as a branch (git-check-ref-format), or would take it for an
+/// option.
+fn bad_branch(branch: &str) -> bool {
     let forbidden = |c: char| c.is_control() || " ~^:?*[\\".contains(c);
     let bad_part = |part: &str| {
         part.is_empty()
@@ -354,12 +363,11 @@ fn bad_branch(branch: &str) -> Option<&'static str> {
             || part.ends_with('.')
             || part.to_ascii_lowercase().ends_with(".lock")
     };
-    let bad = branch.len() > NAME_BYTES_MAX
+    branch.len() > BRANCH_BYTES_MAX
         || branch.starts_with('-')
         || branch == "@"
         || branch.contains("..")
         || branch.contains("@{")
         || branch.contains(forbidden)
-        || branch.split('/').any(bad_part);
-    bad.then_some("is no name that git takes")
+        || branch.split('/').any(bad_part)
 }

@@ -28,7 +28,7 @@ fn step(program: &str) -> Step {
     Step { argv: vec![program.to_owned()], idempotent: false, time_limit_ms: 1_000 }
 }
 
-fn plan(specs: Vec<Spec>) -> Plan {
+pub(super) fn plan(specs: Vec<Spec>) -> Plan {
     Plan { name: "p".to_owned(), description: String::new(), parallel: 1, specs }
 }
 
@@ -166,7 +166,7 @@ fn branches_are_what_git_takes() {
     let check = |branch: &str| {
         let mut spec = spec("a", &[]);
         let (repository, branch) = (".".to_owned(), branch.to_owned());
-        spec.directory = Directory::Worktree { repository, branch };
+        spec.directory = Directory::Worktree { repository, branch, from: None };
         plan(vec![spec]).check()
     };
     for branch in ["main", "rekindle/fix-1", "a.b", "ü"] {

@@ -1,7 +1,7 @@
 //! How answers of the loop service are kept for repeated requests; persisted, so stable.
 
 use crate::bytes::Reader;
-use crate::loops::calls::{Altered, Started};
+use crate::loops::calls::{Altered, Forked, Started};
 use crate::loops::id::LoopId;
 use crate::producers::Recorded;
 
@@ -12,6 +12,19 @@ impl Recorded for Started {
 
     fn recall(bytes: &[u8]) -> Option<Self> {
         Some(Self { plan: LoopId::from_bytes(bytes.try_into().ok()?) })
+    }
+}
+
+impl Recorded for Forked {
+    fn record(&self) -> Vec<u8> {
+        [self.plan, self.execution].iter().flat_map(|id| id.to_bytes()).collect()
+    }
+
+    fn recall(bytes: &[u8]) -> Option<Self> {
+        let mut reader = Reader::new(bytes);
+        let [plan, execution] = [reader.array()?, reader.array()?].map(LoopId::from_bytes);
+        reader.end()?;
+        Some(Self { plan, execution })
     }
 }
 
@@ -42,5 +55,10 @@ mod tests {
         assert_eq!(Altered::recall(&altered.record()), Some(altered));
         assert_eq!(Started::recall(&[1; 15]), None);
         assert_eq!(Altered::recall(&[1; 25]), None);
+        let forked = Forked { plan: id, execution: LoopId::new(8, [6; 10]) };
+        assert_eq!(Forked::recall(&forked.record()), Some(forked));
+        for len in [31, 33] {
+            assert_eq!(Forked::recall(&vec![1; len]), None);
+        }
     }
 }

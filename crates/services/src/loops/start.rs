@@ -76,10 +76,7 @@ impl<'a> Start<'a> {
 
     fn write(&self, core: &Core, txn: &mut Transaction) -> Result<Started, Stop> {
         let Self { plan, draft, who, id, row, .. } = self;
-        if core.loops.count().saturating_add(plan.specs.len()) > LOOP_EXECUTIONS_MAX {
-            let message = format!("there are {LOOP_EXECUTIONS_MAX} executions already");
-            return Err(Stop::Refused(Error::new(Kind::Full, message)));
-        }
+        room_for(core, plan.specs.len())?;
         let now_ms = row.created_ms;
         for kind in plan.specs.iter().map(|spec| spec.worker.as_deref().unwrap_or(STEPS)) {
             // Now, where it can be refused: the end of a step cannot.
@@ -111,6 +108,7 @@ impl<'a> Start<'a> {
                 spec: Box::new(spec.clone()),
                 draft: *draft,
                 blocked: !first.contains(&at),
+                fork: None,
             };
             let created = Event { at_ms: now_ms, what: created };
             let of_plan = (*id, index, spec.name.as_str());
@@ -131,6 +129,15 @@ impl Command for Start<'_> {
         let start = &*self;
         once(core, txn, start.identity, start.row.created_ms, |txn| start.write(core, txn))
     }
+}
+
+/// Refuses where there is no room for so many more executions.
+pub(super) fn room_for(core: &Core, more: usize) -> Result<(), Error> {
+    if core.loops.count().saturating_add(more) > LOOP_EXECUTIONS_MAX {
+        let message = format!("there are {LOOP_EXECUTIONS_MAX} executions already");
+        return Err(Error::new(Kind::Full, message));
+    }
+    Ok(())
 }
 
 /// A new name.

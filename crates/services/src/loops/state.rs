@@ -13,6 +13,8 @@
 //! Invariants: nothing but [`Execution::apply`] changes an execution; a status is not kept, it
 //! follows from what happened ([`Execution::status`]); what was used is never given back.
 
+mod fork;
+
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
@@ -20,6 +22,7 @@ use serde::{Deserialize, Serialize};
 use crate::loops::event::{Decision, Event, Reason, Report, StepRef, What};
 use crate::loops::plan::{Spec, Step};
 pub use crate::loops::status::Status;
+pub use fork::ForkPoint;
 
 /// The pause after the first run that did not end well, milliseconds; it doubles.
 const PAUSE_MS: u64 = 1_000;
@@ -98,11 +101,21 @@ impl Execution {
     /// An execution as it begins; `None`: this is not how one begins.
     #[must_use]
     pub fn begin(event: &Event) -> Option<Self> {
-        let What::Created { spec, draft, blocked, .. } = &event.what else { return None };
-        Some(Self {
-            spec: Arc::new((**spec).clone()),
-            draft: *draft,
-            blocked: *blocked,
+        let What::Created { spec, draft, blocked, fork, .. } = &event.what else { return None };
+        let begins = match fork {
+            Some(fork) => fork.begins()?,
+            None => Self::unused(),
+        };
+        let spec = Arc::new((**spec).clone());
+        Some(Self { spec, draft: *draft, blocked: *blocked, ..begins })
+    }
+
+    /// One to which nothing happened, without its spec.
+    fn unused() -> Self {
+        Self {
+            spec: Arc::default(),
+            draft: false,
+            blocked: false,
             ended: None,
             review: None,
             paused: false,
@@ -118,7 +131,7 @@ impl Execution {
             unimproved: 0,
             failures: 0,
             crashes: 0,
-        })
+        }
     }
 
     /// The same, of a spec that was read elsewhere.

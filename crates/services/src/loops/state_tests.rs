@@ -14,7 +14,7 @@ pub(super) fn who() -> String {
 }
 
 /// A plan with one spec.
-fn some_plan() -> Box<PlanRef> {
+pub(super) fn some_plan() -> Box<PlanRef> {
     Box::new(PlanRef {
         id: LoopId::new(1_700_000_000_000, [7; 10]),
         name: "plan".to_owned(),
@@ -59,7 +59,8 @@ impl Life {
     }
 
     fn made(spec: Spec, draft: bool, blocked: bool) -> Self {
-        let what = What::Created { plan: some_plan(), spec: Box::new(spec), draft, blocked };
+        let (plan, spec) = (some_plan(), Box::new(spec));
+        let what = What::Created { plan, spec, draft, blocked, fork: None };
         let event = Event { at_ms: 1_000, what };
         let execution = Execution::begin(&event).unwrap();
         Self { now_ms: 1_000, events: vec![event], execution }

@@ -70,8 +70,8 @@ pub fn crash_everywhere(run: &Run, seed: u64) -> Result<Tally, String> {
                 crash.check(&image, &mut tally).map_err(|broken| {
                     let operation = next.map_or("the end".to_owned(), ToString::to_string);
                     format!(
-                        "operation {at} ({operation}), {death:?}, down for {down_ms} ms, image seed \
-                         {seed}: {broken}"
+                        "operation {at} ({operation}), {death:?}, down for {down_ms} ms, image \
+                         seed {seed}: {broken}"
                     )
                 })?;
             }

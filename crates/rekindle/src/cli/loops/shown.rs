@@ -80,6 +80,10 @@ fn execution(value: &Value) -> Vec<String> {
             number(&used, "wall_time_ms") / 1_000
         ),
     ];
+    if let Some(from) = value.get("forked_from").filter(|from| !from.is_null()) {
+        let (at, original) = (number(from, "at"), text(from, "execution"));
+        lines.push(format!("forked     from {original} at iteration {at}"));
+    }
     let step = step(value);
     if !step.is_empty() {
         lines.push(format!("step       {step}"));

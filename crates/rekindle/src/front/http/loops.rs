@@ -19,6 +19,7 @@ use super::queues::{DURABILITIES, Nothing};
 use super::reply::{Refusal, json as answer, ok};
 use super::request::Asked;
 use super::route::Working;
+use crate::front::loop_commands;
 use crate::state::Server;
 
 const ID: Parameter = Parameter::path(
@@ -46,6 +47,32 @@ struct LoopStarted {
     /// Names the plan.
     id: String,
     /// The transaction that started it.
+    version: u64,
+    /// What is promised.
+    #[schemars(extend("enum" = DURABILITIES))]
+    durability: &'static str,
+}
+
+/// What an execution is forked with.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct ForkLoop {
+    /// The iteration that the fork begins with: one that was begun, or the next one.
+    #[schemars(range(min = 1))]
+    at: u32,
+    /// Why.
+    #[serde(default)]
+    reason: String,
+}
+
+/// An execution that was forked.
+#[derive(Serialize, JsonSchema)]
+struct LoopForked {
+    /// Names the new plan.
+    id: String,
+    /// Its execution.
+    execution: String,
+    /// The transaction that forked it.
     version: u64,
     /// What is promised.
     #[schemars(extend("enum" = DURABILITIES))]
@@ -80,6 +107,7 @@ const EXECUTION: Shape = Shape::Fields(&[
     ("id", "string", "Names it."),
     ("status", "string", "How an execution stands."),
     ("used", "object", "What an execution used of its budget; never becomes less."),
+    ("forked_from", "object|null", "The `execution` that an execution was forked from, and `at`."),
     ("specs", "array", "The specs of a plan, each with its execution."),
     ("events", "array", "The last events of an execution."),
 ]);
@@ -126,6 +154,9 @@ pub(super) fn detail(detail: &ExecutionDetail) -> Value {
     if let Some(fields) = value.as_object_mut() {
         fields.insert("kind".to_owned(), json!("execution"));
         fields.insert("does".to_owned(), json!(detail.spec));
+        let from = detail.forked_from;
+        let from = from.map(|from| json!({ "execution": from.execution, "at": from.at }));
+        fields.insert("forked_from".to_owned(), json!(from));
         fields.insert("last_events".to_owned(), json!(numbered(&detail.last)));
     }
     value
@@ -180,16 +211,7 @@ pub(super) fn start(server: Arc<Server>, asked: Asked) -> Working {
         let wanted: StartLoop = asked.json()?;
         let plan: Plan = serde_json::from_value(wanted.plan)
             .map_err(|error| Error::new(Why::Invalid, format!("it is no plan: {error}")))?;
-        if !server.config.loops.commands
-            && let Some(spec) = plan.specs.iter().find(|spec| spec.worker.is_none())
-        {
-            let message = format!(
-                "spec {:?} names no worker, and this server runs no commands of loops; start it \
-                 with --loop-commands, or set loops.commands = true",
-                spec.name.chars().take(64).collect::<String>()
-            );
-            return Err(Error::new(Why::Conflict, message).into());
-        }
+        loop_commands::may_begin(&server, &plan.specs)?;
         let loops = serving(&server)?.services.loops();
         let (who, identity) = (asked.who(), asked.identity());
         let started = loops.submit_start(&plan, wanted.draft, &who, identity).await?.await?;
@@ -357,6 +379,45 @@ pub(super) fn alter(server: Arc<Server>, asked: Asked) -> Working {
             version: altered.version,
             durability: altered.durability.as_str(),
         })
+    })
+}
+
+pub(super) const FORK: Operation = Operation {
+    id: "forkLoop",
+    tag: "loops",
+    summary: "A new plan that begins as an execution stood before an iteration.",
+    about: "The execution may have any status, and is not changed. What it had used stays used; \
+            files are not taken back. Goes into the audit log.",
+    parameters: &[Parameter::path(
+        "id",
+        Kind::Text,
+        "The id of an execution.",
+        "018bcfe5-6800-7fff-bfff-ffffffffffff",
+    )],
+    takes: Some(Taken { shape: of::<ForkLoop>(), example: r#"{"at":2}"# }),
+    answers: &[Given::created("It is forked.", of::<LoopForked>())],
+    refuses: &[Code::NotFound, Code::Conflict, Code::Full, Code::NoSpace],
+    once: true,
+};
+
+/// POST `/v1/loops/{id}/fork`.
+pub(super) fn fork(server: Arc<Server>, asked: Asked) -> Working {
+    Box::pin(async move {
+        let ForkLoop { at, reason } = asked.json()?;
+        let loops = serving(&server)?.services.loops();
+        let (who, identity, id) = (asked.who(), asked.identity(), id(&asked)?);
+        loops.settled().await?;
+        if let Shown::Execution(original) = loops.show(id)? {
+            loop_commands::may_begin(&server, [&original.spec])?;
+        }
+        let forked = loops.submit_fork(id, at, &reason, &who, identity).await?.await?;
+        let forked = LoopForked {
+            id: forked.value.plan.to_string(),
+            execution: forked.value.execution.to_string(),
+            version: forked.version,
+            durability: forked.durability.as_str(),
+        };
+        Ok(answer(StatusCode::CREATED, &forked))
     })
 }
 

@@ -116,6 +116,7 @@ pub static ROUTES: &[Route] = &[
     Route::post("/v1/loops/cleanup", MANAGE_LOOP, When::Ready, loops::clean).about(&loops::CLEAN),
     Route::work(Does::Get, "/v1/loops/{id}", READ_LOOP, loops::show).about(&loops::SHOW),
     Route::work(Does::Get, "/v1/loops/{id}/events", READ_LOOP, loops::events).about(&loops::EVENTS),
+    Route::work(Does::Post, "/v1/loops/{id}/fork", MANAGE_LOOP, loops::fork).about(&loops::FORK),
     Route::work(Does::Post, "/v1/loops/{id}/{ask}", MANAGE_LOOP, loops::alter).about(&loops::ALTER),
     Route::work(Does::Get, "/v1/schedules", READ_JOB, schedules::list).about(&schedules::LIST),
     Route::work(Does::Post, "/v1/schedules", MANAGE_JOB, schedules::create)

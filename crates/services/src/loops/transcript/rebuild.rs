@@ -247,7 +247,8 @@ pub(crate) fn stand_in(of: &Made, index: u32, now_ms: u64) -> (Stored, Vec<Vec<u
     let spec = Spec { name: lost_name(index), run, ..Spec::default() };
     let plan = PlanRef { index, description: String::new(), ..of.plan.clone() };
     let (plan, name) = (Box::new(plan), spec.name.clone());
-    let what = What::Created { plan, spec: Box::new(spec), draft: false, blocked: false };
+    let what =
+        What::Created { plan, spec: Box::new(spec), draft: false, blocked: false, fork: None };
     let created = Event { at_ms: now_ms, what };
     let failed = Event { at_ms: now_ms, what: What::Failed { why } };
     let mut state = Execution::begin(&created).expect("the first event makes an execution");

@@ -182,7 +182,12 @@ mod tests {
         let mut shown = view(Status::NeedsReview, what);
         shown.info.review = Some(about.clone());
         shown.spec.environment = [("TOKEN".to_owned(), "secret".to_owned())].into();
-        let detail = ExecutionDetail { info: shown.info, spec: shown.spec, last: shown.events };
+        let detail = ExecutionDetail {
+            info: shown.info,
+            spec: shown.spec,
+            forked_from: None,
+            last: shown.events,
+        };
         let item = ReviewItem {
             id: ReviewId::Execution(detail.info.id),
             label: "loop-10",

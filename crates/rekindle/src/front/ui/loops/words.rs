@@ -166,7 +166,7 @@ pub(super) fn directory(directory: &Directory) -> String {
     match directory {
         Directory::Temporary => "a directory of its own, removed when it is over".to_owned(),
         Directory::Plain(_) => "a directory that was there".to_owned(),
-        Directory::Worktree { repository, branch } => {
+        Directory::Worktree { repository, branch, .. } => {
             format!("a worktree of {} on branch {}", said(repository), said(branch))
         }
     }
