@@ -4,7 +4,7 @@ use std::error::Error;
 
 fn main() -> Result<(), Box<dyn Error>> {
     println!("cargo:rerun-if-changed=proto");
-    let files = ["common", "queues", "kv", "jobs", "schedules", "transactions"];
+    let files = ["common", "queues", "kv", "jobs", "loops", "schedules", "transactions"];
     let files = files.map(|name| format!("rekindle/v1/{name}.proto"));
     let descriptors = protox::compile(files, ["proto"])?;
     tonic_prost_build::configure()

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use rekindle_wire::v1::jobs_client::JobsClient;
 use rekindle_wire::v1::kv_client::KvClient;
+use rekindle_wire::v1::loops_client::LoopsClient;
 use rekindle_wire::v1::queues_client::QueuesClient;
 use tokio::time::Instant;
 use tonic::transport::{Channel, Endpoint};
@@ -127,6 +128,10 @@ impl Client {
 
     pub(crate) fn job_calls(&self) -> JobsClient<Channel> {
         JobsClient::new(self.shared.channel.clone()).max_decoding_message_size(ANSWER_BYTES_MAX)
+    }
+
+    pub(crate) fn loop_calls(&self) -> LoopsClient<Channel> {
+        LoopsClient::new(self.shared.channel.clone()).max_decoding_message_size(ANSWER_BYTES_MAX)
     }
 
     /// Makes a call that waits at the server, until there is something or `wait` is over. When the

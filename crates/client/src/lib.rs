@@ -23,6 +23,7 @@ mod error;
 mod identity;
 mod jobs;
 mod kv;
+mod loops;
 mod queues;
 mod sender;
 mod worker;
@@ -31,12 +32,16 @@ pub use client::{Client, normal_address};
 pub use error::Error;
 pub use jobs::{ClaimJobs, JobChanged, Jobs, ListJobs, SubmittedJob};
 pub use kv::{Expected, Page, ScanOptions, Versioned, Write};
+pub use loops::{ListLoops, LoopAltered, LoopForked, LoopStarted, Loops, StartLoop};
 pub use queues::Receive;
 pub use rekindle_wire::limits;
+pub use rekindle_wire::v1::show_loop_response::Shown as ShownLoop;
 pub use rekindle_wire::v1::{
     Check, ClaimedJob, Delivery, Durability, Header, JobCompletion, JobCounts, JobDetail, JobEvent,
     JobFailure, JobHeartbeat, JobInfo, JobProgress, JobRate, JobRelease, JobSettings, JobStatus,
-    JobTypeInfo, Message, NewJob, QueueCounts, QueueDefinition, QueueInfo, Row, Scope,
+    JobTypeInfo, LoopEvent, LoopEventsResponse, LoopExecution, LoopExecutionDetail, LoopForkedFrom,
+    LoopPlan, LoopPlanSpec, LoopReview, LoopStatus, LoopStep, LoopUsed, Message, NewJob,
+    QueueCounts, QueueDefinition, QueueInfo, Row, Scope,
 };
 pub use sender::{Ack, Sender, SenderOptions, Ticket};
 pub use worker::{Job, JobHandle, JobSummary, JobVerdict, JobWorker, Summary, Verdict, Worker};

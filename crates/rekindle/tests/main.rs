@@ -51,6 +51,7 @@ mod server_jobs;
 mod server_life;
 mod server_limits;
 mod server_loops;
+mod server_loops_grpc;
 mod server_malformed;
 mod server_page;
 mod server_page_jobs;

@@ -6,14 +6,14 @@ use std::pin::pin;
 use rekindle_services::claims::{Trace, Traces};
 use rekindle_services::jobs::{ClaimRequest, Claimed, Done, Failure, JobFilter, NewJob};
 use rekindle_services::loops::{
-    Ask, Budget, ExecutionInfo, LoopFilter, LoopId, Outcome, Plan, STEPS, Shown, Spec, Status,
-    Step, Task, What,
+    Ask, Budget, EventPage, ExecutionInfo, LoopFilter, LoopId, Outcome, Plan, STEPS, Shown, Spec,
+    Status, Step, Task, What,
 };
 use rekindle_services::queues::{Decision, ReviewId};
 use rekindle_services::{Kind, Loops};
 
 use crate::store::Store;
-use crate::waiting::finish;
+use crate::waiting::{finish, poll};
 
 pub(crate) fn loops(store: &Store) -> &Loops {
     store.services.loops()
@@ -432,4 +432,44 @@ fn executions_are_listed() {
     backwards.reverse();
     assert_eq!(seen, backwards);
     assert_eq!(loops(&store).counts()[&Status::Blocked], 4);
+}
+
+/// Who waits for events is woken by the next one, told at once where there is one or it is over,
+/// and not held when the time is over.
+#[test]
+fn events_are_waited_for() {
+    let store = Store::new();
+    let id = only(&store, start(&store, &plan(1, vec![spec("fix", &[])]))).id;
+    let events = |after, deadline: bool| {
+        let deadline = async move {
+            if !deadline {
+                std::future::pending::<()>().await;
+            }
+        };
+        loops(&store).events_wait(id, after, 0, deadline)
+    };
+    assert_eq!(finish(pin!(events(1, false)), &store).unwrap().events.len(), 1);
+    assert_eq!(finish(pin!(events(2, true)), &store).unwrap(), EventPage::default());
+    let woken = std::sync::Arc::default();
+    let mut first = pin!(events(2, false));
+    let mut second = pin!(events(2, false));
+    assert!(poll(first.as_mut(), &woken).is_pending());
+    assert!(poll(second.as_mut(), &woken).is_pending());
+    ends(&store, WELL);
+    for waiting in [first, second] {
+        let page = finish(waiting, &store).unwrap();
+        assert_eq!(page.events.first().map(|(number, _)| *number), Some(3));
+    }
+    // What happens to another one wakes nobody.
+    let mut waiting = pin!(events(4, false));
+    assert!(poll(waiting.as_mut(), &woken).is_pending());
+    start(&store, &plan(1, vec![spec("docs", &[])]));
+    assert!(poll(waiting.as_mut(), &woken).is_pending());
+    loops(&store).alter(id, Ask::Cancel, "", "ada", None).unwrap();
+    assert_eq!(finish(waiting, &store).unwrap().events.len(), 2);
+    let over = finish(pin!(events(6, false)), &store).unwrap();
+    assert!(over.is_over && over.events.is_empty());
+    let nobody = "018bcfe5-6800-7fff-bfff-ffffffffffff".parse().unwrap();
+    let waiting = pin!(loops(&store).events_wait(nobody, 0, 0, ready(())));
+    assert_eq!(finish(waiting, &store).unwrap_err().kind(), Kind::NotFound);
 }

@@ -13,7 +13,7 @@ use rekindle_services::queues::ReceiveRequest;
 use crate::store::{Store, bodies};
 
 #[derive(Default)]
-struct Woken(AtomicUsize);
+pub(crate) struct Woken(AtomicUsize);
 
 impl Wake for Woken {
     fn wake(self: Arc<Self>) {
@@ -21,7 +21,7 @@ impl Wake for Woken {
     }
 }
 
-fn poll<F: Future>(future: Pin<&mut F>, woken: &Arc<Woken>) -> Poll<F::Output> {
+pub(crate) fn poll<F: Future>(future: Pin<&mut F>, woken: &Arc<Woken>) -> Poll<F::Output> {
     let waker = Waker::from(Arc::clone(woken));
     future.poll(&mut Context::from_waker(&waker))
 }

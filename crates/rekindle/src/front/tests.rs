@@ -126,6 +126,7 @@ fn the_table_holds_every_method_of_the_protocol() {
         include_str!("../../../wire/proto/rekindle/v1/queues.proto"),
         include_str!("../../../wire/proto/rekindle/v1/kv.proto"),
         include_str!("../../../wire/proto/rekindle/v1/jobs.proto"),
+        include_str!("../../../wire/proto/rekindle/v1/loops.proto"),
         include_str!("../../../wire/proto/rekindle/v1/schedules.proto"),
         include_str!("../../../wire/proto/rekindle/v1/transactions.proto"),
     ];

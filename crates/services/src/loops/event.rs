@@ -152,6 +152,31 @@ pub enum What {
     },
 }
 
+impl What {
+    /// The word that it has in a transcript.
+    #[must_use]
+    pub fn word(&self) -> &'static str {
+        match self {
+            Self::Created { .. } => "created",
+            Self::Approved { .. } => "approved",
+            Self::Unblocked => "unblocked",
+            Self::StepStarted(_) => "step_started",
+            Self::StepEnded { .. } => "step_ended",
+            Self::StepNotBegun(_) => "step_not_begun",
+            Self::StepLost { .. } => "step_lost",
+            Self::SetAside { .. } => "set_aside",
+            Self::Decided { .. } => "decided",
+            Self::Interrupted { .. } => "interrupted",
+            Self::Paused { .. } => "paused",
+            Self::Resumed { .. } => "resumed",
+            Self::Completed => "completed",
+            Self::Failed { .. } => "failed",
+            Self::Cancelled { .. } => "cancelled",
+            Self::Retried { .. } => "retried",
+        }
+    }
+}
+
 /// How a step ended.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

@@ -5,10 +5,10 @@
 use std::collections::HashMap;
 use std::ops::Bound;
 
-use rekindle_database::Snapshot;
+use rekindle_database::{Snapshot, Transaction};
 
 use crate::error::Error;
-use crate::exec::Core;
+use crate::exec::{Answer, Command, Core, Stop};
 use crate::keys::loops as key;
 use crate::limits::{LIST_LOOPS_MAX, LOOP_EVENTS_MAX};
 use crate::loops::calls::{
@@ -158,6 +158,20 @@ pub(super) fn page(core: &Core, id: LoopId, after: u64, limit: usize) -> Result<
     let (events, more) = events(core, &snapshot, id, after, limit)?;
     let status = stored.state.status(core.database.log_time_ms().max(stored.updated_ms));
     Ok(EventPage { events, more, is_over: status.is_finished() })
+}
+
+/// Waits until reads see what was ordered before.
+pub(super) struct Change(pub(super) LoopId);
+
+impl Command for Change {
+    type Value = ();
+    // It adds nothing.
+    const FREES_WORK: bool = true;
+
+    fn build(&mut self, core: &Core, txn: &mut Transaction) -> Result<Answer<()>, Stop> {
+        txn.get(core.keyspaces.loop_executions, &key::encode(self.0))?;
+        Ok(Answer::new(()))
+    }
 }
 
 type Numbered = Vec<(u64, Event)>;

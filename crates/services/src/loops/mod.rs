@@ -43,7 +43,11 @@ mod status;
 pub mod step;
 pub mod transcript;
 
+use std::future::poll_fn;
+use std::pin::pin;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::task::Poll;
 
 use rekindle_database::Snapshot;
 
@@ -62,6 +66,7 @@ pub use transcript::rebuild::Rebuilt;
 pub use transcript::rebuild::write::{rebuild, state_hash};
 pub use transcript::writer::TranscriptFigures;
 
+use crate::claims::index::For;
 use crate::error::Error;
 use crate::exec::Core;
 use crate::identity::Identity;
@@ -236,6 +241,41 @@ impl Loops {
     #[must_use]
     pub fn transcripts(&self) -> TranscriptFigures {
         self.core.transcripts.as_ref().map(|it| it.figures()).unwrap_or_default()
+    }
+
+    /// The same, once there is one, the execution is over, or `deadline` resolves.
+    ///
+    /// # Errors
+    /// As [`Loops::events`]; `Full`: too many wait.
+    pub async fn events_wait(
+        &self,
+        id: LoopId,
+        after: u64,
+        limit: usize,
+        deadline: impl Future<Output = ()>,
+    ) -> Result<EventPage, Error> {
+        let mut deadline = pin!(deadline);
+        loop {
+            self.settled().await?;
+            // Listen first, look, and only then wait: nothing in between is missed.
+            let mut heard = pin!(self.core.index.listen_for(For::Change(id))?);
+            let page = self.events(id, after, limit)?;
+            let is_closing = || self.core.closing.load(Ordering::Acquire);
+            if !page.events.is_empty() || page.is_over || is_closing() {
+                return Ok(page);
+            }
+            let changed = poll_fn(|context| {
+                if heard.as_mut().poll(context).is_ready() {
+                    return Poll::Ready(true);
+                }
+                deadline.as_mut().poll(context).map(|()| false)
+            });
+            if !changed.await || is_closing() {
+                return self.events(id, after, limit);
+            }
+            // A change is told before reads see it: a look now might miss it, and the next wait.
+            self.core.submit_async(&mut look::Change(id)).await?.await?;
+        }
     }
 
     /// How many executions stand where.

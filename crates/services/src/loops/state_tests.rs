@@ -162,6 +162,9 @@ fn every_transition_has_its_cause() {
         ("cancelled", What::Cancelled { who: who() }),
         ("retried", What::Retried { who: who() }),
     ];
+    for (_, what) in &events {
+        assert_eq!(serde_json::to_value(what).unwrap()["event"], what.word());
+    }
     let mut allowed = Vec::new();
     for (status, life) in in_each_status() {
         let mut of_status = Vec::new();

@@ -9,6 +9,8 @@ pub mod gate;
 mod job_convert;
 mod jobs;
 mod kv;
+mod loop_convert;
+mod loops;
 mod queues;
 mod schedules;
 mod sending;
@@ -19,6 +21,7 @@ use std::sync::Arc;
 
 use rekindle_wire::v1::jobs_server::JobsServer;
 use rekindle_wire::v1::kv_server::KvServer;
+use rekindle_wire::v1::loops_server::LoopsServer;
 use rekindle_wire::v1::queues_server::QueuesServer;
 use rekindle_wire::v1::schedules_server::SchedulesServer;
 use rekindle_wire::v1::transactions_server::TransactionsServer;
@@ -54,6 +57,7 @@ pub async fn serve(
         reporter.set_not_serving::<QueuesServer<queues::Service>>().await;
         reporter.set_not_serving::<KvServer<kv::Service>>().await;
         reporter.set_not_serving::<JobsServer<jobs::Service>>().await;
+        reporter.set_not_serving::<LoopsServer<loops::Service>>().await;
         reporter.set_not_serving::<SchedulesServer<schedules::Service>>().await;
         reporter.set_not_serving::<TransactionsServer<transactions::Service>>().await;
     };
@@ -82,6 +86,9 @@ async fn routes(server: &Arc<Server>, recovered: &Recovered, reporter: &HealthRe
     let jobs = JobsServer::new(jobs).max_decoding_message_size(REQUEST_BYTES_MAX);
     reporter.set_serving::<KvServer<kv::Service>>().await;
     reporter.set_serving::<JobsServer<jobs::Service>>().await;
+    let loops = loops::Service::new(Arc::clone(server), services.loops().clone());
+    let loops = LoopsServer::new(loops).max_decoding_message_size(REQUEST_BYTES_MAX);
+    reporter.set_serving::<LoopsServer<loops::Service>>().await;
     let schedules = schedules::Service::new(services.schedules().clone());
     let schedules = SchedulesServer::new(schedules).max_decoding_message_size(REQUEST_BYTES_MAX);
     reporter.set_serving::<SchedulesServer<schedules::Service>>().await;
@@ -91,5 +98,5 @@ async fn routes(server: &Arc<Server>, recovered: &Recovered, reporter: &HealthRe
     let health = tonic_health::server::HealthService::from_health_reporter(reporter.clone());
     let health = tonic_health::pb::health_server::HealthServer::new(health);
     let routes = Routes::new(queues).add_service(kv).add_service(jobs).add_service(schedules);
-    routes.add_service(all).add_service(health)
+    routes.add_service(loops).add_service(all).add_service(health)
 }

@@ -61,6 +61,8 @@ const WRITE_KV: Permission = Permission::Needs(Subject::Kv, Verb::Write);
 const READ_JOB: Permission = Permission::Needs(Subject::Job, Verb::Read);
 const SUBMIT: Permission = Permission::Needs(Subject::Job, Verb::Write);
 const WORK: Permission = Permission::Needs(Subject::Job, Verb::Ack);
+const READ_LOOP: Permission = Permission::Needs(Subject::Loop, Verb::Read);
+const MANAGE_LOOP: Permission = Permission::Needs(Subject::Loop, Verb::Manage);
 const TRANSACT: Permission = Permission::Needs(Subject::Everything, Verb::Write);
 const MANAGE_JOB: Permission = Permission::Needs(Subject::Job, Verb::Manage);
 
@@ -99,6 +101,16 @@ pub static METHODS: &[Method] = &[
     Method::single("/rekindle.v1.Jobs/ListTypes", READ_JOB),
     Method::single("/rekindle.v1.Jobs/ShowType", READ_JOB),
     Method::single("/rekindle.v1.Transactions/Run", TRANSACT),
+    Method::single("/rekindle.v1.Loops/Start", MANAGE_LOOP),
+    Method::single("/rekindle.v1.Loops/Approve", MANAGE_LOOP),
+    Method::single("/rekindle.v1.Loops/Pause", MANAGE_LOOP),
+    Method::single("/rekindle.v1.Loops/Resume", MANAGE_LOOP),
+    Method::single("/rekindle.v1.Loops/Cancel", MANAGE_LOOP),
+    Method::single("/rekindle.v1.Loops/Retry", MANAGE_LOOP),
+    Method::single("/rekindle.v1.Loops/Fork", MANAGE_LOOP),
+    Method::single("/rekindle.v1.Loops/List", READ_LOOP),
+    Method::single("/rekindle.v1.Loops/Show", READ_LOOP),
+    Method::single("/rekindle.v1.Loops/Events", READ_LOOP),
     Method::single("/rekindle.v1.Schedules/Create", MANAGE_JOB),
     Method::single("/rekindle.v1.Schedules/Delete", MANAGE_JOB),
     Method::single("/rekindle.v1.Schedules/List", READ_JOB),

@@ -52,8 +52,8 @@ const STALE_WAKES_MAX: usize = 1_024;
 struct Inner {
     lines: HashMap<u64, LineIndex>,
     waiters: HashMap<u64, Waiters>,
-    /// Who waits for the end of which job.
-    ends: HashMap<Subject, Waiters>,
+    /// Who waits to be told of what.
+    told: HashMap<For, Waiters>,
     /// When which line is to be looked at; at most one live entry per line, stale ones are skipped.
     wakes: BinaryHeap<Reverse<(u64, u64)>>,
     /// Rows of `lease_expiry` whose leases went with a whole range.
@@ -294,7 +294,7 @@ impl Index {
         let mut inner = self.lock();
         let waiter = match waits_for {
             For::Line(line) => inner.waiters.entry(line).or_default().add(),
-            For::End(job) => inner.ends.entry(job).or_default().add(),
+            For::End(_) | For::Change(_) => inner.told.entry(waits_for).or_default().add(),
         };
         drop(inner);
         Ok(Listener { waiter, index: Arc::downgrade(self), waits_for })
@@ -307,7 +307,7 @@ impl Index {
         match waits_for {
             For::Line(line) if unseen => self.lock().wake(line, 1, &mut wakers),
             For::Line(_) => {}
-            For::End(job) => self.lock().forget_gone(job),
+            For::End(_) | For::Change(_) => self.lock().forget_gone(waits_for),
         }
         wakers.into_iter().for_each(Waker::wake);
     }
@@ -319,7 +319,7 @@ impl Index {
         for waiters in inner.waiters.values_mut() {
             waiters.wake(u64::MAX, &mut wakers);
         }
-        for waiters in inner.ends.values_mut() {
+        for waiters in inner.told.values_mut() {
             waiters.wake(u64::MAX, &mut wakers);
         }
         drop(inner);
@@ -408,19 +408,19 @@ impl Inner {
         }
     }
 
-    /// A job is finished: wakes everybody who waits for that.
-    fn ended(&mut self, job: Subject, wakers: &mut Vec<Waker>) {
-        if !self.ends.is_empty()
-            && let Some(mut waiters) = self.ends.remove(&job)
+    /// It is so: wakes everybody who waits for that.
+    fn tell(&mut self, what: For, wakers: &mut Vec<Waker>) {
+        if !self.told.is_empty()
+            && let Some(mut waiters) = self.told.remove(&what)
         {
             waiters.wake(u64::MAX, wakers);
         }
     }
 
-    /// Nobody may be waiting for the end of this job any more.
-    fn forget_gone(&mut self, job: Subject) {
-        if self.ends.get_mut(&job).is_some_and(Waiters::are_gone) {
-            self.ends.remove(&job);
+    /// Nobody may be waiting for this any more.
+    fn forget_gone(&mut self, what: For) {
+        if self.told.get_mut(&what).is_some_and(Waiters::are_gone) {
+            self.told.remove(&what);
         }
     }
 

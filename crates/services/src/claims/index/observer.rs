@@ -10,6 +10,7 @@ use std::task::Waker;
 use rekindle_database::{KeyspaceId, Observer, Operation};
 
 use crate::claims::attempts::Attempts;
+use crate::claims::index::waiters::For;
 use crate::claims::index::{ANY_LINE, Due, Index, Inner, LaneKey, LineIndex};
 use crate::claims::lease::Lease;
 use crate::claims::{Line, Subject};
@@ -107,8 +108,9 @@ impl IndexObserver {
                 }
             }
             Operation::Put { keyspace, key, value } if keyspace == keyspaces.loop_executions => {
-                let (id, stored) = (loop_key::parse(key), Stored::parse(value));
-                if let (Ok(id), Ok(stored)) = (id, stored)
+                let Ok(id) = loop_key::parse(key) else { return };
+                inner.tell(For::Change(id), &mut after.wakers);
+                if let Ok(stored) = Stored::parse(value)
                     && let Some(wake_ms) = self.loops.put(id, &stored)
                 {
                     after.due(wake_ms);
@@ -161,7 +163,7 @@ impl IndexObserver {
         } else if keyspace == keyspaces.job_outcomes {
             if let Some((status, finished_ms)) = outcome::parse_end(value) {
                 ready = line.finished(id.number, status, finished_ms);
-                inner.ended(id, &mut after.wakers);
+                inner.tell(For::End(id), &mut after.wakers);
             }
         } else if let Some(due_ms) = Attempts::parse_due(value) {
             line.attempted(id.number, due_ms);

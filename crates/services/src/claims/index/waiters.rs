@@ -1,5 +1,6 @@
 //! Those who wait for a line: woken by an event, one per unit that became ready, in the order in
-//! which they came; and those who wait for the end of a job, who are all woken by it.
+//! which they came; and those who wait for the end of a job, or for what happens to an execution,
+//! who are all woken by it.
 //!
 //! Invariant: a wake-up is never lost. A receiver that goes away after it was woken and before it
 //! saw it hands the wake-up to the next one.
@@ -11,6 +12,7 @@ use std::task::{Context, Poll, Waker};
 
 use crate::claims::Subject;
 use crate::claims::index::Index;
+use crate::loops::id::LoopId;
 
 /// How one waiting receiver stands.
 #[derive(Debug)]
@@ -93,12 +95,14 @@ impl Waiters {
 }
 
 /// What somebody waits for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum For {
     /// A line has ready work.
     Line(u64),
     /// A job is finished.
     End(Subject),
+    /// Something happened to an execution of a loop.
+    Change(LoopId),
 }
 
 /// Resolves when its waiter is woken.
