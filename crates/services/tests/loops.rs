@@ -2,6 +2,8 @@
 
 use std::future::ready;
 use std::pin::pin;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use rekindle_services::claims::{Trace, Traces};
 use rekindle_services::jobs::{ClaimRequest, Claimed, Done, Failure, JobFilter, NewJob};
@@ -13,7 +15,7 @@ use rekindle_services::queues::{Decision, ReviewId};
 use rekindle_services::{Kind, Loops};
 
 use crate::store::Store;
-use crate::waiting::{finish, poll};
+use crate::waiting::{Woken, finish, poll};
 
 pub(crate) fn loops(store: &Store) -> &Loops {
     store.services.loops()
@@ -450,12 +452,13 @@ fn events_are_waited_for() {
     };
     assert_eq!(finish(pin!(events(1, false)), &store).unwrap().events.len(), 1);
     assert_eq!(finish(pin!(events(2, true)), &store).unwrap(), EventPage::default());
-    let woken = std::sync::Arc::default();
+    let woken = Arc::<Woken>::default();
     let mut first = pin!(events(2, false));
     let mut second = pin!(events(2, false));
     assert!(poll(first.as_mut(), &woken).is_pending());
     assert!(poll(second.as_mut(), &woken).is_pending());
     ends(&store, WELL);
+    assert_eq!(woken.0.load(Ordering::SeqCst), 2);
     for waiting in [first, second] {
         let page = finish(waiting, &store).unwrap();
         assert_eq!(page.events.first().map(|(number, _)| *number), Some(3));
@@ -465,7 +468,9 @@ fn events_are_waited_for() {
     assert!(poll(waiting.as_mut(), &woken).is_pending());
     start(&store, &plan(1, vec![spec("docs", &[])]));
     assert!(poll(waiting.as_mut(), &woken).is_pending());
+    assert_eq!(woken.0.load(Ordering::SeqCst), 2);
     loops(&store).alter(id, Ask::Cancel, "", "ada", None).unwrap();
+    assert_eq!(woken.0.load(Ordering::SeqCst), 3);
     assert_eq!(finish(waiting, &store).unwrap().events.len(), 2);
     let over = finish(pin!(events(6, false)), &store).unwrap();
     assert!(over.is_over && over.events.is_empty());

@@ -13,7 +13,7 @@ use rekindle_services::queues::ReceiveRequest;
 use crate::store::{Store, bodies};
 
 #[derive(Default)]
-pub(crate) struct Woken(AtomicUsize);
+pub(crate) struct Woken(pub(crate) AtomicUsize);
 
 impl Wake for Woken {
     fn wake(self: Arc<Self>) {
